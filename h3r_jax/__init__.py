@@ -1,0 +1,23 @@
+"""Landmark localisation by heatmap regression with randomized rounding, in JAX.
+
+The public face is loaded lazily (PEP 562), so that a program which wants the
+codec alone does not import Flax, and nothing here imports TensorFlow or torch.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("augment", "codec", "geometry", "landmarks", "losses", "metrics", "models", "training", "visualize")
+
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"h3r_jax.{name}")
+    raise AttributeError(f"module 'h3r_jax' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,44 @@
+"""Coordinates to heatmap cells and back, by randomized rounding. Imports jax alone.
+
+    coordinates --activation_points--> (cells, weights) --expectation--> coordinates
+
+Conventions, the same in every function: coordinates are `[..., K, D]` with
+`(x, y)` or `(x, y, z)` last, in input pixels, pixel centres at integers;
+heatmaps are channels-last, `[..., H, W, K]` or `[..., D, H, W, K]`; cell `i`
+stands at input pixel `stride * i`. Leading axes are free.
+
+Source: Yu & Tao, "Heatmap Regression via Randomized Rounding", TPAMI 2021.
+"""
+
+from h3r_jax.codec.activation import (
+    ActivationPoints,
+    activation_points,
+    binary_logits,
+    encode,
+    expectation,
+    expected_heatmap,
+    gather,
+    randomized_rounding,
+    scatter,
+    threshold_rounding,
+)
+from h3r_jax.codec.decoding import ACTIVATIONS, SELECTIONS, decode
+from h3r_jax.codec.theory import quantization_bias, quantization_bound
+
+__all__ = [
+    "ACTIVATIONS",
+    "SELECTIONS",
+    "ActivationPoints",
+    "activation_points",
+    "binary_logits",
+    "decode",
+    "encode",
+    "expectation",
+    "expected_heatmap",
+    "gather",
+    "quantization_bias",
+    "quantization_bound",
+    "randomized_rounding",
+    "scatter",
+    "threshold_rounding",
+]

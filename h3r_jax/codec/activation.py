@@ -1,0 +1,239 @@
+"""Activation points: the heatmap cells that stand for a coordinate, with their weights."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class ActivationPoints(NamedTuple):
+    """The cells that stand for each landmark.
+
+    cells: `int32[..., K, P, D]`, heatmap cells in the order of the coordinates, always within the map.
+    weights: `float32[..., K, P]`, non-negative, summing to one over `P`.
+    inside: `bool[..., K]`, whether the map can represent the coordinate at all.
+    """
+
+    cells: jax.Array
+    weights: jax.Array
+    inside: jax.Array
+
+
+def strides(stride, ndim):
+    """`stride`, a number or a tuple in the order of the coordinates, as a tuple of `ndim` floats.
+
+    Raises ValueError for another number of strides or one that is not positive.
+    """
+    result = tuple(float(s) for s in stride) if isinstance(stride, (tuple, list)) else (float(stride),) * ndim
+    if len(result) != ndim:
+        raise ValueError(f"stride {stride} names {len(result)} axes, but coordinates have {ndim}")
+    if not all(s > 0 and math.isfinite(s) for s in result):
+        raise ValueError(f"stride must be positive and finite, got {stride}")
+    return result
+
+
+def _locate(coordinates, heatmap_shape, stride):
+    """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
+    ndim = len(heatmap_shape)
+    if coordinates.shape[-1] != ndim:
+        raise ValueError(
+            f"coordinates have {coordinates.shape[-1]} axes (shape {coordinates.shape}), but heatmap_shape is {heatmap_shape}"
+        )
+    if min(heatmap_shape) < 1:
+        raise ValueError(f"heatmap_shape must be positive, got {heatmap_shape}")
+    last = jnp.asarray([size - 1 for size in reversed(heatmap_shape)], jnp.float32)
+    positions = coordinates.astype(jnp.float32) / jnp.asarray(strides(stride, ndim), jnp.float32)
+    inside = jnp.all((positions >= 0) & (positions <= last), axis=-1)  # false for NaN
+    positions = jnp.clip(jnp.where(jnp.isnan(positions), 0.0, positions), 0.0, last)
+    # The last cell is the upper corner of the one before it, so that corners never leave the map.
+    lower = jnp.minimum(jnp.floor(positions), jnp.maximum(last - 1, 0))
+    return lower.astype(jnp.int32), positions - lower, inside
+
+
+def activation_points(coordinates, *, heatmap_shape, stride=4.0):
+    """All `2**D` activation points of each coordinate: the corners of its cell.
+
+    A corner weighs the product over the axes of the fractional part (upper
+    corner) or its complement (lower corner), so that the weighted mean of the
+    corners is the coordinate itself (paper, section 3.2).
+
+    Args:
+      coordinates: `[..., K, D]`, input pixels.
+      heatmap_shape: `(H, W)` or `(D, H, W)`.
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+
+    Returns:
+      ActivationPoints with `P = 2**D`. A coordinate outside `[0, stride * (size - 1)]`
+      gets the nearest border point and `inside` False; NaN likewise, at cell 0.
+
+    Raises:
+      ValueError: coordinates, heatmap_shape and stride disagree about the number of axes.
+    """
+    coordinates = jnp.asarray(coordinates)
+    heatmap_shape = tuple(heatmap_shape)
+    lower, fraction, inside = _locate(coordinates, heatmap_shape, stride)
+    corners = jnp.asarray(list(itertools.product((0, 1), repeat=len(heatmap_shape))), jnp.int32)  # [P, D]
+    last = jnp.asarray([size - 1 for size in reversed(heatmap_shape)], jnp.int32)
+    # On an axis of one cell both corners are that cell; the upper one weighs nothing.
+    cells = jnp.minimum(lower[..., None, :] + corners, last)
+    weights = jnp.where(corners == 1, fraction[..., None, :], 1 - fraction[..., None, :]).prod(axis=-1)
+    return ActivationPoints(cells, weights, inside)
+
+
+def threshold_rounding(coordinates, *, threshold=0.5, heatmap_shape, stride=4.0):
+    """One activation point per coordinate, rounded down where the fraction is below `threshold`, else up.
+
+    A fixed threshold `t` is biased by `stride * (1/2 - t)` per axis, decoded
+    minus true: 0 rounds up, 1/2 to the nearest, 1 down (paper, section 3.2).
+    A coordinate that lies on a cell stays there whatever the threshold.
+
+    Args:
+      coordinates: `[..., K, D]`, input pixels.
+      threshold: a number in [0, 1], or an array that broadcasts to `[..., K, D]`.
+      heatmap_shape: `(H, W)` or `(D, H, W)`.
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+
+    Returns:
+      ActivationPoints with `P = 1` and weights of one.
+
+    Raises:
+      ValueError: a number outside [0, 1] as threshold; see also `activation_points`.
+    """
+    if isinstance(threshold, (int, float)) and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be within [0, 1], got {threshold}")
+    coordinates = jnp.asarray(coordinates)
+    lower, fraction, inside = _locate(coordinates, tuple(heatmap_shape), stride)
+    up = (fraction >= threshold) & (fraction > 0) | (fraction == 1)
+    cells = (lower + up)[..., None, :]
+    return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside)
+
+
+def randomized_rounding(key, coordinates, *, heatmap_shape, stride=4.0):
+    """One activation point per coordinate, drawn with the probability that its weight says.
+
+    Threshold rounding with an independent threshold, uniform in (0, 1], for every
+    coordinate and axis; unbiased, since the upper cell is taken with a
+    probability equal to the fraction (paper, section 3.2).
+
+    Args:
+      key: a PRNG key.
+      coordinates: `[..., K, D]`, input pixels.
+      heatmap_shape: `(H, W)` or `(D, H, W)`.
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+
+    Returns:
+      ActivationPoints with `P = 1` and weights of one.
+
+    Raises:
+      ValueError: see `activation_points`.
+    """
+    coordinates = jnp.asarray(coordinates)
+    thresholds = 1 - jax.random.uniform(key, coordinates.shape, jnp.float32)
+    return threshold_rounding(coordinates, threshold=thresholds, heatmap_shape=heatmap_shape, stride=stride)
+
+
+def expectation(points, *, stride=4.0):
+    """The weighted mean of activation points: the exact inverse of `activation_points`.
+
+    Args:
+      points: ActivationPoints, or any pair with `cells [..., K, P, D]` and `weights [..., K, P]`.
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+
+    Returns:
+      `float32[..., K, D]`, input pixels.
+    """
+    ndim = points.cells.shape[-1]
+    cells = points.cells.astype(jnp.float32)
+    mean = jnp.sum(cells * points.weights[..., None].astype(jnp.float32), axis=-2)
+    return mean * jnp.asarray(strides(stride, ndim), jnp.float32)
+
+
+def flat_index(cells, heatmap_shape):
+    """Row-major index `int32[..., K, P]` of `cells [..., K, P, D]` (order of the coordinates)."""
+    index = jnp.zeros(cells.shape[:-1], jnp.int32)
+    for axis, size in enumerate(heatmap_shape):
+        index = index * size + cells[..., len(heatmap_shape) - 1 - axis]
+    return index
+
+
+def scatter(points, heatmap_shape):
+    """The heatmap in which each activation point adds its weight to its cell.
+
+    Args:
+      points: ActivationPoints with `cells [..., K, P, D]`.
+      heatmap_shape: `(H, W)` or `(D, H, W)`.
+
+    Returns:
+      `float32[..., *heatmap_shape, K]`; the map of a landmark that is not inside is zero.
+    """
+    heatmap_shape = tuple(heatmap_shape)
+    lead = points.inside.shape[:-1]
+    num_landmarks = points.inside.shape[-1]
+    examples = math.prod(lead)
+    index = flat_index(points.cells, heatmap_shape).reshape(examples, num_landmarks, -1)
+    weights = (points.weights * points.inside[..., None]).reshape(index.shape)
+    maps = jnp.zeros((examples, math.prod(heatmap_shape), num_landmarks), jnp.float32)
+    example = jnp.arange(examples)[:, None, None]
+    landmark = jnp.arange(num_landmarks)[None, :, None]
+    maps = maps.at[example, index, landmark].add(weights.astype(jnp.float32))
+    return maps.reshape(*lead, *heatmap_shape, num_landmarks)
+
+
+def gather(heatmaps, points):
+    """The values that heatmaps hold at activation points.
+
+    Args:
+      heatmaps: `[..., H, W, K]` or `[..., D, H, W, K]`.
+      points: ActivationPoints with `cells [..., K, P, D]` and the same leading axes.
+
+    Returns:
+      `[..., K, P]`, in the dtype of `heatmaps`.
+
+    Raises:
+      ValueError: the leading axes or the numbers of landmarks differ.
+    """
+    ndim = points.cells.shape[-1]
+    expected = (*heatmaps.shape[: -ndim - 1], heatmaps.shape[-1])
+    if points.inside.shape != expected:
+        raise ValueError(f"points are for {points.inside.shape} landmarks, heatmaps of shape {heatmaps.shape} for {expected}")
+    spatial = heatmaps.shape[-ndim - 1 : -1]
+    flat = heatmaps.reshape(*expected[:-1], math.prod(spatial), expected[-1])
+    index = jnp.swapaxes(flat_index(points.cells, spatial), -1, -2)  # [..., P, K]
+    return jnp.swapaxes(jnp.take_along_axis(flat, index, axis=-2), -1, -2)
+
+
+def encode(key, coordinates, *, heatmap_shape, stride=4.0):
+    """Target heatmaps by randomized rounding: one hot cell per landmark, drawn anew for every key.
+
+    Args, errors: as `randomized_rounding`. Returns `float32[..., *heatmap_shape, K]`.
+    """
+    points = randomized_rounding(key, coordinates, heatmap_shape=heatmap_shape, stride=stride)
+    return scatter(points, heatmap_shape)
+
+
+def expected_heatmap(coordinates, *, heatmap_shape, stride=4.0):
+    """The mean of `encode` over all keys: all `2**D` activation points, by weight.
+
+    Args, errors: as `activation_points`. Returns `float32[..., *heatmap_shape, K]`.
+    """
+    return scatter(activation_points(coordinates, heatmap_shape=heatmap_shape, stride=stride), heatmap_shape)
+
+
+def binary_logits(logits):
+    """The log-odds `z_on - z_off` of a two-channel head.
+
+    Args:
+      logits: `[..., 2K]`, the K "off" maps first, as in the reference's head.
+
+    Returns:
+      `[..., K]`.
+
+    Raises:
+      ValueError: an odd number of channels.
+    """
+    if logits.shape[-1] % 2:
+        raise ValueError(f"a two-channel head has an even number of maps, got {logits.shape[-1]}")
+    off, on = jnp.split(logits, 2, axis=-1)
+    return on - off

@@ -1,0 +1,31 @@
+"""What the paper proves about rounding, as functions."""
+
+import math
+
+from h3r_jax.codec.activation import strides
+
+
+def quantization_bias(threshold, stride):
+    """Expected error per axis of `threshold_rounding`, decoded minus true, for a uniform fraction.
+
+    Args:
+      threshold: in [0, 1].
+      stride: input pixels per cell.
+
+    Returns:
+      `stride * (1/2 - threshold)`, input pixels (paper, section 3.2).
+    """
+    return stride * (0.5 - threshold)
+
+
+def quantization_bound(stride, ndim=2):
+    """The largest distance between a coordinate and its nearest cell (paper, Theorem 1).
+
+    Args:
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+      ndim: number of axes.
+
+    Returns:
+      Half the diagonal of a cell, input pixels: `sqrt(ndim) * stride / 2` for equal strides.
+    """
+    return math.hypot(*strides(stride, ndim)) / 2

@@ -1,0 +1,108 @@
+"""Networks: images to raw heatmaps. A model is a backbone, a resampling to the heatmap's stride, and a head.
+
+    model = build("mobilenet_v2", num_landmarks=98, head="binary")
+    variables = initialize(model, 0, (128, 128, 3))
+    heatmaps = model.apply(variables, normalize_images(images))                      # inference
+    heatmaps, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+"""
+from __future__ import annotations
+
+import math
+import zlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from h3r_jax.models import layers
+from h3r_jax.models.heads import HEADS, PREDICTION_STD, HeatmapHead
+from h3r_jax.models.mobilenet_v2 import MobileNetV2
+
+# A backbone is a Linen module with the fields `dtype` and `param_dtype` that maps normalised images
+# [B, H, W, 3] and the flag `train` to features [B, H/4, W/4, C] in `dtype`.
+BACKBONES = {
+    "mobilenet_v2": MobileNetV2,
+}
+BACKBONE_STRIDE = 4
+STRIDES = (2, 4, 8, 16)
+
+IMAGE_MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0..255
+IMAGE_STD = (58.395, 57.12, 57.375)
+
+
+class HeatmapRegressor(nn.Module):
+    """Normalised images [B, H, W, 3] -> raw head output [B, H/stride, W/stride, channels].
+
+    The output is float32 whatever the compute type of the backbone (float64 where the parameters are).
+    With `train` the batch's own statistics normalise, and the running ones, the collection "batch_stats",
+    move: pass `mutable=["batch_stats"]` to `apply`.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+    stride: int = BACKBONE_STRIDE
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        features = self.backbone(images, train)
+        if self.stride < BACKBONE_STRIDE:
+            features = layers.resize_bilinear(features, BACKBONE_STRIDE // self.stride)
+        elif self.stride > BACKBONE_STRIDE:
+            features = layers.average_pool(features, self.stride // BACKBONE_STRIDE)
+        return self.head(features, train)
+
+
+def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int = BACKBONE_STRIDE,
+          dtype: str = "float32") -> HeatmapRegressor:
+    """The network called `name` in `BACKBONES` with a head from `HEADS`.
+
+    `stride` is that of the heatmap in input pixels, one of 2, 4, 8, 16. `dtype` is the type of the
+    computation, "float32" or "bfloat16"; parameters and statistics are float32 in both. "float64" makes all
+    of it float64, for tests with `jax_enable_x64`. A value that is not known is a ValueError.
+    """
+    for what, value, known in (("model", name, BACKBONES), ("head", head, HEADS), ("stride", stride, STRIDES),
+                               ("dtype", dtype, ("float32", "bfloat16", "float64"))):
+        if value not in known:
+            raise ValueError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+    compute = jnp.dtype(dtype)
+    types = {"dtype": compute, "param_dtype": jnp.promote_types(compute, jnp.float32)}
+    return HeatmapRegressor(BACKBONES[name](**types), HeatmapHead(num_landmarks * HEADS[head], **types), stride)
+
+
+def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, ...]) -> dict:
+    """Fresh variables {"params": ..., "batch_stats": ...} of `model`, a function of the seed alone.
+
+    `seed` is an integer or a JAX key; `image_shape` is (H, W, 3) or (B, H, W, 3). Convolutions are drawn from
+    a normal distribution with variance 2 / fan_out (He et al., 2015), the last one of the head with
+    `PREDICTION_STD`; normalisation starts as the identity. Only shapes go through the model, and numpy draws
+    the values: compiling or running `model.init` takes many times longer.
+    """
+    if isinstance(seed, jax.Array):
+        key = seed if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(seed)
+        entropy = np.asarray(jax.random.key_data(key)).ravel().tolist()
+    else:
+        entropy = [int(seed)]
+    images = jax.ShapeDtypeStruct((1, *image_shape)[-4:], jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def draw(path, leaf):
+        names = [entry.key for entry in path]
+        if names[-1] == "kernel":
+            std = math.sqrt(2 / (leaf.shape[0] * leaf.shape[1] * leaf.shape[-1]))
+            if names[-3:-1] == ["head", "predict"]:
+                std = PREDICTION_STD
+            generator = np.random.default_rng([*entropy, zlib.crc32("/".join(names).encode())])
+            return (std * generator.standard_normal(leaf.shape)).astype(leaf.dtype)
+        return np.full(leaf.shape, {"scale": 1, "bias": 0, "mean": 0, "var": 1}[names[-1]], leaf.dtype)
+
+    return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(draw, shapes))
+
+
+def count_parameters(params) -> int:
+    """The number of scalars in `variables["params"]`."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def normalize_images(images: jax.Array, dtype=jnp.float32) -> jax.Array:
+    """RGB images [..., 3] with values 0..255, of any type -> ImageNet mean 0 and deviation 1."""
+    return (images.astype(dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)

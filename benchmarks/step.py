@@ -1,0 +1,146 @@
+"""Time the inference and the train step of a network against the same network in PyTorch.
+
+    python -m benchmarks.step [--model mobilenet_v2 --size 128 --batch 16 --landmarks 98]
+
+A train step is the forward pass with statistics of the batch, the spatial softmax cross-entropy against four
+weighted points per landmark, the gradient, and an update by SGD with momentum 0.9. PyTorch runs
+channels-last. The four are run in turn, in one process, so that a busy machine slows all of them; the table
+gives medians and the ratio of ours to PyTorch's. Both use the processors that the process may use.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from h3r_jax import models
+from tests.models import torch_networks
+
+TORCH_BACKBONES = {"mobilenet_v2": torch_networks.MobileNetV2}
+LEARNING_RATE, MOMENTUM, POINTS = 0.01, 0.9, 4
+
+
+def jax_runs(arguments, images, cells, weights):
+    """The two jitted calls of ours, and seconds to trace and to compile them."""
+    model = models.build(arguments.model, arguments.landmarks, dtype=arguments.dtype)
+    variables = models.initialize(model, 0, images.shape)
+    optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
+    index = cells[..., 1] * (images.shape[2] // 4) + cells[..., 0]  # [B, K, P]
+
+    def step(params, statistics_, state, images):
+        def loss(params):
+            logits, updates = model.apply({"params": params, "batch_stats": statistics_}, images, train=True,
+                                          mutable=["batch_stats"])
+            flat = logits.reshape(logits.shape[0], -1, logits.shape[-1])  # [B, cells, K]
+            gathered = jnp.take_along_axis(flat, index.transpose(0, 2, 1), axis=1)  # [B, P, K]
+            entropy = jax.nn.logsumexp(flat, axis=1) - (gathered * weights.transpose(0, 2, 1)).sum(1)
+            return entropy.mean(), updates["batch_stats"]
+        (value, statistics_), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = optimizer.update(gradients, state)
+        return optax.apply_updates(params, updates), statistics_, state, value
+
+    def build(function, *values, **options):
+        start = time.perf_counter()
+        lowered = jax.jit(function, **options).lower(*values)
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+        return compiled, traced - start, time.perf_counter() - traced
+
+    images = jnp.asarray(images)
+    carry = (variables["params"], variables["batch_stats"], optimizer.init(variables["params"]))
+    infer, *infer_build = build(model.apply, variables, images)
+    train, *train_build = build(step, *carry, images, donate_argnums=(0, 1, 2))
+    variables = jax.tree.map(jnp.copy, variables)
+
+    def run_train():
+        nonlocal carry
+        *carry, value = train(*carry, images)
+        return float(value)
+
+    return lambda: infer(variables, images).block_until_ready(), run_train, infer_build, train_build
+
+
+def torch_runs(arguments, images, cells, weights):
+    """The two calls of PyTorch's."""
+    model = torch_networks.Regressor(arguments.landmarks, TORCH_BACKBONES[arguments.model]())
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels-last memory
+    index = torch.from_numpy(cells[..., 1] * (images.shape[3] // 4) + cells[..., 0]).long()
+    weights = torch.from_numpy(weights)
+
+    def run_infer():
+        model.eval()
+        with torch.no_grad():
+            model(images)
+
+    def run_train():
+        model.train()
+        logits = model(images).flatten(2)  # [B, K, cells]
+        entropy = torch.logsumexp(logits, 2) - (logits.gather(2, index) * weights).sum(2)
+        loss = entropy.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return run_infer, run_train
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mobilenet_v2", choices=sorted(TORCH_BACKBONES))
+    parser.add_argument("--size", type=int, default=128, help="of the square images, in pixels")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--landmarks", type=int, default=98)
+    parser.add_argument("--dtype", default="float32", help="of our computation; PyTorch's is float32")
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+
+    generator = np.random.default_rng(0)
+    images = generator.standard_normal((arguments.batch, arguments.size, arguments.size, 3), dtype=np.float32)
+    cells = generator.integers(0, arguments.size // 4, (arguments.batch, arguments.landmarks, POINTS, 2))
+    weights = np.full(cells.shape[:3], 1 / POINTS, np.float32)
+
+    infer, train, infer_build, train_build = jax_runs(arguments, images, cells, weights)
+    torch_infer, torch_train = torch_runs(arguments, images, cells, weights)
+    runs = {"infer": infer, "torch infer": torch_infer, "train": train, "torch train": torch_train}
+    times = {name: [] for name in runs}
+    for round_ in range(arguments.rounds + 3):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if round_ >= 3:
+                times[name].append(1e3 * (time.perf_counter() - start))
+
+    print(f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}; "
+          f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
+    print(f"{arguments.model}, {arguments.landmarks} landmarks, batch {arguments.batch}, "
+          f"{arguments.size}x{arguments.size}, {arguments.dtype}; medians of {arguments.rounds}\n")
+    print("|           | ours, ms | PyTorch, ms | ratio | trace, s | compile, s |")
+    print("|-----------|---------:|------------:|------:|---------:|-----------:|")
+    for name, label, build in (("infer", "inference", infer_build), ("train", "train step", train_build)):
+        ours, theirs = statistics.median(times[name]), statistics.median(times["torch " + name])
+        print(f"| {label:<10}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {build[0]:8.1f} | {build[1]:10.1f} |")
+
+
+if __name__ == "__main__":
+    main()

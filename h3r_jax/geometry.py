@@ -1,0 +1,138 @@
+"""Boxes, crops, and affine maps of points and images.
+
+Pixel centres lie at integers: an image of width W covers x from -1/2 to W - 1/2.
+An affine map is a matrix `[..., 2, 3]` that takes `(x, y)` to
+`matrix[..., :2] @ (x, y) + matrix[..., 2]`. The host computes in numpy float64;
+functions marked "either" take numpy or JAX arrays alike.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def landmark_box(landmarks, visibility=None):
+    """The smallest box around landmarks (protocol P1 of the reference).
+
+    Args:
+      landmarks: `[..., K, 2]`, pixels; numpy.
+      visibility: `[..., K]`; landmarks at zero, or NaN, do not count. None for all.
+
+    Returns:
+      `float64[..., 4]`: x0, y0, x1, y1; NaN if no landmark counts.
+    """
+    landmarks = np.asarray(landmarks, np.float64)
+    counts = np.isfinite(landmarks).all(axis=-1)
+    if visibility is not None:
+        counts &= np.asarray(visibility) > 0
+    low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2, initial=np.inf)
+    high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2, initial=-np.inf)
+    box = np.concatenate([low, high], axis=-1)
+    return np.where(counts.any(axis=-1, keepdims=True), box, np.nan)
+
+
+def crop_matrix(boxes, *, shape, scale=1.25):
+    """The map from image pixels to the pixels of a crop around each box.
+
+    The crop shares the box's centre and has the aspect of `shape`: the box, both
+    border pixels included, is grown along its shorter side, then by `scale` (the
+    reference: `scale * max(x1 - x0 + 1, y1 - y0 + 1)`, square). The half-pixel
+    terms are part of the matrix: the crop's edges, not its first and last pixel
+    centres, lie on the grown box.
+
+    Args:
+      boxes: `[..., 4]`, x0, y0, x1, y1 in image pixels; numpy.
+      shape: `(H, W)` of the crop.
+      scale: growth of the box.
+
+    Returns:
+      `float64[..., 2, 3]`.
+
+    Raises:
+      ValueError: a box that is not finite or whose x1 < x0 or y1 < y0; names the first.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    extent = boxes[..., 2:] - boxes[..., :2] + 1
+    bad = ~(np.isfinite(boxes).all(axis=-1) & (extent >= 1).all(axis=-1))
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"box {first or ''} = {boxes[first].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
+    size = np.array([shape[1], shape[0]], np.float64)
+    pixel = scale * (extent / size).max(axis=-1)  # image pixels per crop pixel
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    offset = (size - 1) / 2 - center / pixel[..., None]
+    return np.concatenate([np.eye(2) / pixel[..., None, None], offset[..., None]], axis=-1)
+
+
+def compose(outer, inner):
+    """The map that applies `inner` first, then `outer`; `[..., 2, 3]` each, either."""
+    linear = outer[..., :2] @ inner[..., :2]
+    offset = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    xp = np if isinstance(linear, np.ndarray) else jnp
+    return xp.concatenate([linear, offset], axis=-1)
+
+
+def invert(matrix):
+    """The inverse map, `[..., 2, 3]` (either). The determinant must not be zero."""
+    xp = np if isinstance(matrix, np.ndarray) else jnp
+    a, b, c, d = (matrix[..., i, j] for i in (0, 1) for j in (0, 1))
+    linear = xp.stack([xp.stack([d, -b], -1), xp.stack([-c, a], -1)], -2) / (a * d - b * c)[..., None, None]
+    return xp.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def transform_points(matrix, points):
+    """Points `[..., K, 2]` under maps `[..., 2, 3]`; either."""
+    return (matrix[..., None, :, :2] @ points[..., None])[..., 0] + matrix[..., None, :, 2]
+
+
+def mirror_matrix(width):
+    """The left-right mirror of an image of `width` pixels, `x -> width - 1 - x`; `float64[2, 3]`."""
+    return np.array([[-1.0, 0.0, width - 1], [0.0, 1.0, 0.0]])
+
+
+def mirror_landmarks(landmarks, width, order):
+    """Landmarks of the mirrored image: coordinates mirrored, left and right exchanged; either.
+
+    Args:
+      landmarks: `[..., K, 2]`, pixels.
+      width: of the image, pixels.
+      order: `K` indices; entry i names the landmark that becomes landmark i (`LandmarkScheme.mirror`).
+
+    Returns:
+      `[..., K, 2]`.
+    """
+    xp = np if isinstance(landmarks, np.ndarray) else jnp
+    x, y = landmarks[..., 0], landmarks[..., 1]
+    return xp.stack([width - 1 - x, y], axis=-1)[..., np.asarray(order), :]
+
+
+def warp_image(image, matrix, shape):
+    """An image seen through an affine map, by bilinear interpolation; zero beyond its border.
+
+    Meant for maps that keep sizes or shrink by less than two: there is no
+    low-pass filter here (the host's resize has one).
+
+    Args:
+      image: `[H, W, C]`, any dtype.
+      matrix: `[2, 3]`, from pixels of `image` to pixels of the result.
+      shape: `(H', W')` of the result.
+
+    Returns:
+      `float32[H', W', C]`.
+    """
+    height, width, channels = image.shape
+    inverse = invert(jnp.asarray(matrix, jnp.float32))
+    x, y = jnp.meshgrid(jnp.arange(shape[1], dtype=jnp.float32), jnp.arange(shape[0], dtype=jnp.float32))
+    source = inverse[:, :2] @ jnp.stack([x.ravel(), y.ravel()]) + inverse[:, 2:]
+    corner = jnp.floor(source)
+    fx, fy = source - corner
+    left, top = corner.astype(jnp.int32)
+    flat = image.reshape(height * width, channels)
+
+    def tap(dx, dy, weight):
+        column, row = left + dx, top + dy
+        within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
+        return flat[index].astype(jnp.float32) * jnp.where(within, weight, 0.0)[:, None]
+
+    result = tap(0, 0, (1 - fx) * (1 - fy)) + tap(1, 0, fx * (1 - fy)) + tap(0, 1, (1 - fx) * fy) + tap(1, 1, fx * fy)
+    return result.reshape(*shape, channels)

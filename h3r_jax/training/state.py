@@ -1,0 +1,65 @@
+"""What training changes: parameters, batch statistics, optimiser, step, and their moving average."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """One training run at one step.
+
+    step: `int32[]`, optimiser steps done.
+    variables: {"params", "batch_stats"} of the model.
+    optimizer: the optimiser's state.
+    average: exponential moving average of `variables`; None if the recipe keeps none.
+    """
+
+    step: jax.Array
+    variables: Any
+    optimizer: Any
+    average: Any
+
+
+def create_state(variables, optimizer, *, keep_average):
+    """The state before step 1.
+
+    Args:
+      variables: {"params", "batch_stats"}.
+      optimizer: optax GradientTransformation.
+      keep_average: whether to keep an exponential moving average.
+    """
+    average = jax.tree.map(jnp.array, variables) if keep_average else None
+    return TrainState(jnp.zeros((), jnp.int32), variables, optimizer.init(variables["params"]), average)
+
+
+def update_average(average, variables, step, decay):
+    """The moving average after `step` (counted from 0), with a short memory while the run is young."""
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old), average, variables)
+
+
+def make_schedule(*, learning_rate, warmup_steps, total_steps):
+    """Linear warm-up from zero, then a cosine down to zero at the last step."""
+    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, max(total_steps, warmup_steps + 1))
+
+
+def make_optimizer(schedule, *, weight_decay, clip_norm):
+    """AdamW on clipped gradients; only kernels decay.
+
+    Args:
+      schedule: learning rate by step.
+      weight_decay: decoupled, multiplied by the learning rate.
+      clip_norm: largest global norm of the gradient.
+    """
+
+    def is_kernel(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(schedule, weight_decay=weight_decay, mask=is_kernel),
+    )

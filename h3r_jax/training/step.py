@@ -1,0 +1,189 @@
+"""The two pure functions that run on the devices: one training step, one evaluation step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from h3r_jax import augment, codec, geometry, losses, models
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.training import sharding
+from h3r_jax.training.state import update_average
+
+TARGETS = ("sampled", "expected")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a step needs and training does not change. Hashable, so that it can be closed over by `jit`.
+
+    model: Flax module from normalised images to head outputs.
+    head: name in `models.HEADS`; says how outputs become one logit map per landmark.
+    shape: `(H, W)` of the network's input, pixels.
+    stride: input pixels per heatmap cell.
+    scheme: LandmarkScheme.
+    loss: name in `losses.LOSSES`.
+    target: "sampled", one activation point drawn each step (the paper), or "expected", all of them by weight.
+    augmentation: ranges of the random changes.
+    average_decay: of the moving average of variables; 0 for none.
+    seed: of every random choice in the step.
+    """
+
+    model: Any
+    head: str
+    shape: tuple[int, int]
+    stride: int
+    scheme: LandmarkScheme
+    loss: str
+    target: str
+    augmentation: augment.Augmentation
+    average_decay: float
+    seed: int
+
+    def __post_init__(self):
+        for name, value, known in (("loss", self.loss, losses.LOSSES), ("target", self.target, TARGETS)):
+            if value not in known:
+                raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+        if any(size % self.stride for size in self.shape):
+            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+
+    @property
+    def heatmap_shape(self):
+        return tuple(size // self.stride for size in self.shape)
+
+    @property
+    def activation(self):
+        """The decoder's activation that is exact after this loss."""
+        return {"spatial_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}[self.loss]
+
+
+def augment_batch(batch, step, recipe):
+    """The training examples of a batch at a step; each depends on (seed, step, example index) alone.
+
+    Args:
+      batch: {"image" `uint8[B, H', W', 3]` canvases, "landmarks" `[B, K, 2]` canvas pixels,
+        "visibility" `[B, K]`, "index" `int32[B]`}.
+      step: `int32[]`.
+      recipe: Recipe.
+
+    Returns:
+      images `float32[B, H, W, 3]` (0 to 255), landmarks `float32[B, K, 2]` (input pixels), visibility `[B, K]`.
+    """
+    keys = _example_keys(batch["index"], step, recipe, stream=0)
+    one = lambda key, canvas, landmarks, visibility: augment.augment(  # noqa: E731
+        key,
+        canvas,
+        landmarks,
+        visibility,
+        augmentation=recipe.augmentation,
+        shape=recipe.shape,
+        mirror_order=recipe.scheme.mirror,
+    )
+    return jax.vmap(one)(keys, batch["image"], batch["landmarks"], batch["visibility"])
+
+
+def _example_keys(index, step, recipe, stream):
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(recipe.seed), stream), step)
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def target_points(landmarks, index, step, recipe):
+    """Activation points `[B, K, P, 2]` that the loss aims at, for landmarks `[B, K, 2]` in input pixels."""
+    arguments = {"heatmap_shape": recipe.heatmap_shape, "stride": recipe.stride}
+    if recipe.target == "expected":
+        return codec.activation_points(landmarks, **arguments)
+    keys = _example_keys(index, step, recipe, stream=1)
+    return jax.vmap(lambda key, x: codec.randomized_rounding(key, x, **arguments))(keys, landmarks)
+
+
+def landmark_logits(outputs, head):
+    """One logit map per landmark, `[B, h, w, K]`, of head outputs."""
+    return codec.binary_logits(outputs) if head == "binary" else outputs
+
+
+def train_step(state, batch, *, recipe, optimizer):
+    """One optimiser step on one global batch.
+
+    Args:
+      state: TrainState.
+      batch: see `augment_batch`.
+      recipe: Recipe.
+      optimizer: optax GradientTransformation.
+
+    Returns:
+      The next TrainState, and float metrics: loss (nats per counted landmark), grad_norm,
+      counted (landmarks with weight, of all).
+    """
+    images, landmarks, visibility = augment_batch(batch, state.step, recipe)
+    points = target_points(landmarks, batch["index"], state.step, recipe)
+    weights = losses.landmark_weights(points, visibility)
+
+    def objective(params):
+        variables = {"params": params, "batch_stats": state.variables["batch_stats"]}
+        inputs = models.normalize_images(images)
+        outputs, updates = recipe.model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+        values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe.head), points)
+        return losses.weighted_mean(values, weights), updates["batch_stats"]
+
+    (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.variables["params"])
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.variables["params"])
+    params = optax.apply_updates(state.variables["params"], updates)
+    variables = {"params": params, "batch_stats": batch_stats}
+    average = state.average
+    if average is not None:
+        average = update_average(average, variables, state.step, recipe.average_decay)
+    metrics = {"loss": loss, "grad_norm": optax.global_norm(gradient), "counted": jnp.mean(weights > 0)}
+    return state.replace(step=state.step + 1, variables=variables, optimizer=optimizer_state, average=average), metrics
+
+
+def predict_logits(variables, images, *, recipe):
+    """Logit maps `float32[B, h, w, K]` of images `[B, H, W, 3]` (0 to 255), with running statistics."""
+    outputs = recipe.model.apply(variables, models.normalize_images(images), train=False)
+    return landmark_logits(outputs, recipe.head)
+
+
+def eval_step(variables, images, *, recipe, decoders, flip):
+    """Landmarks of a batch of crops, by each decoder, from one run of the network.
+
+    Args:
+      variables: {"params", "batch_stats"}.
+      images: `uint8[B, H, W, 3]`, crops of the network's input size.
+      recipe: Recipe.
+      decoders: name -> function from logit maps `[B, h, w, K]` to `[B, K, 2]` in input pixels.
+      flip: whether to average coordinates with those of the mirrored image.
+
+    Returns:
+      name -> `float32[B, K, 2]`, input pixels.
+    """
+    logits = predict_logits(variables, images, recipe=recipe)
+    result = {name: decode(logits) for name, decode in decoders.items()}
+    if flip:
+        mirrored = predict_logits(variables, images[:, :, ::-1], recipe=recipe)
+        width, order = recipe.shape[1], recipe.scheme.mirror
+        for name, decode in decoders.items():
+            back = geometry.mirror_landmarks(decode(mirrored), width, order)
+            result[name] = (result[name] + back) / 2
+    return result
+
+
+def jit_train_step(recipe, optimizer, mesh):
+    """`train_step` compiled over a mesh; the state is donated."""
+    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    return jax.jit(
+        lambda state, batch: train_step(state, batch, recipe=recipe, optimizer=optimizer),
+        in_shardings=(whole, split),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
+
+
+def jit_eval_step(recipe, mesh, *, decoders, flip):
+    """`eval_step` compiled over a mesh; results are whole on every device, so that each host reads all of them."""
+    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    return jax.jit(
+        lambda variables, images: eval_step(variables, images, recipe=recipe, decoders=decoders, flip=flip),
+        in_shardings=(whole, split),
+        out_shardings=whole,
+    )

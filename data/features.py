@@ -1,0 +1,75 @@
+"""The features that every builder gives, and the checks that every record passes before it is stored."""
+
+import io
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image, UnidentifiedImageError
+
+EXIF_ORIENTATION = 0x0112
+
+
+def landmark_features(num_landmarks):
+    """The common feature set.
+
+    image: the file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of it.
+    landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
+    visibility: `float32[K]`, weight in losses and metrics; zero where the landmark is not labelled.
+    box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
+    size: `int32[2]`, height and width.
+    name: what a message calls the record.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
+            "visibility": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
+            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            "name": tfds.features.Text(),
+        }
+    )
+
+
+def read_image(path, name):
+    """The bytes to store for an image file and its `(height, width)`, after decoding all of it.
+
+    Args:
+      path: of the file.
+      name: what a message calls the record.
+
+    Raises:
+      ValueError: the file is missing, does not decode, or asks its viewer to rotate it.
+    """
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ValueError(f"{name}: there is no image {path}; correct the path or remove the row") from None
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L")
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+            if not plain:
+                stored = io.BytesIO()
+                _to_rgb(image).save(stored, "PNG")
+                content = stored.getvalue()
+            size = image.height, image.width
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name}: {path} is not a readable image ({error}); replace it or remove the row") from None
+    if orientation != 1:
+        raise ValueError(
+            f"{name}: {path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree; "
+            "store the pixels upright and remove the tag"
+        )
+    return content, size
+
+
+def _to_rgb(image):
+    """8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,189 @@
+"""The tf.data pipeline: prepared records to batches of canvases with their landmarks.
+
+The host decodes, crops and resizes; that is a function of the record alone, so
+a split whose canvases fit into `cache_bytes` is read once and kept. The order of
+examples is one global stream, a function of (seed, epoch, index), of which
+every process reads its slice of each global batch; a run is resumed by
+starting the stream at another step.
+"""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from h3r_jax import augment, geometry
+
+
+def global_order(seed, positions, num_examples):
+    """The examples at `positions` of the endless training stream; epoch e is a permutation drawn from (seed, e).
+
+    Args:
+      seed: of the run.
+      positions: `int64[n]`; position p is in epoch `p // num_examples`.
+      num_examples: N.
+
+    Returns:
+      `int64[n]`, example indices.
+    """
+    result = np.empty(len(positions), np.int64)
+    epochs, places = np.divmod(positions, num_examples)
+    for epoch in np.unique(epochs):
+        permutation = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_examples)
+        result[epochs == epoch] = permutation[places[epochs == epoch]]
+    return result
+
+
+def render_canvas(image, matrix, shape):
+    """One image through an axis-parallel affine map, antialiased when it shrinks, zero beyond its border.
+
+    Args:
+      image: encoded bytes, `string[]`.
+      matrix: `float64[2, 3]`, image to canvas pixels, without rotation and with equal scales.
+      shape: `(H, W)` of the canvas.
+
+    Returns:
+      `uint8[H, W, 3]`.
+    """
+    pixels = tf.cond(
+        tf.io.is_jpeg(image),
+        # The accurate transform agrees with libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
+        lambda: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(image, channels=3),
+    )
+    size = tf.shape(pixels)[:2]
+    scale = matrix[0, 0]
+    # In edge coordinates the canvas covers [0, shape] and the image [0, size].
+    offset = tf.stack([matrix[1, 2], matrix[0, 2]]) + 0.5 - 0.5 * scale
+    # Resize only what lies under the canvas or within the reach of the kernel.
+    reach = tf.maximum(1.0 / scale, tf.ones_like(scale)) + 1.0
+    first = tf.cast(tf.floor(-offset / scale - reach), tf.int32)
+    last = tf.cast(tf.math.ceil((np.array(shape, np.float64) - offset) / scale + reach), tf.int32)
+    first = tf.clip_by_value(first, 0, size - 1)
+    last = tf.clip_by_value(last, first + 1, size)
+    canvas = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None, first[0] : last[0], first[1] : last[1]],
+        size=list(shape),
+        scale=tf.cast(tf.stack([scale, scale]), tf.float32),
+        translation=tf.cast(offset + scale * tf.cast(first, tf.float64), tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    return tf.saturate_cast(tf.round(canvas), tf.uint8)
+
+
+class Canvases:
+    """The canvases of a split, decoded on the way or kept in memory.
+
+    source: data.source.Source of N records.
+    matrices: `float64[N, 2, 3]`, image to canvas pixels.
+    shape: `(H, W)` of a canvas.
+    cache_bytes: all canvases are kept if they need no more than this.
+    """
+
+    def __init__(self, source, matrices, shape, cache_bytes):
+        self._source, self._matrices, self.shape = source, matrices, tuple(shape)
+        self.nbytes = len(source) * int(np.prod(self.shape)) * 3
+        self.cached = self.nbytes <= cache_bytes
+        self._cache = None
+
+    def batches(self, index_batches):
+        """The canvases `uint8[b, H, W, 3]` of each of `index_batches` (`int64[b]`, all of one length), in order."""
+        if not self.cached:
+            yield from self._read(index_batches)
+            return
+        if self._cache is None:
+            cache = np.empty((len(self._source), *self.shape, 3), np.uint8)
+            for index, canvas in enumerate(self._read(np.arange(len(cache))[:, None])):
+                cache[index] = canvas[0]
+            self._cache = cache
+        for indices in index_batches:
+            yield self._cache[indices]
+
+    def _read(self, index_batches):
+        index_batches = iter(index_batches)
+        first = next(index_batches)
+        spec = tf.TensorSpec(first.shape, tf.int64)
+        indices = tf.data.Dataset.from_generator(lambda: itertools.chain([first], index_batches), output_signature=spec)
+        matrices = tf.constant(self._matrices)
+
+        def render(example):
+            return render_canvas(example["image"], matrices[example["index"]], self.shape)
+
+        canvases = self._source.examples(indices.unbatch())
+        canvases = canvases.map(render, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        yield from canvases.batch(len(first)).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+
+
+class TrainInput:
+    """The training stream of one split.
+
+    source: data.source.Source; annotations: its Annotations.
+    shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
+    augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
+    """
+
+    def __init__(self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes):
+        self.num_examples = len(source)
+        canvas = augment.canvas_shape(augmentation, shape)
+        crops = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
+        matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
+        self.canvases = Canvases(source, matrices, canvas, cache_bytes)
+        self._landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
+        self._visibility = annotations.visibility
+
+    def batches(self, *, seed, batch_size, start_step, process_index=0, process_count=1):
+        """Endless batches from `start_step` on: this process's slice of each global batch.
+
+        Yields:
+          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "visibility"
+          `float32[b, K]`, "index" `int32[b]`}, `b = batch_size / process_count`.
+        """
+        share = batch_size // process_count
+
+        def index_batches():
+            for step in itertools.count(start_step):
+                first = step * batch_size + process_index * share
+                yield global_order(seed, np.arange(first, first + share), self.num_examples)
+
+        for indices, image in zip(index_batches(), self.canvases.batches(index_batches())):
+            yield {
+                "image": image,
+                "landmarks": self._landmarks[indices],
+                "visibility": self._visibility[indices],
+                "index": indices.astype(np.int32),
+            }
+
+
+class EvalInput:
+    """Each example of a split once, as the crop that the network sees.
+
+    source, annotations, shape, box, box_scale: as `TrainInput`.
+    matrices: `float64[N, 2, 3]`, image to network pixels.
+    """
+
+    def __init__(self, source, annotations, *, shape, box, box_scale, cache_bytes):
+        self.name = source.name
+        self.annotations = annotations
+        self.matrices = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
+        self.canvases = Canvases(source, self.matrices, shape, cache_bytes)
+
+    @property
+    def num_examples(self):
+        return len(self.matrices)
+
+    def batches(self, batch_size, process_index=0, process_count=1):
+        """This process's slice of each global batch; the last one is filled up with example 0, marked by index -1.
+
+        Yields:
+          {"image" `uint8[b, H, W, 3]`, "index" `int32[b]`}, `b = batch_size / process_count`.
+        """
+        share = batch_size // process_count
+        index_batches = []
+        for start in range(0, self.num_examples, batch_size):
+            indices = np.arange(start, start + batch_size)
+            indices = np.where(indices < self.num_examples, indices, -1)
+            index_batches.append(indices[process_index * share : (process_index + 1) * share])
+        images = self.canvases.batches([np.maximum(indices, 0) for indices in index_batches])
+        for indices, image in zip(index_batches, images):
+            yield {"image": image, "index": indices.astype(np.int32)}

@@ -1,0 +1,107 @@
+"""Random access to one prepared split: stored records by index, and all annotations at once."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source
+
+from h3r_jax import geometry
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """Everything of a split but its images, in the order of its records.
+
+    landmarks: `float64[N, K, 2]`, image pixels.
+    visibility: `float32[N, K]`.
+    box: `float64[N, 4]`, as delivered; NaN where the data set delivers none.
+    size: `int32[N, 2]`, height and width.
+    name: `N` strings.
+    """
+
+    landmarks: np.ndarray
+    visibility: np.ndarray
+    box: np.ndarray
+    size: np.ndarray
+    name: tuple[str, ...]
+
+    def boxes(self, kind):
+        """The boxes `float64[N, 4]` to crop: "landmarks" (protocol P1) or "dataset" (P2).
+
+        Raises:
+          ValueError: unknown kind, or a record without such a box; names the record.
+        """
+        if kind == "landmarks":
+            boxes = geometry.landmark_box(self.landmarks, self.visibility)
+        elif kind == "dataset":
+            boxes = self.box
+        else:
+            raise ValueError(f"unknown box {kind!r}; known are landmarks, dataset")
+        extent = boxes[:, 2:] - boxes[:, :2]
+        bad = ~(np.isfinite(boxes).all(axis=1) & (extent >= 0).all(axis=1) & (extent.max(axis=1) > 0))
+        if bad.any():
+            first = int(np.argmax(bad))
+            remedy = {"landmarks": "label at least two different landmarks", "dataset": 'set config.data.box="landmarks"'}[kind]
+            raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
+        return boxes
+
+    def outside_image(self):
+        """How many labelled landmarks lie beyond their image."""
+        limits = self.size[:, None, ::-1] - 0.5
+        beyond = ((self.landmarks < -0.5) | (self.landmarks > limits)).any(axis=-1)
+        return int((beyond & (self.visibility > 0)).sum())
+
+
+class Source:
+    """One split of a prepared builder."""
+
+    def __init__(self, builder, split):
+        """ValueError if the builder has no such split or the split is empty."""
+        if split not in builder.info.splits:
+            raise ValueError(f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
+        self.name = f"{builder.info.full_name} {split}"
+        self._features = builder.info.features
+        self._records = array_record_data_source.ArrayRecordDataSource(
+            [str(path) for path in builder.info.splits[split].filepaths]
+        )
+        if not len(self._records):
+            raise ValueError(f"{self.name} is empty; a split needs at least one image")
+
+    def __len__(self):
+        return len(self._records)
+
+    def examples(self, indices):
+        """The examples at `indices` in that order, with their "index"; images stay encoded.
+
+        Args:
+          indices: tf.data.Dataset of `int64[]`.
+
+        Returns:
+          tf.data.Dataset of the features of `data.features` and "index".
+        """
+
+        def fetch(index):
+            return self._records[int(index)]
+
+        def parse(index):
+            record = tf.ensure_shape(tf.numpy_function(fetch, [index], tf.string, stateful=False), ())
+            example = self._features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
+            return {**example, "index": index}
+
+        return indices.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def annotations(self):
+        """All `Annotations` of the split."""
+        examples = self.examples(tf.data.Dataset.range(len(self)))
+        examples = examples.map(lambda example: {k: v for k, v in example.items() if k not in ("image", "index")}).batch(256)
+        chunks = list(examples.as_numpy_iterator())
+        columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+        return Annotations(
+            landmarks=columns["landmarks"].astype(np.float64),
+            visibility=columns["visibility"],
+            box=columns["box"].astype(np.float64),
+            size=columns["size"],
+            name=tuple(name.decode() for name in columns["name"]),
+        )

@@ -1,0 +1,78 @@
+"""Metrics over examples, in float64 on the host, mergeable across batches and hosts."""
+
+import dataclasses
+
+import numpy as np
+from scipy import integrate
+
+GRID_STEP = 1e-4
+
+
+def nme_per_example(predictions, landmarks, visibility, distance):
+    """Normalised mean error of each example.
+
+    Args:
+      predictions: `[N, K, 2]`, pixels of the original image.
+      landmarks: `[N, K, 2]`, likewise.
+      visibility: `[N, K]`; landmarks at zero do not count.
+      distance: `[N]`, the unit of each example, pixels (`LandmarkScheme.normalizing_distance`).
+
+    Returns:
+      `float64[N]`, as a fraction (facts: mean over landmarks of the distance, over the unit).
+
+    Raises:
+      ValueError: an example without a labelled landmark or with a unit that is not positive; names its index.
+    """
+    counts = np.asarray(visibility) > 0
+    distance = np.asarray(distance, np.float64)
+    bad = ~counts.any(axis=1) | ~(distance > 0)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(f"example {first}: {int(counts[first].sum())} labelled landmarks, normalising distance {distance[first]}")
+    errors = np.linalg.norm(np.asarray(predictions, np.float64) - np.asarray(landmarks, np.float64), axis=-1)
+    return np.where(counts, errors, 0.0).sum(axis=1) / counts.sum(axis=1) / distance
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizedErrors:
+    """The normalised errors of examples, `float64[N]` as fractions. Start with none, merge, then read."""
+
+    values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+
+    def merge(self, other):
+        """Both sets of examples together."""
+        return NormalizedErrors(np.concatenate([self.values, other.values]))
+
+    @property
+    def count(self):
+        return len(self.values)
+
+    def nme(self):
+        """Mean over examples, percent."""
+        return float(np.mean(self.values)) * 100
+
+    def failure_rate(self, threshold):
+        """Examples with an error above `threshold` (a fraction, strict), percent; a NaN is a failure."""
+        return float(np.mean(~(self.values <= threshold))) * 100
+
+    def auc(self, threshold):
+        """Area under the cumulative error curve up to `threshold`, as a fraction of it.
+
+        Simpson's rule on `linspace(0, threshold, round(threshold / 1e-4) + 1)`: the
+        protocol of PIPNet, STAR and FaRL without the float error of their end point.
+        """
+        grid, curve = self.cumulative(threshold)
+        return float(integrate.simpson(curve, x=grid)) / threshold
+
+    def cumulative(self, threshold):
+        """The share of examples with an error of at most each value of a grid from 0 to `threshold`: `(grid, share)`."""
+        grid = np.linspace(0.0, threshold, round(threshold / GRID_STEP) + 1)
+        return grid, np.searchsorted(np.sort(self.values), grid, side="right") / self.count
+
+    def summary(self, thresholds):
+        """Every metric under its name in logs and files; thresholds as fractions."""
+        result = {"nme": self.nme()}
+        for threshold in thresholds:
+            result[f"fr@{threshold * 100:g}"] = self.failure_rate(threshold)
+            result[f"auc@{threshold * 100:g}"] = self.auc(threshold)
+        return result

@@ -22,6 +22,7 @@ from h3r_jax.codec.activation import (
     scatter,
     threshold_rounding,
 )
+from h3r_jax.codec.classical import quarter_shift
 from h3r_jax.codec.decoding import ACTIVATIONS, SELECTIONS, decode
 from h3r_jax.codec.theory import quantization_bias, quantization_bound
 
@@ -38,6 +39,7 @@ __all__ = [
     "gather",
     "quantization_bias",
     "quantization_bound",
+    "quarter_shift",
     "randomized_rounding",
     "scatter",
     "threshold_rounding",

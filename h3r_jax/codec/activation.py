@@ -34,6 +34,11 @@ def strides(stride, ndim):
     return result
 
 
+def along_last(values, ndim, dtype):
+    """`values`, one for each axis of the coordinates, as an array `[1, ..., 1, D]` of `ndim` axes."""
+    return jnp.asarray(values, dtype).reshape((1,) * (ndim - 1) + (-1,))
+
+
 def _locate(coordinates, heatmap_shape, stride):
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
     ndim = len(heatmap_shape)
@@ -43,8 +48,8 @@ def _locate(coordinates, heatmap_shape, stride):
         )
     if min(heatmap_shape) < 1:
         raise ValueError(f"heatmap_shape must be positive, got {heatmap_shape}")
-    last = jnp.asarray([size - 1 for size in reversed(heatmap_shape)], jnp.float32)
-    positions = coordinates.astype(jnp.float32) / jnp.asarray(strides(stride, ndim), jnp.float32)
+    last = along_last([size - 1 for size in reversed(heatmap_shape)], coordinates.ndim, jnp.float32)
+    positions = coordinates.astype(jnp.float32) / along_last(strides(stride, ndim), coordinates.ndim, jnp.float32)
     inside = jnp.all((positions >= 0) & (positions <= last), axis=-1)  # false for NaN
     positions = jnp.clip(jnp.where(jnp.isnan(positions), 0.0, positions), 0.0, last)
     # The last cell is the upper corner of the one before it, so that corners never leave the map.
@@ -74,11 +79,12 @@ def activation_points(coordinates, *, heatmap_shape, stride=4.0):
     coordinates = jnp.asarray(coordinates)
     heatmap_shape = tuple(heatmap_shape)
     lower, fraction, inside = _locate(coordinates, heatmap_shape, stride)
+    lower, fraction = lower[..., None, :], fraction[..., None, :]  # [..., K, 1, D]
     corners = jnp.asarray(list(itertools.product((0, 1), repeat=len(heatmap_shape))), jnp.int32)  # [P, D]
-    last = jnp.asarray([size - 1 for size in reversed(heatmap_shape)], jnp.int32)
+    corners = corners.reshape((1,) * (lower.ndim - 2) + corners.shape)
     # On an axis of one cell both corners are that cell; the upper one weighs nothing.
-    cells = jnp.minimum(lower[..., None, :] + corners, last)
-    weights = jnp.where(corners == 1, fraction[..., None, :], 1 - fraction[..., None, :]).prod(axis=-1)
+    cells = jnp.minimum(lower + corners, along_last([size - 1 for size in reversed(heatmap_shape)], lower.ndim, jnp.int32))
+    weights = jnp.where(corners == 1, fraction, 1 - fraction).prod(axis=-1)
     return ActivationPoints(cells, weights, inside)
 
 
@@ -147,7 +153,7 @@ def expectation(points, *, stride=4.0):
     ndim = points.cells.shape[-1]
     cells = points.cells.astype(jnp.float32)
     mean = jnp.sum(cells * points.weights[..., None].astype(jnp.float32), axis=-2)
-    return mean * jnp.asarray(strides(stride, ndim), jnp.float32)
+    return mean * along_last(strides(stride, ndim), mean.ndim, jnp.float32)
 
 
 def flat_index(cells, heatmap_shape):
@@ -173,7 +179,7 @@ def scatter(points, heatmap_shape):
     num_landmarks = points.inside.shape[-1]
     examples = math.prod(lead)
     index = flat_index(points.cells, heatmap_shape).reshape(examples, num_landmarks, -1)
-    weights = (points.weights * points.inside[..., None]).reshape(index.shape)
+    weights = jnp.where(points.inside[..., None], points.weights, 0).reshape(index.shape)
     maps = jnp.zeros((examples, math.prod(heatmap_shape), num_landmarks), jnp.float32)
     example = jnp.arange(examples)[:, None, None]
     landmark = jnp.arange(num_landmarks)[None, :, None]

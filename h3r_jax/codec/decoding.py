@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from h3r_jax.codec.activation import ActivationPoints, expectation, flat_index
+from h3r_jax.codec.activation import ActivationPoints, along_last, expectation, flat_index
 
 
 def _share(values):
@@ -93,7 +93,8 @@ def _neighbours(maps, shape, k, activation):
                 f"k={k} is no neighbourhood of {ndim} axes: choose 1, {2**ndim}, {2 * ndim + 1} or an odd number to the power {ndim}"
             )
         offsets = _window(side // 2, ndim)
-    values, cells = _values_at(maps, peak + jnp.asarray(offsets, jnp.int32), shape)
+    offsets_array = jnp.asarray(offsets, jnp.int32).reshape((1,) * (peak.ndim - 2) + (-1, ndim))
+    values, cells = _values_at(maps, peak + offsets_array, shape)
     if k == 2**ndim:
         values, cells = _heaviest_block(values, cells, activation, offsets)
     return values, cells
@@ -105,8 +106,8 @@ def _window(reach, ndim):
 
 def _values_at(maps, cells, shape):
     """Values of `maps [..., S, K]` at `cells [..., K, P, D]`, -inf beyond the border; and the cells, clipped."""
-    limits = jnp.asarray(list(reversed(shape)), jnp.int32)
-    clipped = jnp.clip(cells, 0, limits - 1)
+    last = along_last([size - 1 for size in reversed(shape)], cells.ndim, jnp.int32)
+    clipped = jnp.clip(cells, 0, last)
     within = jnp.all(cells == clipped, axis=-1)
     index = jnp.swapaxes(flat_index(clipped, shape), -1, -2)
     values = jnp.swapaxes(jnp.take_along_axis(maps, index, axis=-2), -1, -2)

@@ -7,6 +7,7 @@
 """
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 
@@ -16,13 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from h3r_jax.models import layers
-from h3r_jax.models.heads import HEADS, PREDICTION_STD, HeatmapHead
+from h3r_jax.models.heads import HEADS, PREDICTION_STD, make_head
+from h3r_jax.models.hrnet import HRNet
 from h3r_jax.models.mobilenet_v2 import MobileNetV2
 
 # A backbone is a Linen module with the fields `dtype` and `param_dtype` that maps normalised images
 # [B, H, W, 3] and the flag `train` to features [B, H/4, W/4, C] in `dtype`.
+_W18, _W32, _W48 = ({"widths": tuple(width << i for i in range(4))} for width in (18, 32, 48))
 BACKBONES = {
     "mobilenet_v2": MobileNetV2,
+    "hrnet_w18_small": functools.partial(HRNet, **_W18, modules=(1, 3, 2), blocks=2, bottlenecks=2),
+    "hrnet_w18": functools.partial(HRNet, **_W18),
+    "hrnet_w32": functools.partial(HRNet, **_W32),
+    "hrnet_w48": functools.partial(HRNet, **_W48),
+    "hrnet_w18_facial": functools.partial(HRNet, **_W18, fuse="bilinear"),  # with the head "facial"
+    "hrnet_w32_pose": functools.partial(HRNet, **_W32, highest_only=True),  # with the head "pose"
+    "hrnet_w48_pose": functools.partial(HRNet, **_W48, highest_only=True),
 }
 BACKBONE_STRIDE = 4
 STRIDES = (2, 4, 8, 16)
@@ -66,7 +76,7 @@ def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int =
             raise ValueError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
     compute = jnp.dtype(dtype)
     types = {"dtype": compute, "param_dtype": jnp.promote_types(compute, jnp.float32)}
-    return HeatmapRegressor(BACKBONES[name](**types), HeatmapHead(num_landmarks * HEADS[head], **types), stride)
+    return HeatmapRegressor(BACKBONES[name](**types), make_head(head, num_landmarks, **types), stride)
 
 
 def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, ...]) -> dict:

@@ -1,4 +1,4 @@
-"""The head of H3R: from backbone features to raw heatmaps."""
+"""Heads: from backbone features to raw heatmaps."""
 from __future__ import annotations
 
 import flax.linen as nn
@@ -13,23 +13,48 @@ PREDICTION_STD = 0.001  # of the last kernel at the start: every cell about equa
 #   heatmap  one logit per cell, for a spatial cross-entropy or a per-cell loss
 #   binary   off and on, as in the released H3R networks: [..., :K] are the off maps, [..., K:] the on maps
 #            (`codec.binary_logits` takes their difference)
-HEADS = {"heatmap": 1, "binary": 2}
+#   facial   one channel, with biases, as in HRNet-Facial-Landmark-Detection: values of a Gaussian there
+#   pose     one channel, a single convolution, as in HRNet for human pose: values of a Gaussian there
+HEADS = {"heatmap": 1, "binary": 2, "facial": 1, "pose": 1}
+
+
+class Bias(nn.Module):
+    """x [..., C] + a learned [C]."""
+
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype).astype(x.dtype)
 
 
 class HeatmapHead(nn.Module):
-    """1x1 convolution C -> C, batch normalisation, ReLU, 1x1 convolution C -> channels; no biases.
+    """1x1 convolution C -> C, batch normalisation, ReLU, 1x1 convolution C -> channels.
 
-    features [B, H, W, C] -> raw output [B, H, W, channels] in `param_dtype`, float32 unless testing.
+    features [B, H, W, C] -> raw output [B, H, W, channels] in `param_dtype`, float32 unless testing. Without
+    biases, as H3R has it, unless `biases`; with `hidden=False` the last convolution is all there is.
     """
 
     channels: int
+    biases: bool = False
+    hidden: bool = True
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> jax.Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = PointwiseConv(features.shape[-1], **types, name="conv")(features)
-        x = nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
-        return PointwiseConv(self.channels, **types, output_dtype=self.param_dtype,
-                             kernel_init=nn.initializers.normal(PREDICTION_STD), name="predict")(x)
+        x = features
+        if self.hidden:
+            x = PointwiseConv(features.shape[-1], **types, name="conv")(x)
+            if self.biases:
+                x = Bias(self.param_dtype, name="conv_bias")(x)
+            x = nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
+        x = PointwiseConv(self.channels, **types, output_dtype=self.param_dtype,
+                          kernel_init=nn.initializers.normal(PREDICTION_STD), name="predict")(x)
+        return Bias(self.param_dtype, name="predict_bias")(x) if self.biases else x
+
+
+def make_head(name: str, num_landmarks: int, **types) -> HeatmapHead:
+    """The head called `name` in `HEADS` for that many landmarks; `types` are its `dtype` and `param_dtype`."""
+    return HeatmapHead(num_landmarks * HEADS[name], biases=name in ("facial", "pose"), hidden=name != "pose", **types)

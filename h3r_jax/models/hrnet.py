@@ -1,0 +1,209 @@
+"""HRNet: branches at 1/4, 1/8, 1/16 and 1/32 of the resolution, side by side, that exchange what they know.
+
+Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020
+(arXiv 1908.07919). Two forms: all branches, enlarged to 1/4 and concatenated (HRNetV2: H3R, faces), and the
+highest branch alone (HRNetV1: human pose; Sun et al., CVPR 2019, arXiv 1902.09212).
+
+Names are those of the PyTorch code with `_` for the dot before a number, `conv` and `bn` for the members 0
+and 1 of a sequence: `stage3_1/branches_2_0/conv1` is `stage3.1.branches.2.0.conv1`, and
+`stage3_1/fuse_layers_2_0_1/bn` is `stage3.1.fuse_layers.2.0.1.1`.
+"""
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from h3r_jax.models.layers import BatchNorm, PointwiseConv, StemConv, he_normal, resize_bilinear
+
+STEM_FEATURES = 64
+BOTTLENECK_FEATURES = 64  # inside a bottleneck of the first stage
+BOTTLENECK_EXPANSION = 4
+
+
+def enlarge_nearest(x: jax.Array, factor: int) -> jax.Array:
+    """[B, H, W, C] -> [B, factor * H, factor * W, C], every cell repeated."""
+    batch, height, width, channels = x.shape
+    blocks = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, factor, width, factor, channels))
+    return blocks.reshape(batch, height * factor, width * factor, channels)
+
+
+# How a fuse layer brings a lower branch to a higher one's resolution: H3R and pose repeat cells, the
+# HRNet for faces (HRNet-Facial-Landmark-Detection) interpolates.
+ENLARGE = {"nearest": enlarge_nearest, "bilinear": resize_bilinear}
+
+
+class Conv3x3(nn.Module):
+    """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
+
+    features: int
+    stride: int = 1
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", he_normal, (3, 3, x.shape[-1], self.features), self.param_dtype)
+        return lax.conv_general_dilated(x.astype(self.dtype), kernel.astype(self.dtype), (self.stride, self.stride),
+                                        ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class ConvNorm(nn.Module):
+    """A convolution of 1x1, or 3x3 with a stride, batch normalisation and, if `active`, ReLU."""
+
+    features: int
+    size: int
+    stride: int = 1
+    active: bool = True
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        if self.size == 1:
+            x = PointwiseConv(self.features, **types, name="conv")(x)
+        else:
+            x = Conv3x3(self.features, self.stride, **types, name="conv")(x)
+        x = BatchNorm(self.param_dtype, name="bn")(x, train)
+        return nn.relu(x) if self.active else x
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and the identity around them: [B, H, W, C] -> the same."""
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        y = Conv3x3(x.shape[-1], **types, name="conv1")(x)
+        y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
+        y = Conv3x3(x.shape[-1], **types, name="conv2")(y)
+        return nn.relu(x + BatchNorm(self.param_dtype, name="bn2")(y, train))
+
+
+class Bottleneck(nn.Module):
+    """Narrow (1x1), filter (3x3), widen (1x1), and a way around: [B, H, W, C] -> [B, H, W, 256]."""
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        features = BOTTLENECK_FEATURES * BOTTLENECK_EXPANSION
+        y = PointwiseConv(BOTTLENECK_FEATURES, **types, name="conv1")(x)
+        y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
+        y = Conv3x3(BOTTLENECK_FEATURES, **types, name="conv2")(y)
+        y = nn.relu(BatchNorm(self.param_dtype, name="bn2")(y, train))
+        y = PointwiseConv(features, **types, name="conv3")(y)
+        y = BatchNorm(self.param_dtype, name="bn3")(y, train)
+        if x.shape[-1] != features:
+            x = ConvNorm(features, 1, active=False, **types, name="downsample")(x, train)
+        return nn.relu(x + y)
+
+
+class Exchange(nn.Module):
+    """One module of a stage: `blocks` basic blocks on every branch, then every branch to every other.
+
+    branches, a tuple of [B, H/2^i, W/2^i, C_i], -> a tuple of the same shapes, or of the first alone.
+    """
+
+    blocks: int
+    fuse: str
+    highest_only: bool = False
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, branches: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        branches = list(branches)
+        for i in range(len(branches)):
+            for block in range(self.blocks):
+                branches[i] = BasicBlock(**types, name=f"branches_{i}_{block}")(branches[i], train)
+        widths = [branch.shape[-1] for branch in branches]
+
+        def bring(source: int, target: int) -> jax.Array:
+            """Branch `source` at the resolution and width of branch `target`."""
+            x, name = branches[source], f"fuse_layers_{target}_{source}"
+            if source > target:
+                x = ConvNorm(widths[target], 1, active=False, **types, name=name)(x, train)
+                return ENLARGE[self.fuse](x, 2 ** (source - target))
+            for step in range(target - source):
+                last = step == target - source - 1
+                x = ConvNorm(widths[target if last else source], 3, 2, active=not last, **types,
+                             name=f"{name}_{step}")(x, train)
+            return x
+
+        outputs = []
+        for target in range(1 if self.highest_only else len(branches)):
+            first, *others = (bring(source, target) for source in range(len(branches)))
+            outputs.append(nn.relu(sum(others, first)))
+        return tuple(outputs)
+
+
+class HRNet(nn.Module):
+    """images [B, H, W, 3], normalised -> features [B, H/4, W/4, C], in `dtype`.
+
+    C is the sum of `widths`, or the first of them with `highest_only`. H and W are multiples of 2 to the
+    power of 1 + the number of branches, 32 for the four of all published networks; anything else is a
+    ValueError.
+
+    widths: channels of the branches.
+    modules: exchanges in the stages of 2, 3, ... branches.
+    blocks: basic blocks per branch and exchange.
+    bottlenecks: in the first stage, of one branch.
+    fuse: key of `ENLARGE`.
+    highest_only: the pose form, without the other branches at the end.
+    """
+
+    widths: tuple[int, ...] = (18, 36, 72, 144)
+    modules: tuple[int, ...] = (1, 4, 3)
+    blocks: int = 4
+    bottlenecks: int = 4
+    fuse: str = "nearest"
+    highest_only: bool = False
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        largest_stride = 2 ** (1 + len(self.widths))
+        if images.ndim != 4 or images.shape[1] % largest_stride or images.shape[2] % largest_stride:
+            raise ValueError(f"images must be [B, H, W, 3] with H and W multiples of {largest_stride}, got {images.shape}")
+        if self.fuse not in ENLARGE or len(self.modules) != len(self.widths) - 1:
+            raise ValueError(f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
+                             f"{self.fuse!r}, {self.modules}, {self.widths}")
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = StemConv(STEM_FEATURES, **types, name="conv1")(images)
+        x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
+        x = Conv3x3(STEM_FEATURES, 2, **types, name="conv2")(x)
+        x = nn.relu(BatchNorm(self.param_dtype, name="bn2")(x, train))
+        for block in range(self.bottlenecks):
+            x = Bottleneck(**types, name=f"layer1_{block}")(x, train)
+
+        branches = (x,)
+        for stage, count in enumerate(self.modules, start=2):
+            branches = self._transition(branches, stage, train)
+            for index in range(count):
+                last = stage == len(self.widths) and index == count - 1
+                branches = Exchange(self.blocks, self.fuse, self.highest_only and last, **types,
+                                    name=f"stage{stage}_{index}")(branches, train)
+        return jnp.concatenate([resize_bilinear(branch, 2 ** i) for i, branch in enumerate(branches)], axis=-1)
+
+    def _transition(self, branches: tuple[jax.Array, ...], stage: int, train: bool) -> tuple[jax.Array, ...]:
+        """The branches that enter stage `stage`: one more, made from the lowest; widths as the stage wants them."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        name = f"transition{stage - 1}"
+        result = []
+        for i, branch in enumerate(branches):
+            if branch.shape[-1] != self.widths[i]:
+                branch = ConvNorm(self.widths[i], 3, **types, name=f"{name}_{i}")(branch, train)
+            result.append(branch)
+        i = stage - 1
+        result.append(ConvNorm(self.widths[i], 3, 2, **types, name=f"{name}_{i}_0")(branches[-1], train))
+        return tuple(result)

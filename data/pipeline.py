@@ -120,13 +120,17 @@ class TrainInput:
 
     source: data.source.Source; annotations: its Annotations.
     shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
+    matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation.
     augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
     """
 
     def __init__(self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes):
+        self.name = source.name
         self.num_examples = len(source)
+        self.annotations = annotations
         canvas = augment.canvas_shape(augmentation, shape)
         crops = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
+        self.matrices = crops
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
         self.canvases = Canvases(source, matrices, canvas, cache_bytes)
         self._landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
@@ -173,17 +177,14 @@ class EvalInput:
         return len(self.matrices)
 
     def batches(self, batch_size, process_index=0, process_count=1):
-        """This process's slice of each global batch; the last one is filled up with example 0, marked by index -1.
+        """This process's slice of each global batch, in order; the last batch is filled up with example 0.
 
         Yields:
-          {"image" `uint8[b, H, W, 3]`, "index" `int32[b]`}, `b = batch_size / process_count`.
+          {"image" `uint8[b, H, W, 3]`}, `b = batch_size / process_count`.
         """
         share = batch_size // process_count
-        index_batches = []
-        for start in range(0, self.num_examples, batch_size):
-            indices = np.arange(start, start + batch_size)
-            indices = np.where(indices < self.num_examples, indices, -1)
-            index_batches.append(indices[process_index * share : (process_index + 1) * share])
-        images = self.canvases.batches([np.maximum(indices, 0) for indices in index_batches])
-        for indices, image in zip(index_batches, images):
-            yield {"image": image, "index": indices.astype(np.int32)}
+        indices = np.zeros(-(-self.num_examples // batch_size) * batch_size, np.int64)
+        indices[: self.num_examples] = np.arange(self.num_examples)
+        mine = indices.reshape(-1, process_count, share)[:, process_index]
+        for image in self.canvases.batches(mine):
+            yield {"image": image}

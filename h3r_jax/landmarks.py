@@ -92,7 +92,18 @@ IBUG68 = LandmarkScheme(
     ),
 )  # fmt: skip
 
-SCHEMES = {scheme.name: scheme for scheme in (IBUG68,)}
+# The figure of data.phantom_figure, which draws these points; a test holds the two together.
+PHANTOM23 = LandmarkScheme(
+    name="phantom23",
+    num_landmarks=23,
+    mirror=_pairs(23, (0, 4), (1, 3), (5, 8), (6, 7), (9, 14), (10, 13), (11, 12), (17, 18), (19, 21)),
+    normalizer=(9, 14),
+    connections=(
+        *_line(0, 4), (5, 6), (7, 8), *_line(9, 11), *_line(12, 14), (15, 16), (17, 16), (16, 18), *_line(19, 22, True),
+    ),
+)  # fmt: skip
+
+SCHEMES = {scheme.name: scheme for scheme in (IBUG68, PHANTOM23)}
 
 
 def get_scheme(name):

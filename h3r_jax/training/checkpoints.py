@@ -4,6 +4,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
+from h3r_jax import models
 
 DIRECTORY = "checkpoints"
 BEST_METRIC = "nme"  # on the validation split; lower is better
@@ -33,7 +34,6 @@ class Checkpoints:
             preservation_policy=policy if keep else None,
             best_fn=lambda metrics: metrics[BEST_METRIC],
             best_mode="min",
-            read_only=keep is None,
             create=keep is not None,
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
@@ -52,18 +52,87 @@ class Checkpoints:
 
     def save(self, state, metrics=None):
         """Saves in the background; `metrics` are those of the validation split, if it was evaluated at this step."""
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(state), metrics=metrics)
+        items = {"variables": state.variables, "progress": {"step": state.step, "optimizer": state.optimizer}}
+        if state.average is not None:
+            items["average"] = state.average
+        args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in items.items()})
+        self._manager.save(int(state.step), args=args, metrics=metrics)
+
+    def _restore(self, step, targets):
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
+        return self._manager.restore(step, args=args)
 
     def restore(self, step, target):
-        """The state of `step` on the devices and in the types of `target` (a TrainState of arrays or their shapes).
+        """The state of `step` on the devices and in the types of `target`, a TrainState of arrays.
 
         Raises:
           ValueError: the checkpoint holds another network or optimiser than `target`.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        targets = {"variables": abstract.variables, "progress": {"step": abstract.step, "optimizer": abstract.optimizer}}
+        if target.average is not None:
+            targets["average"] = abstract.average
+        items = self._restore(step, targets)
+        progress = items["progress"]
+        return target.replace(
+            step=progress["step"],
+            variables=items["variables"],
+            optimizer=progress["optimizer"],
+            average=items.get("average") if target.average is not None else None,
+        )
+
+    def restore_variables(self, step, shapes, *, averaged, sharding):
+        """The variables of `step`, and whether they are the moving average.
+
+        Args:
+          step: one of `steps()`.
+          shapes: {"params", "batch_stats"} of arrays or their shapes.
+          averaged: whether to prefer the moving average, where the run kept one.
+          sharding: of every array.
+
+        Raises:
+          ValueError: the checkpoint holds another network.
+        """
+        averaged = averaged and (self._directory / str(step) / "average").exists()
+        item = "average" if averaged else "variables"
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+        return self._restore(step, {item: abstract})[item], averaged
 
     def close(self):
         """Waits for saves under way."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def load_variables(workdir, path, recipe, *, averaged, sharding):
+    """The variables to evaluate, and a sentence that says which they are.
+
+    Args:
+      workdir: of the run.
+      path: of one step, `DIR/checkpoints/STEP`; None for the last step of `workdir`.
+      recipe: training.step.Recipe of the run.
+      averaged: whether to take the moving average where there is one.
+      sharding: of every array.
+
+    Raises:
+      FileNotFoundError: there is no such checkpoint.
+      ValueError: it holds another network than the recipe's.
+    """
+    if path:
+        path = epath.Path(path).expanduser()
+        if not path.name.isdigit() or path.parent.name != DIRECTORY:
+            raise ValueError(f"--checkpoint={path} is no step of a run; want DIR/{DIRECTORY}/STEP")
+        workdir, step = path.parent.parent, int(path.name)
+    directory = epath.Path(workdir) / DIRECTORY
+    if not directory.exists():
+        raise FileNotFoundError(f"{directory} does not exist; train first, or correct --workdir or --checkpoint")
+    saved = Checkpoints(workdir)
+    steps = saved.steps()
+    if not steps or (path and step not in steps):
+        raise FileNotFoundError(f"{directory} holds steps {steps}" + (f", not {step}" if path else "; train first"))
+    if not path:
+        step = saved.latest()
+    shapes = models.initialize(recipe.model, recipe.seed, (*recipe.shape, 3))
+    variables, averaged = saved.restore_variables(step, shapes, averaged=averaged, sharding=sharding)
+    saved.close()
+    return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {step}"

@@ -1,0 +1,118 @@
+"""Evaluates a trained network on the test split of its recipe.
+
+    python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=DIR/checkpoints/STEP] [--config.field=value]
+
+Prints a table of decoders on the same network and writes to DIR/eval: the
+metrics as JSON, a cumulative error curve, a sheet of the worst cases.
+"""
+
+import json
+
+from h3r_jax.training import environment  # noqa: F401  (before jax)
+
+# isort: split
+
+import jax
+import numpy as np
+from absl import app, flags
+from etils import epath
+from ml_collections import config_flags
+
+from configs import common
+from data import inputs
+from h3r_jax import codec, geometry, visualize
+from h3r_jax.training import checkpoints, evaluation, sharding, step
+from h3r_jax.training import config as run_config
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe that the network was trained with")
+WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a step below a run's checkpoints directory; the last one by default")
+flags.mark_flags_as_required(["config", "workdir"])
+
+WORST_CASES = 16
+
+
+def main(_):
+    config, workdir = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
+    run_config.quiet_libraries()
+    mesh = sharding.make_mesh()
+    with run_config.clear_errors():
+        run_config.check_fields(config, common.get_config())
+        sharding.check_batch_size(config.eval.batch_size, mesh)
+        scheme = run_config.make_scheme(config)
+        recipe = run_config.make_recipe(config, scheme)
+        chosen, decode = run_config.make_decoder(config, recipe)
+        variables, description = checkpoints.load_variables(
+            workdir, CHECKPOINT.value, recipe, averaged=config.eval.averaged, sharding=sharding.replicated(mesh)
+        )
+        split = inputs.eval_input(config, scheme, recipe, config.data.test_split)
+
+    decoders = {
+        "argmax": run_config.decoder(recipe, k=1),
+        "quarter shift": lambda logits: codec.quarter_shift(logits, stride=recipe.stride),
+        "k=4": run_config.decoder(recipe, k=4),
+        "k=9": run_config.decoder(recipe, k=9),
+    } | {chosen: decode}
+    predictions = evaluation.predict_split(
+        step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip),
+        variables,
+        split.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
+        split.matrices,
+        mesh,
+    )
+    if jax.process_index() > 0:
+        return
+    distances = split.annotations.normalizing_distances(scheme)
+    errors = {name: evaluation.score(predictions[name], split.annotations, distances) for name in decoders}
+    protocol = (
+        f"box from {config.data.box} x {config.data.box_scale:g}, input {recipe.shape[0]}x{recipe.shape[1]}, normaliser "
+        f"{scheme.normalizer}, flip test {'on' if config.eval.flip else 'off'}"
+    )
+    print(f"{split.name}: {split.num_examples} examples; {description}")
+    print(f"protocol: {protocol}; decoder for the files: {chosen}")
+    print(table(errors, predictions, split, recipe, config.eval.thresholds))
+
+    name = f"{config.data.folder or config.data.name}-{config.data.test_split}"
+    directory = workdir / "eval"
+    directory.mkdir(parents=True, exist_ok=True)
+    result = {
+        "dataset": config.data.folder or config.data.name,
+        "split": config.data.test_split,
+        "protocol": f"{protocol}, decoder {chosen}, {description}",
+        "count": errors[chosen].count,
+        "metrics": errors[chosen].summary(config.eval.thresholds),
+    }
+    (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
+    curve = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
+    visualize.save(curve, directory / f"{name}-curve.png")
+    visualize.save(worst_cases(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-worst.png")
+    print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-worst.png")
+
+
+def table(errors, predictions, split, recipe, thresholds):
+    """One line per decoder; the cell error is in heatmap cells of the network's input."""
+    names = list(next(iter(errors.values())).summary(thresholds))
+    lines = [f"{'decoder':<16}{'cells':>8}" + "".join(f"{name:>10}" for name in names)]
+    for decoder, sample in errors.items():
+        cells = evaluation.mean_pixel_error(predictions[decoder], split.annotations, split.matrices) / recipe.stride
+        metrics = sample.summary(thresholds)
+        lines.append(f"{decoder:<16}{cells:>8.3f}" + "".join(f"{metrics[name]:>10.3f}" for name in names))
+    return "\n".join(lines)
+
+
+def worst_cases(split, predictions, errors, scheme):
+    """The examples with the largest errors, as the network saw them, with the truth as crosses."""
+    worst = np.argsort(errors.values)[::-1][:WORST_CASES]
+    images = next(split.canvases.batches([worst]))
+    return visualize.landmark_sheet(
+        images,
+        geometry.transform_points(split.matrices[worst], predictions[worst]),
+        visibility=split.annotations.visibility[worst],
+        truth=geometry.transform_points(split.matrices[worst], split.annotations.landmarks[worst]),
+        scheme=scheme,
+        titles=[f"{100 * errors.values[i]:.1f} %" for i in worst],
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Training and evaluation: state, the two jitted steps, sharding, checkpoints, the loop."""

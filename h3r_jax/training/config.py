@@ -1,0 +1,132 @@
+"""From a configuration to the objects that training needs, and what makes two configurations the same run."""
+
+import contextlib
+import json
+import sys
+
+from absl import flags, logging
+from etils import epath
+
+from h3r_jax import augment, codec, models
+from h3r_jax.landmarks import LandmarkScheme, get_scheme
+from h3r_jax.training.step import Recipe
+
+FILE = "config.json"
+# Fields that change paths, evaluation or logging, but not the function that is trained.
+FREE_FIELDS = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_split", "eval", "log")
+
+
+def quiet_libraries():
+    """Only warnings of the libraries below, unless `--verbosity` asks for more."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+
+
+@contextlib.contextmanager
+def clear_errors():
+    """What a user can put right ends the program with one sentence; `--verbosity=1` shows the trace."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        if logging.get_verbosity() >= logging.DEBUG:
+            raise
+        sys.exit(f"error: {error}")
+
+
+def check_fields(config, base):
+    """ValueError if `config` has fields that `base`, the configuration of all defaults, has not."""
+    known = _flatten(base.to_dict())
+    for field in _flatten(config.to_dict()):
+        if field not in known:
+            raise ValueError(f"unknown field config.{field}; known are {', '.join(sorted(known))}")
+
+
+def check_same_run(config, workdir):
+    """Writes the configuration of a new run; ValueError if the workdir holds a run of another function.
+
+    Args:
+      config: ConfigDict.
+      workdir: of the run; created if it is not there.
+    """
+    workdir = epath.Path(workdir)
+    mine = json.loads(config.to_json())
+    path = workdir / FILE
+    if path.exists():
+        theirs = _flatten(json.loads(path.read_text()))
+        changes = [
+            f"{field}: {theirs.get(field)!r} there, {value!r} here"
+            for field, value in _flatten(mine).items()
+            if theirs.get(field) != value and not field.startswith(FREE_FIELDS)
+        ]
+        if changes:
+            raise ValueError(
+                f"{path} is of another run ({'; '.join(changes)}); choose another --workdir, or make the fields agree to resume"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine, indent=2))
+
+
+def _flatten(tree, prefix=""):
+    result = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            result |= _flatten(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def make_scheme(config):
+    """The landmark scheme of `config.landmarks`: a known one, or one's own by mirror order and normaliser."""
+    if config.landmarks.scheme:
+        return get_scheme(config.landmarks.scheme)
+    if not config.landmarks.mirror:
+        raise ValueError(
+            "config.landmarks needs a scheme, or a mirror order with one index per landmark (range(K) where nothing mirrors)"
+        )
+    mirror = tuple(config.landmarks.mirror)
+    return LandmarkScheme("custom", len(mirror), mirror, tuple(config.landmarks.normalizer) or "box")
+
+
+def make_recipe(config, scheme):
+    """The static part of training and evaluation steps.
+
+    Raises:
+      ValueError: unknown names or values out of range; names the field.
+    """
+    model = models.build(
+        config.model.name,
+        scheme.num_landmarks,
+        head=config.model.head,
+        stride=config.model.stride,
+        dtype=config.model.dtype,
+    )
+    return Recipe(
+        model=model,
+        head=config.model.head,
+        shape=tuple(config.model.input_size),
+        stride=config.model.stride,
+        scheme=scheme,
+        loss=config.loss.name,
+        target=config.loss.target,
+        augmentation=augment.Augmentation(**config.augment.to_dict()),
+        average_decay=config.train.average_decay,
+        seed=config.seed,
+    )
+
+
+def make_decoder(config, recipe):
+    """The name and function of the decoder that `config.eval` asks for."""
+    selection = config.eval.selection
+    name = f"k={config.eval.k}" + ("" if selection == "top_k" else f" {selection}")
+    return name, decoder(recipe, k=config.eval.k, selection=selection)
+
+
+def decoder(recipe, *, k, selection="top_k"):
+    """A function from logit maps `[B, h, w, K]` to `[B, K, 2]`, with the activation that belongs to the loss."""
+
+    def decode(logits):
+        return codec.decode(logits, k=k, stride=recipe.stride, activation=recipe.activation, selection=selection)
+
+    return decode

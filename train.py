@@ -1,0 +1,162 @@
+"""Trains a heatmap regressor.
+
+    python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile]
+
+Stopped and started again with the same arguments, it goes on from its last checkpoint.
+"""
+
+from h3r_jax.training import environment  # noqa: F401  (before jax)
+
+# isort: split
+
+import jax
+import numpy as np
+from absl import app, flags
+from etils import epath
+from ml_collections import config_flags
+
+from configs import common
+from data import inputs
+from h3r_jax import codec, geometry, models, visualize
+from h3r_jax.training import checkpoints, evaluation, loop, sharding, step, writers
+from h3r_jax.training import config as run_config
+from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe, such as configs/quickstart.py")
+WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
+PROFILE = flags.DEFINE_bool("profile", False, "write a profile of ten steps to WORKDIR/profile")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def steps(epochs, num_examples, batch_size):
+    """Epochs as a number of steps, at least one."""
+    return max(1, round(epochs * num_examples / batch_size))
+
+
+def account(config, recipe, train_input, validation, variables, start, total_steps, mesh):
+    """What is going to happen, for the user to read before it does."""
+    annotations = train_input.annotations
+    crops = geometry.transform_points(train_input.matrices, annotations.landmarks)
+    inside = codec.activation_points(crops, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride).inside
+    labelled = annotations.visibility > 0
+    canvases = train_input.canvases
+    counts = (
+        f"{labelled.size} landmarks: {int((~labelled).sum())} without label or hidden, {annotations.outside_image()} labelled "
+        f"outside their image, {int((labelled & ~np.asarray(inside)).sum())} outside the plain crop's heatmap (no weight there)"
+    )
+    return "\n".join(
+        [
+            f"data        {train_input.name}, {train_input.num_examples} examples; {counts}",
+            f"validation  {validation.name}, {validation.num_examples} examples; chooses the best checkpoint",
+            f"input       {recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
+            f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB "
+            + ("kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"),
+            f"model       {config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
+            f"{models.count_parameters(variables['params']):,} parameters, {config.model.dtype}, stride {recipe.stride}",
+            f"loss        {recipe.loss} against {recipe.target} activation points, decoded with {recipe.activation}",
+            f"devices     {mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
+            f"steps       {start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs",
+        ]
+    )
+
+
+def augmented_sheet(config, recipe, train_input, count=24):
+    """The first examples of the run as the network will see them."""
+    batch = next(train_input.batches(seed=config.seed, batch_size=min(count, train_input.num_examples), start_step=0))
+    images, landmarks, visibility = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
+    return visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme)
+
+
+def main(_):
+    config, workdir = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
+    run_config.quiet_libraries()
+    mesh = sharding.make_mesh()
+    with run_config.clear_errors():
+        run_config.check_fields(config, common.get_config())
+        sharding.check_batch_size(config.train.batch_size, mesh)
+        sharding.check_batch_size(config.eval.batch_size, mesh)
+        scheme = run_config.make_scheme(config)
+        recipe = run_config.make_recipe(config, scheme)
+        decoder = dict([run_config.make_decoder(config, recipe)])
+        train_input = inputs.train_input(config, scheme, recipe)
+        validation = inputs.eval_input(config, scheme, recipe, config.data.validation_split)
+        run_config.check_same_run(config, workdir)
+
+    batch_size = config.train.batch_size
+    total_steps = steps(config.train.epochs, train_input.num_examples, batch_size)
+    schedule = make_schedule(
+        learning_rate=config.train.learning_rate,
+        warmup_steps=steps(config.train.warmup_epochs, train_input.num_examples, batch_size),
+        total_steps=total_steps,
+    )
+    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
+    variables = models.initialize(recipe.model, config.seed, (*recipe.shape, 3))
+    state = create_state(variables, optimizer, keep_average=config.train.average_decay > 0)
+    # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.
+    state = jax.device_put(state, sharding.replicated(mesh))
+
+    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints)
+    if saved.latest() is not None:
+        state = saved.restore(saved.latest(), state)
+    start = int(state.step)
+    batches = train_input.batches(
+        seed=config.seed,
+        batch_size=batch_size,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    if jax.process_index() == 0:
+        print(account(config, recipe, train_input, validation, variables, start, total_steps, mesh))
+        visualize.save(augmented_sheet(config, recipe, train_input), workdir / "augmented.png")
+    if start >= total_steps:
+        print(f"The run in {workdir} is complete.")
+        saved.close()
+        return
+
+    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoder, flip=config.eval.flip)
+    distances = validation.annotations.normalizing_distances(scheme)
+
+    def evaluate(state):
+        averaged = config.eval.averaged and state.average is not None
+        predictions = evaluation.predict_split(
+            eval_step,
+            state.average if averaged else state.variables,
+            validation.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
+            validation.matrices,
+            mesh,
+        )
+        (landmarks,) = predictions.values()
+        return evaluation.score(landmarks, validation.annotations, distances).summary(config.eval.thresholds)
+
+    def steps_of(epochs):
+        return steps(epochs, train_input.num_examples, batch_size)
+
+    outputs = [writers.JsonLinesWriter(workdir / "metrics.jsonl"), writers.TensorBoardWriter(workdir / "tensorboard")]
+    writer = writers.MultiWriter(*(outputs if jax.process_index() == 0 else []))
+    try:
+        loop.fit(
+            state,
+            batches,
+            train_step=step.jit_train_step(recipe, optimizer, mesh),
+            mesh=mesh,
+            total_steps=total_steps,
+            intervals=loop.Intervals(
+                log=config.log.every_steps,
+                evaluate=steps_of(config.log.eval_every_epochs),
+                save=steps_of(config.log.checkpoint_every_epochs),
+            ),
+            writer=writer,
+            checkpoints=saved,
+            evaluate=evaluate,
+            profile_to=workdir / "profile" if PROFILE.value else None,
+        )
+    finally:
+        saved.close()
+        writer.close()
+    best = saved.best()
+    print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last) and step {best} (the best on validation).")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -25,7 +25,8 @@ class Bias(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x + self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
+        return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
 
 
 class HeatmapHead(nn.Module):

@@ -1,0 +1,102 @@
+"""PyTorch weights in and out, every tensor accounted for.
+
+    python -m h3r_jax.convert SOURCE DESTINATION [--model=NAME --landmarks=N --head=NAME]
+
+SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a
+directory that this wrote, or a step `WORKDIR/checkpoints/STEP` of a training run. DESTINATION ends in
+`.safetensors`, or is an orbax directory to create.
+
+    variables, spec, report = convert.read("model.pth")       # for inference
+    variables, report = convert.load_initial("hrnet.pth", variables)    # for a training's start
+
+What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRNet for human pose, and HRNet
+and MobileNetV2 backbones for ImageNet, the official ones and timm's. `naming` has their names.
+"""
+
+from etils import epath
+
+from h3r_jax.convert.files import load_directory, load_torch, stored_spec, write_directory, write_safetensors
+from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
+from h3r_jax.convert.naming import Spec
+from h3r_jax.convert.recognition import recognize
+
+__all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
+
+
+def read(path, *, model=None, head=None, landmarks=None):
+    """The variables of any source.
+
+    Args:
+      path: of a PyTorch or safetensors file, or an orbax directory.
+      model, head, landmarks: what it is, if that is known; see `recognize`.
+
+    Returns:
+      variables {"params", "batch_stats"} of numpy arrays, Spec, Report.
+
+    Raises:
+      FileNotFoundError: there is no such source.
+      ValueError: it is damaged, unsafe, or of another network.
+    """
+    path = epath.Path(path).expanduser()
+    if path.is_dir():
+        variables, spec = load_directory(path)
+        for what, wanted, found in (("model", model, spec.model), ("head", head, spec.head),
+                                    ("landmarks", landmarks, spec.landmarks)):
+            if wanted not in (None, found):
+                raise ValueError(f"{path} holds {spec}; {what} {wanted} was asked for")
+        names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
+        return variables, spec, Report(tuple(names), {})
+    tensors = load_torch(path)
+    stored = stored_spec(path)
+    try:
+        if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
+            head = head or stored.head
+        spec = recognize(tensors, model=model or (stored and stored.model), head=head, landmarks=landmarks)
+        variables, report = from_torch(tensors, spec)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return variables, spec, report
+
+
+def convert(source, destination, *, model=None, head=None, landmarks=None):
+    """Reads `source` and writes `destination`, which is there whole or not at all.
+
+    Args:
+      source: see `read`.
+      destination: ends in `.safetensors`, or is a directory to create; must not exist.
+      model, head, landmarks: see `recognize`.
+
+    Returns:
+      Spec and Report.
+    """
+    variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
+    if str(destination).endswith(".safetensors"):
+        write_safetensors(destination, to_torch(variables, spec), spec)
+    else:
+        write_directory(destination, variables, spec, source)
+    return spec, report
+
+
+def load_initial(path, variables):
+    """Freshly initialised variables with trained ones in their place, as far as those go.
+
+    The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts
+    fresh: all of it after a backbone alone, the last convolution where the number of landmarks differs.
+
+    Args:
+      path: of a backbone or a whole model, see `read`.
+      variables: {"params", "batch_stats"} of the model, initialised.
+
+    Returns:
+      The variables, and the Report that says what was taken and what starts fresh.
+
+    Raises:
+      FileNotFoundError: there is no such source.
+      ValueError: it is damaged, unsafe, or has another backbone.
+    """
+    trained, _, reading = read(path)
+    try:
+        variables, report = merge(trained, variables)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh)

@@ -1,0 +1,28 @@
+"""The command line of `h3r_jax.convert`."""
+
+import argparse
+import sys
+
+from h3r_jax import convert, models
+
+
+def main(arguments=None):
+    """Converts, and prints what became of every tensor; one sentence and status 1 if it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m h3r_jax.convert", description=convert.__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("destination")
+    parser.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
+    parser.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
+    parser.add_argument("--landmarks", type=int, help="that the head must be for")
+    options = vars(parser.parse_args(arguments))
+    try:
+        spec, report = convert.convert(options.pop("source"), options.pop("destination"), **options)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print(spec)
+    print(str(report).replace("; ", "\n"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The files that weights are kept in: PyTorch's, safetensors, and orbax directories.
+
+A PyTorch file is a pickle, which can run any code when it is read. It is read by torch's own restricted
+unpickler alone (`weights_only=True`): tensors and plain containers, or an error.
+
+An orbax directory here is `DESTINATION/variables`, what orbax writes, and `DESTINATION/model.json`, which says
+what it is. A step of a training run, `WORKDIR/checkpoints/STEP`, is read too.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pickle
+import shutil
+import uuid
+
+import numpy as np
+from etils import epath
+
+from h3r_jax import models
+from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
+
+TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
+SAFETENSORS_SUFFIX = ".safetensors"
+# Keys under which training scripts keep the tensors, beside an optimiser and the like.
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "plfd_backbone")
+METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
+ARRAYS, DESCRIPTION = "variables", "model.json"
+
+
+def load_torch(path):
+    """The tensors of a `.pth`, `.pth.tar`, `.pt`, `.bin` (these need torch) or `.safetensors` file.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      name -> numpy array, without the prefix `module.` of torch's data parallelism.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged, holds more than tensors and plain containers, or no tensors.
+    """
+    path = epath.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file")
+    if path.name.endswith(SAFETENSORS_SUFFIX):
+        tensors = _load_safetensors(path)
+    elif path.name.endswith(TORCH_SUFFIXES):
+        tensors = _load_pickle(path)
+    else:
+        raise ValueError(f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}")
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def stored_spec(path):
+    """The Spec that `write_safetensors` put into a file's header; None in a file of others."""
+    if not str(path).endswith(SAFETENSORS_SUFFIX):
+        return None
+    with _open_safetensors(path) as file:
+        text = (file.metadata() or {}).get(METADATA)
+    return Spec(**json.loads(text)) if text else None
+
+
+def _load_safetensors(path):
+    with _open_safetensors(path) as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}
+
+
+@contextlib.contextmanager
+def _open_safetensors(path):
+    try:
+        import safetensors
+    except ImportError as error:
+        raise ValueError(f"{path} needs safetensors to be read (pip install safetensors)") from error
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
+            yield file
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
+        raise ValueError(f"{path} cannot be read as safetensors ({_line(error)})") from error
+
+
+def _load_pickle(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(f"{path} is a PyTorch file, which needs torch to be read (pip install torch)") from error
+    try:
+        content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "global" not in str(error).lower():
+            raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
+        raise ValueError(f"{path} asks for more than tensors and plain containers, which could run code; nothing of it was run "
+                         "(if you trust it, save its state dict alone)") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
+    for key in CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = {name: x for name, x in content.items() if isinstance(x, torch.Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise ValueError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
+    return {name: (x.float() if x.is_floating_point() else x).numpy() for name, x in tensors.items()}
+
+
+def _line(error):
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:120]
+
+
+def write_safetensors(path, tensors, spec):
+    """Writes name -> numpy array with the description of the model in the header; whole or not at all."""
+    import safetensors.numpy
+
+    data = safetensors.numpy.save(tensors, metadata={METADATA: json.dumps(dataclasses.asdict(spec)), "format": "pt"})
+    _whole(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_directory(path, variables, spec, source):
+    """Writes variables and the description of the model as an orbax directory; whole or not at all.
+
+    Args:
+      path: to create.
+      variables: {"params", "batch_stats"}, arrays.
+      spec: Spec.
+      source: where they came from, for the reader of `model.json`.
+    """
+    import orbax.checkpoint as ocp
+
+    def write(temporary):
+        temporary.mkdir()
+        ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
+        (temporary / DESCRIPTION).write_text(json.dumps({**dataclasses.asdict(spec), "source": str(source)}, indent=2))
+
+    _whole(path, write)
+
+
+def _whole(path, write):
+    """Lets `write` write beside `path`, and renames when it is done."""
+    path = epath.Path(path).resolve()
+    if path.exists():
+        raise ValueError(f"{path} exists already; remove it or choose another destination")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        write(temporary)
+        temporary.rename(path)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def load_directory(path):
+    """The variables of an orbax directory.
+
+    Args:
+      path: what `write_directory` wrote, or a step of a training run, of which the moving average is taken
+        where there is one.
+
+    Returns:
+      variables {"params", "batch_stats"} of numpy arrays, and Spec.
+
+    Raises:
+      ValueError: it is neither, or is damaged.
+    """
+    path = epath.Path(path).resolve()
+    run = path.parent.parent / "config.json"
+    if (path / DESCRIPTION).exists():
+        description = json.loads((path / DESCRIPTION).read_text())
+        description.pop("source")
+        return _restore(path / ARRAYS), Spec(**description)
+    if not (path / "default").exists() or not run.exists():
+        raise ValueError(f"{path} is neither a converted model (with {DESCRIPTION}) nor a step of a run (WORKDIR/checkpoints/STEP)")
+    state = _restore(path / "default", keys=("variables", "average"))
+    variables = state["variables"] if state.get("average") is None else state["average"]
+    model = json.loads(run.read_text())["model"]
+    channels = variables["params"]["head"]["predict"]["kernel"].shape[-1]
+    return variables, Spec(model["name"], model["head"], channels // models.HEADS[model["head"]], NAMING_OF_HEAD[model["head"]])
+
+
+def _restore(path, keys=None):
+    """What orbax wrote at `path`, or the branches `keys` of it, as numpy arrays whatever devices wrote it."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    checkpointer = ocp.PyTreeCheckpointer()
+    try:
+        tree = checkpointer.metadata(path).item_metadata.tree
+    except (ValueError, FileNotFoundError, KeyError) as error:
+        raise ValueError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error
+    wanted = {key: tree[key] for key in keys or tree if tree.get(key) is not None}
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    return checkpointer.restore(path, args=ocp.args.PyTreeRestore(wanted, restore_args=arguments, partial_restore=True))

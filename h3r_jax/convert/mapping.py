@@ -1,0 +1,172 @@
+"""PyTorch tensors to Flax variables and back, every one accounted for."""
+
+import dataclasses
+import re
+
+import numpy as np
+from flax import traverse_util
+
+from h3r_jax.convert import naming
+from h3r_jax.convert.recognition import left_out_reason
+
+SHOWN = 8  # names in an error or a summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the arrays of a source.
+
+    taken: names in the source.
+    left_out: name in the source -> why it is not used.
+    fresh: name here -> why the source does not provide it.
+    """
+
+    taken: tuple[str, ...]
+    left_out: dict[str, str]
+    fresh: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __str__(self):
+        lines = [f"{len(self.taken)} arrays taken"]
+        for verb, reasons in (("left out", self.left_out), ("starting fresh", self.fresh)):
+            for reason in dict.fromkeys(reasons.values()):
+                group = [name for name, value in reasons.items() if value == reason]
+                lines.append(f"{len(group)} {verb} ({reason}): {listed(group)}")
+        return "; ".join(lines)
+
+
+def listed(names):
+    """Names in one line, the first few of many."""
+    names = list(names)
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _complain(source, spec, **problems):
+    found = [f"{len(items)} {kind}: {listed(items)}" for kind, items in problems.items() if items]
+    if found:
+        raise ValueError(f"{source} are not those of {spec}; {'; '.join(found)}")
+
+
+def from_torch(tensors, spec):
+    """The variables of a network from PyTorch's tensors.
+
+    Args:
+      tensors: name -> numpy array, in the naming of `spec`; convolutions are `[O, I/groups, kh, kw]`.
+      spec: Spec, see `recognize`.
+
+    Returns:
+      variables {"params": ..., "batch_stats": ...} of numpy float32 arrays, kernels `[kh, kw, I/groups, O]`;
+      a backbone alone has {"backbone": ...} in each. And the Report.
+
+    Raises:
+      ValueError: tensors are missing, unexpected or of another shape; lists their names.
+    """
+    shapes = naming.shapes(spec)
+    names = naming.names(shapes, spec.naming)
+    flat, missing, misshapen = {}, [], []
+    for path, name in names.items():
+        if name not in tensors:
+            missing.append(name)
+            continue
+        value = _to_flax(path, tensors[name])
+        if value.shape != shapes[path]:
+            misshapen.append(f"{name} {tensors[name].shape} for {_to_torch_shape(path, shapes[path])}")
+        flat[path] = value
+    rest = [name for name in tensors if name not in set(names.values())]
+    left_out = {name: reason for name in rest if (reason := left_out_reason(name, spec.naming))}
+    unexpected = [name for name in rest if name not in left_out]
+    _complain("the tensors", spec, missing=missing, unexpected=unexpected, misshapen=misshapen)
+    return traverse_util.unflatten_dict(flat), Report(tuple(names.values()), left_out)
+
+
+def to_torch(variables, spec):
+    """The PyTorch tensors of a network: `from_torch` backwards.
+
+    Args:
+      variables: {"params", "batch_stats"}, arrays.
+      spec: Spec; its naming names the tensors.
+
+    Returns:
+      name -> numpy array, with the counters `num_batches_tracked` that PyTorch expects of every
+      normalisation.
+
+    Raises:
+      ValueError: the variables are not those of `spec`, or the naming has no name for its head.
+    """
+    flat = traverse_util.flatten_dict(variables)
+    shapes = naming.shapes(spec)
+    _complain("the arrays", spec, missing=["/".join(path) for path in shapes if path not in flat],
+              unexpected=["/".join(path) for path in flat if path not in shapes],
+              misshapen=["/".join(path) for path in shapes if path in flat and flat[path].shape != shapes[path]])
+    tensors = {}
+    for path, name in naming.names(shapes, spec.naming).items():
+        tensors[name] = _to_torch(path, np.asarray(flat[path]))
+        if path[-1] == "var":
+            counter = name.replace("running_var", naming.COUNTER)
+            tensors[counter] = np.asarray(spec.batches_tracked, np.int64)
+    return tensors
+
+
+def merge(source, target):
+    """Freshly initialised variables with those of `source` in them: the backbone, and what fits of the head.
+
+    Args:
+      source: variables of a whole model or of a backbone, numpy.
+      target: variables of a model; numpy or JAX arrays.
+
+    Returns:
+      The variables, in the types of `target`, and the Report.
+
+    Raises:
+      ValueError: the backbones differ; lists the arrays.
+    """
+    flat, ours = traverse_util.flatten_dict(source), traverse_util.flatten_dict(target)
+    taken, fresh, missing, misshapen = [], {}, [], []
+    for path, value in ours.items():
+        name = "/".join(path)
+        if path in flat and flat[path].shape == value.shape:
+            ours[path] = np.asarray(flat[path], value.dtype)
+            taken.append(name)
+        elif path[1] == "head":
+            fresh[name] = f"{flat[path].shape} there, {value.shape} here" if path in flat else "not there"
+        elif path in flat:
+            misshapen.append(f"{name} {flat[path].shape} for {value.shape}")
+        else:
+            missing.append(name)
+    left_out, unexpected = {}, []
+    last = max((path[2] for path in flat if path[2].startswith("stage")), default="")  # the last exchange of an HRNet
+    pose = not any(_lower_fusion(path, last) for path in ours)
+    for path in flat:
+        name = "/".join(path)
+        if path in ours:
+            continue
+        if path[1] == "head":
+            left_out[name] = "this head has no such array"
+        elif pose and _lower_fusion(path, last):
+            left_out[name] = "the pose form has no other branches at the end"
+        else:
+            unexpected.append(name)
+    _complain("the arrays", "this backbone", missing=missing, unexpected=unexpected, misshapen=misshapen)
+    return traverse_util.unflatten_dict(ours), Report(tuple(taken), left_out, fresh)
+
+
+def _lower_fusion(path, exchange):
+    """Whether an array makes a branch below the highest at the end of that exchange of an HRNet."""
+    return path[2] == exchange and re.match("fuse_layers_[1-9]", path[3]) is not None
+
+
+def _to_flax(path, tensor):
+    tensor = np.asarray(tensor, np.float32)
+    if path[-1] == "kernel" and tensor.ndim == 4:
+        tensor = tensor.transpose(2, 3, 1, 0)
+    return np.ascontiguousarray(tensor)
+
+
+def _to_torch(path, array):
+    if path[-1] == "kernel":
+        array = array.transpose(3, 2, 0, 1)
+    return np.ascontiguousarray(array)
+
+
+def _to_torch_shape(path, shape):
+    return tuple(shape[i] for i in (3, 2, 0, 1)) if path[-1] == "kernel" else shape

@@ -1,0 +1,126 @@
+"""What each array of a model is called in PyTorch.
+
+Arrays here have paths, `("params", "backbone", "stage2_0", "branches_0_0", "conv1", "kernel")`; the same
+array of a PyTorch checkpoint has a name, `backbone.stage2.0.branches.0.0.conv1.weight`. A *naming* is a
+family of such names:
+
+    h3r          the released H3R networks (`torchalign`): `backbone.*`, `heatmap_head.head.layers.N`
+    facial       HRNet-Facial-Landmark-Detection: the backbone without a prefix, `head.N`
+    pose         HRNet for human pose: the backbone without a prefix, `final_layer`
+    imagenet     backbones for classification, the official ones and timm's: no prefix; no head is taken
+    torchvision  MobileNetV2 for classification, with one more level of nesting: no prefix; no head is taken
+
+The names of H3R are those its classes give: its checkpoints themselves were not at hand, but a network
+trained by others with the same classes was, and loads.
+"""
+
+import dataclasses
+import functools
+import re
+
+import jax
+from flax import traverse_util
+
+from h3r_jax import models
+
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+SEQUENCE = {"conv": "0", "bn": "1"}  # members of a sequence of convolution and normalisation
+BACKBONE_PREFIX = {"h3r": "backbone."}
+HEAD_MODULES = {
+    "h3r": {
+        "conv": "heatmap_head.head.layers.0",
+        "bn": "heatmap_head.head.layers.1",
+        "predict": "heatmap_head.head.layers.3",
+    },
+    "facial": {
+        "conv": "head.0",
+        "conv_bias": "head.0",
+        "bn": "head.1",
+        "predict": "head.3",
+        "predict_bias": "head.3",
+    },
+    "pose": {"predict": "final_layer", "predict_bias": "final_layer"},
+    "imagenet": {},
+    "torchvision": {},
+}
+NAMINGS = tuple(HEAD_MODULES)
+NAMING_OF_HEAD = {"heatmap": "h3r", "binary": "h3r", "facial": "facial", "pose": "pose", None: "imagenet"}
+COUNTER = "num_batches_tracked"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a set of weights is.
+
+    model: key of `models.BACKBONES`.
+    head: key of `models.HEADS`; None for a backbone alone.
+    landmarks: K; 0 for a backbone alone.
+    naming: of its tensors in PyTorch, see the module's docstring.
+    batches_tracked: PyTorch's count of training steps, which it keeps beside the running statistics.
+    """
+
+    model: str
+    head: str | None
+    landmarks: int
+    naming: str
+    batches_tracked: int = 0
+
+    def __str__(self):
+        return f"{self.model}, {f'head {self.head} for {self.landmarks} landmarks' if self.head else 'the backbone alone'}"
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes(backbone, head, landmarks):
+    """path -> shape of every array; `backbone` is what `models.BACKBONES` holds."""
+    name = next(name for name, builder in models.BACKBONES.items() if builder is backbone)
+    model = models.build(name, landmarks or 1, head=head or "pose")
+    variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))
+    flat = traverse_util.flatten_dict(variables)
+    return {path: leaf.shape for path, leaf in flat.items() if head or path[1] == "backbone"}
+
+
+def shapes(spec):
+    """The shape of every array of `spec`, by its path."""
+    return _shapes(models.BACKBONES[spec.model], spec.head, spec.landmarks)
+
+
+def names(paths, naming):
+    """The PyTorch name of every path.
+
+    Args:
+      paths: of all the arrays of one model.
+      naming: one of `NAMINGS`.
+
+    Returns:
+      path -> name.
+    """
+    expanded = {path[2] for path in paths if path[3] == "expand"}
+    return {path: _module(path, naming, expanded) + "." + LEAVES[path[-1]] for path in paths}
+
+
+def _module(path, naming, expanded):
+    part, modules = path[1], path[2:-1]
+    if part == "head":
+        return HEAD_MODULES[naming][modules[0]]
+    prefix = BACKBONE_PREFIX.get(naming, "")
+    if len(modules) == 3 and modules[0].startswith("features_"):
+        return prefix + _inverted_residual(*modules, expanded=modules[0] in expanded, nested=naming == "torchvision")
+    return prefix + ".".join(re.sub(r"_(\d+)", r".\1", SEQUENCE.get(module, module)) for module in modules)
+
+
+def _inverted_residual(block, step, layer, *, expanded, nested):
+    """The module of a layer in a block of MobileNetV2, which is one sequence of all its layers.
+
+    Every step but the last has convolution, normalisation and activation; nested, these three are a
+    sequence of their own.
+    """
+    steps = ("expand", "depthwise", "project") if expanded else ("depthwise", "project")
+    position = steps.index(step)
+    within = int(SEQUENCE[layer])
+    if not nested:
+        index = str(3 * position + within)
+    elif step == "project":
+        index = str(position + within)
+    else:
+        index = f"{position}.{within}"
+    return f"{block.replace('_', '.')}.conv.{index}"

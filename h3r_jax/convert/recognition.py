@@ -1,0 +1,136 @@
+"""Which network a set of PyTorch tensors is."""
+
+import re
+
+from h3r_jax import models
+from h3r_jax.convert.naming import BACKBONE_PREFIX, HEAD_MODULES, Spec
+from h3r_jax.models.hrnet import HRNet
+
+CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
+HRNET_FIELDS = ("widths", "modules", "blocks", "bottlenecks", "highest_only")
+
+
+def recognize(tensors, *, model=None, head=None, landmarks=None):
+    """The network that PyTorch tensors belong to.
+
+    Args:
+      tensors: name -> array; only names and shapes are looked at.
+      model: key of `models.BACKBONES`, if it is known; it must agree with the tensors.
+      head: key of `models.HEADS`, if it is known. Else a head of H3R is "binary", as the released ones are,
+        unless `landmarks` says otherwise.
+      landmarks: K, if it is known; it must agree with the tensors.
+
+    Returns:
+      Spec.
+
+    Raises:
+      ValueError: the tensors are of no known network, or not of the one that was named.
+    """
+    if model is not None and model not in models.BACKBONES:
+        raise ValueError(f"unknown model {model!r}; known are {', '.join(models.BACKBONES)}")
+    if head is not None and head not in models.HEADS:
+        raise ValueError(f"unknown head {head!r}; known are {', '.join(models.HEADS)}")
+    naming = _naming(tensors)
+    prefix = BACKBONE_PREFIX.get(naming, "")
+    found = _backbones({name[len(prefix):]: x for name, x in tensors.items() if name.startswith(prefix)}, naming)
+    if model is None:
+        model = found[0]
+    elif model not in found:
+        raise ValueError(f"the tensors are those of {' or '.join(found)}, not of {model}")
+    channels = _channels(tensors, naming)
+    if channels is None:
+        if head or landmarks:
+            raise ValueError(f"the tensors are those of {model} without a head for landmarks; "
+                             "a backbone alone can start a training, not replace a trained model")
+        return Spec(model, None, 0, naming, _batches_tracked(tensors))
+    head = _head(naming, channels, head, landmarks)
+    count = channels // models.HEADS[head]
+    if channels % models.HEADS[head] or (landmarks and count != landmarks):
+        raise ValueError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}")
+    return Spec(model, head, count, naming, _batches_tracked(tensors))
+
+
+def _naming(tensors):
+    if any(name.startswith(BACKBONE_PREFIX["h3r"]) for name in tensors):
+        return "h3r"
+    if "features.1.conv.0.0.weight" in tensors:
+        return "torchvision"
+    if any(name.startswith("head.3.") for name in tensors):
+        return "facial"
+    if "final_layer.weight" in tensors and not any(re.match("(incre_modules|classifier)", name) for name in tensors):
+        return "pose"
+    return "imagenet"
+
+
+def _backbones(tensors, naming):
+    """Keys of `models.BACKBONES`, the likeliest first, that `tensors` without prefix may be."""
+    if any(name.startswith("features.") for name in tensors):
+        return ["mobilenet_v2"]
+    if not any(name.startswith("stage2.") for name in tensors):
+        first = ", ".join(list(tensors)[:3])
+        raise ValueError(f"the tensors ({first}, ...) are of no known network; known are {', '.join(models.BACKBONES)}")
+    fields = _hrnet_fields(tensors)
+    known = {name: builder() for name, builder in models.BACKBONES.items()}
+    found = [name for name, module in known.items()
+             if isinstance(module, HRNet) and all(getattr(module, field) == value for field, value in fields.items())]
+    if not found:
+        text = ", ".join(f"{field} {value}" for field, value in fields.items())
+        raise ValueError(f"an HRNet with {text} is none of {', '.join(known)}")
+    wanted = "bilinear" if naming == "facial" else "nearest"
+    return sorted(found, key=lambda name: known[name].fuse != wanted)
+
+
+def _hrnet_fields(tensors):
+    """The fields of `HRNet` that its tensors show."""
+
+    def count(pattern):
+        return len({match.group(1) for name in tensors if (match := re.match(pattern, name))})
+
+    stages = range(2, 2 + count(r"stage(\d+)\."))
+    widths = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(r"stage\d+\.\d+\.branches\.(\d+)\.\d+\.conv1\.weight", name):
+            widths[int(match.group(1))] = tensor.shape[0]
+    modules = tuple(count(rf"stage{stage}\.(\d+)\.") for stage in stages)
+    last = f"stage{stages[-1]}.{modules[-1] - 1}.fuse_layers."
+    return dict(zip(HRNET_FIELDS, (
+        tuple(width for _, width in sorted(widths.items())),
+        modules,
+        count(r"stage2\.0\.branches\.0\.(\d+)\."),
+        count(r"layer1\.(\d+)\."),
+        not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
+    )))
+
+
+def _channels(tensors, naming):
+    """Output channels of the head, None without one."""
+    module = HEAD_MODULES[naming].get("predict")
+    tensor = tensors.get(f"{module}.weight")
+    return None if tensor is None else tensor.shape[0]
+
+
+def _head(naming, channels, head, landmarks):
+    if naming != "h3r":
+        if head not in (None, naming):
+            raise ValueError(f"the tensors have the head {naming!r}, not {head!r}")
+        return naming
+    if head is None:
+        head = "heatmap" if channels == landmarks or channels % 2 else "binary"
+    if head not in ("heatmap", "binary"):
+        raise ValueError(f"the tensors have a head of H3R, 'binary' or 'heatmap', not {head!r}")
+    return head
+
+
+def _batches_tracked(tensors):
+    return max((int(x) for name, x in tensors.items() if name.endswith("num_batches_tracked")), default=0)
+
+
+def left_out_reason(name, naming):
+    """Why a tensor that no array of ours takes is left out on purpose; None if it is not."""
+    if name.endswith(".num_batches_tracked"):
+        return "PyTorch's count of training steps, kept as one number"
+    if naming == "imagenet" and CLASSIFICATION.match(name):
+        return "classification head"
+    if naming in ("imagenet", "torchvision") and re.match(r"(features\.1[4-8]|conv|classifier)\.", name):
+        return "layers beyond the last tap, and classification head"
+    return None

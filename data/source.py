@@ -49,7 +49,7 @@ class Annotations:
 
     def normalizing_distances(self, scheme):
         """The unit of the normalised error of each record, `float64[N]` pixels; ValueError names a record that has none."""
-        distances = scheme.normalizing_distance(self.landmarks)
+        distances = scheme.normalizing_distance(self.landmarks, self.visibility)
         bad = ~(distances > 0)
         if bad.any():
             first = int(np.argmax(bad))

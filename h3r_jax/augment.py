@@ -99,7 +99,7 @@ def random_matrix(key, augmentation, shape):
     cos, sin = zoom * jnp.cos(angle), zoom * jnp.sin(angle)
     linear = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
     center = (size - 1) / 2
-    return jnp.concatenate([linear, (center - linear @ (center + move))[:, None]], axis=1)
+    return jnp.concatenate([linear, (center - (linear * (center + move)[None]).sum(axis=1))[:, None]], axis=1)
 
 
 def change_color(key, image, strength):
@@ -109,7 +109,7 @@ def change_color(key, image, strength):
     image = grey + factors[0] * (image - grey)
     mean = image.mean()
     image = mean + factors[1] * (image - mean)
-    return jnp.clip(image * factors[2] * factors[3:], 0.0, 255.0)
+    return jnp.clip(image * factors[2] * factors[None, None, 3:], 0.0, 255.0)
 
 
 def gaussian_blur(image, sigma, reach):

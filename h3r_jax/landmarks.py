@@ -26,8 +26,10 @@ class LandmarkScheme:
     def __post_init__(self):
         mirror = np.asarray(self.mirror)
         identity = np.arange(self.num_landmarks)
-        if mirror.shape != identity.shape or not np.array_equal(np.sort(mirror), identity):
-            raise ValueError(f"scheme {self.name}: mirror must be a permutation of 0 to {self.num_landmarks - 1}, got {self.mirror}")
+        if mirror.shape != identity.shape or mirror.dtype.kind not in "iu" or not np.array_equal(np.sort(mirror), identity):
+            raise ValueError(
+                f"scheme {self.name}: mirror must be a permutation of 0 to {self.num_landmarks - 1}, got {self.mirror}"
+            )
         if not np.array_equal(mirror[mirror], identity):
             first = int(np.argmax(mirror[mirror] != identity))
             raise ValueError(
@@ -35,23 +37,32 @@ class LandmarkScheme:
             )
         pairs = (*self.connections, *([] if self.normalizer == "box" else [self.normalizer]))
         for pair in pairs:
-            if isinstance(pair, str) or len(pair) != 2 or not all(0 <= i < self.num_landmarks for i in pair):
-                raise ValueError(f"scheme {self.name}: {pair!r} is neither 'box' nor a pair of landmarks below {self.num_landmarks}")
+            whole = np.shape(pair) == (2,) and np.asarray(pair).dtype.kind in "iu"
+            if not whole or not all(0 <= i < self.num_landmarks for i in pair):
+                raise ValueError(
+                    f"scheme {self.name}: {pair!r} is neither 'box' nor a pair of landmarks below {self.num_landmarks}"
+                )
         if self.normalizer != "box" and self.normalizer[0] == self.normalizer[1]:
             raise ValueError(f"scheme {self.name}: the normaliser {self.normalizer} is a distance from a landmark to itself")
 
-    def normalizing_distance(self, landmarks):
+    def normalizing_distance(self, landmarks, visibility=None):
         """The unit of the normalised mean error, per example.
 
         Args:
           landmarks: `[..., K, 2]`, pixels; numpy.
+          visibility: `[..., K]`; landmarks at zero are left out of the box, as they may have no coordinates.
+            A pair needs its two landmarks, visible or not. None for all.
 
         Returns:
-          `float64[...]`, pixels.
+          `float64[...]`, pixels; zero or less, or NaN, where there is none.
         """
         landmarks = np.asarray(landmarks, np.float64)
         if self.normalizer == "box":
-            return np.sqrt(np.prod(np.ptp(landmarks, axis=-2), axis=-1))
+            counts = np.ones(landmarks.shape[:-1], bool) if visibility is None else np.asarray(visibility) > 0
+            low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2)
+            high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2)
+            sides = np.where(counts.any(axis=-1, keepdims=True), high - low, 0.0)
+            return np.sqrt(np.prod(sides, axis=-1))
         first, second = self.normalizer
         return np.linalg.norm(landmarks[..., first, :] - landmarks[..., second, :], axis=-1)
 

@@ -21,21 +21,27 @@ def nme_per_example(predictions, landmarks, visibility, distance):
       `float64[N]`, as a fraction (facts: mean over landmarks of the distance, over the unit).
 
     Raises:
-      ValueError: an example without a labelled landmark or with a unit that is not positive; names its index.
+      ValueError: an example without a labelled landmark or with a unit that is not positive and finite; names its index.
     """
     counts = np.asarray(visibility) > 0
     distance = np.asarray(distance, np.float64)
-    bad = ~counts.any(axis=1) | ~(distance > 0)
+    bad = ~counts.any(axis=1) | ~((distance > 0) & np.isfinite(distance))
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(f"example {first}: {int(counts[first].sum())} labelled landmarks, normalising distance {distance[first]}")
+        raise ValueError(
+            f"example {first}: {int(counts[first].sum())} labelled landmarks, normalising distance {distance[first]}"
+        )
     errors = np.linalg.norm(np.asarray(predictions, np.float64) - np.asarray(landmarks, np.float64), axis=-1)
     return np.where(counts, errors, 0.0).sum(axis=1) / counts.sum(axis=1) / distance
 
 
 @dataclasses.dataclass(frozen=True)
 class NormalizedErrors:
-    """The normalised errors of examples, `float64[N]` as fractions. Start with none, merge, then read."""
+    """The normalised errors of examples, `float64[N]` as fractions.
+
+    Start with none, merge, then read; of no examples there is nothing to read, and a
+    metric raises ValueError.
+    """
 
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
@@ -47,13 +53,18 @@ class NormalizedErrors:
     def count(self):
         return len(self.values)
 
+    def _some(self):
+        if not self.count:
+            raise ValueError("there are no examples to take a metric of; evaluate a split with at least one image")
+        return self.values
+
     def nme(self):
-        """Mean over examples, percent."""
-        return float(np.mean(self.values)) * 100
+        """Mean over examples, percent; NaN if one of them is."""
+        return float(np.mean(self._some())) * 100
 
     def failure_rate(self, threshold):
         """Examples with an error above `threshold` (a fraction, strict), percent; a NaN is a failure."""
-        return float(np.mean(~(self.values <= threshold))) * 100
+        return float(np.mean(~(self._some() <= threshold))) * 100
 
     def auc(self, threshold):
         """Area under the cumulative error curve up to `threshold`, as a fraction of it.
@@ -67,7 +78,7 @@ class NormalizedErrors:
     def cumulative(self, threshold):
         """The share of examples with an error of at most each value of a grid from 0 to `threshold`: `(grid, share)`."""
         grid = np.linspace(0.0, threshold, round(threshold / GRID_STEP) + 1)
-        return grid, np.searchsorted(np.sort(self.values), grid, side="right") / self.count
+        return grid, np.searchsorted(np.sort(self._some()), grid, side="right") / self.count
 
     def summary(self, thresholds):
         """Every metric under its name in logs and files; thresholds as fractions."""

@@ -50,7 +50,12 @@ def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=Non
 
     Returns:
       matplotlib Figure.
+
+    Raises:
+      ValueError: no images.
     """
+    if not len(images):
+        raise ValueError("a sheet needs at least one image")
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(1.6 * columns, 1.75 * rows), dpi=150, layout="constrained")

@@ -134,7 +134,7 @@ def train_step(state, batch, *, recipe, optimizer):
     average = state.average
     if average is not None:
         average = update_average(average, variables, state.step, recipe.average_decay)
-    metrics = {"loss": loss, "grad_norm": optax.global_norm(gradient), "counted": jnp.mean(weights > 0)}
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(gradient), "counted": jnp.mean(weights > 0)}
     return state.replace(step=state.step + 1, variables=variables, optimizer=optimizer_state, average=average), metrics
 
 

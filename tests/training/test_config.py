@@ -1,0 +1,66 @@
+"""Configurations: every field is read, unknown ones are named, and a workdir keeps its run."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from configs import common
+from h3r_jax.training import config as run_config
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
+
+
+def leaves(config, prefix=""):
+    for key, value in config.items():
+        yield from leaves(value, f"{prefix}{key}.") if hasattr(value, "items") else [f"{prefix}{key}"]
+
+
+def test_every_field_is_read_somewhere():
+    files = [*ROOT.glob("*.py"), *(ROOT / "h3r_jax").rglob("*.py"), *(ROOT / "data").rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for field in leaves(common.get_config()):
+        if field.startswith("augment."):  # passed whole to Augmentation, which has no other fields
+            continue
+        assert re.search(rf"config\.{re.escape(field)}\b", code), f"nothing reads config.{field}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_build(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    run_config.check_fields(config, common.get_config())
+    recipe = run_config.make_recipe(config, run_config.make_scheme(config))
+    run_config.make_decoder(config, recipe)
+
+
+def test_unknown_names_and_fields():
+    config = common.get_config()
+    config.landmarks.mirror = (1, 0)
+    scheme = run_config.make_scheme(config)
+    assert scheme.normalizer == "box"
+    config.model.name = "resnet"
+    with pytest.raises(ValueError, match="unknown model 'resnet'; known: mobilenet_v2"):
+        run_config.make_recipe(config, scheme)
+    config.landmarks.scheme = "ibug70"
+    with pytest.raises(ValueError, match="unknown landmark scheme 'ibug70'; known are ibug68"):
+        run_config.make_scheme(config)
+    with config.unlocked():
+        config.model.nmae = "x"
+    with pytest.raises(ValueError, match="unknown field config.model.nmae; known are .*model.name"):
+        run_config.check_fields(config, common.get_config())
+    with pytest.raises(ValueError, match="needs a scheme, or a mirror order"):
+        run_config.make_scheme(common.get_config())
+
+
+def test_a_workdir_belongs_to_one_run(tmp_path):
+    config = common.get_config()
+    run_config.check_same_run(config, tmp_path)
+    config.data_dir = "elsewhere"
+    config.log.every_steps = 7
+    config.eval.flip = True
+    run_config.check_same_run(config, tmp_path)
+    config.train.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"train.learning_rate: 0.004 there, 0.5 here.*another --workdir"):
+        run_config.check_same_run(config, tmp_path)

@@ -1,0 +1,134 @@
+"""The two jitted steps: the same on any number of devices, and what they count."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from h3r_jax import augment, codec, models
+from h3r_jax.landmarks import IBUG68
+from h3r_jax.training import evaluation, sharding, step
+from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+from tests.training import tiny
+
+
+def losses_over(num_devices, recipe, steps):
+    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    state, optimizer = tiny.make_state(recipe)
+    state = jax.device_put(state, sharding.replicated(mesh))
+    train_step = step.jit_train_step(recipe, optimizer, mesh)
+    losses = []
+    for number in range(steps):
+        state, metrics = train_step(state, sharding.to_devices(tiny.batch_at(number, recipe), mesh))
+        losses.append(float(metrics["loss"]))
+    assert train_step._cache_size() == 1, "the step was compiled more than once"
+    return np.array(losses), jax.device_get(state.variables)
+
+
+def test_eight_devices_train_as_one_in_float64():
+    with jax.enable_x64(True):
+        recipe = tiny.make_recipe(dtype=jnp.float64)
+        one, variables_one = losses_over(1, recipe, 10)
+        eight, variables_eight = losses_over(8, recipe, 10)
+    assert len(set(one)) == 10
+    np.testing.assert_allclose(eight, one, rtol=0, atol=1e-10)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-9), variables_eight, variables_one)
+
+
+@pytest.mark.parametrize("target", step.TARGETS)
+@pytest.mark.parametrize(("head", "loss"), [("heatmap", "spatial_cross_entropy"), ("binary", "binary_cross_entropy")])
+def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
+    model = models.build("mobilenet_v2", 68, head=head)
+    augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
+    recipe = step.Recipe(model, head, (128, 128), 4, IBUG68, loss, target, augmentation, 0.99, 0)
+    optimizer = make_optimizer(make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)), False))
+    state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=True), variables)
+    canvas = augment.canvas_shape(augmentation, (128, 128))
+    batch = {
+        "image": jax.ShapeDtypeStruct((4, *canvas, 3), jnp.uint8),
+        "landmarks": jax.ShapeDtypeStruct((4, 68, 2), jnp.float32),
+        "visibility": jax.ShapeDtypeStruct((4, 68), jnp.float32),
+        "index": jax.ShapeDtypeStruct((4,), jnp.int32),
+    }
+    after, metrics = jax.eval_shape(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer), state, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert metrics["loss"].shape == () and metrics["loss"].dtype == jnp.float32
+
+
+def test_loss_ignores_hidden_and_outside_landmarks():
+    recipe = tiny.make_recipe(augmentation=augment.Augmentation(), target="expected", average_decay=0.0)
+    state, optimizer = tiny.make_state(recipe)
+    batch = tiny.batch_at(0, recipe)
+    batch["visibility"][:] = 1
+    batch["visibility"][:, 2] = 0
+    batch["landmarks"][0, 0] = -3.0  # outside
+    train_step = jax.jit(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer))
+    _, metrics = train_step(state, batch)
+    moved = {**batch, "landmarks": batch["landmarks"].copy()}
+    moved["landmarks"][:, 2] = np.nan  # not labelled
+    moved["landmarks"][0, 0] = 1e6
+    _, same = train_step(state, moved)
+    assert float(metrics["loss"]) == float(same["loss"])
+    assert np.isfinite(float(same["grad_norm"]))
+    canvas = augment.canvas_shape(recipe.augmentation, recipe.shape)
+    crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.shape[0] - 1) / 2
+    inside = codec.activation_points(crop, heatmap_shape=recipe.heatmap_shape, stride=4).inside
+    assert float(metrics["counted"]) == pytest.approx(float((inside & (batch["visibility"] > 0)).mean()))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_example_is_predicted_once_whatever_the_batch_size(flip):
+    recipe = tiny.make_recipe()
+    state, _ = tiny.make_state(recipe)
+    # Sharper maps than a fresh network's, so that decoding depends on the image.
+    variables = jax.tree.map(lambda x: x * 30, state.variables)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
+    matrices = np.array([[[2.0, 0, i], [0, 2.0, -i]] for i in range(11)])
+
+    def predict(batch_size, num_devices):
+        mesh = sharding.make_mesh(jax.devices()[:num_devices])
+        decoders = {"k9": functools.partial(codec.decode, k=9), "k1": functools.partial(codec.decode, k=1)}
+        eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=flip)
+        padded = np.concatenate([images, np.repeat(images[:1], -11 % batch_size, axis=0)])
+        batches = [{"image": chunk} for chunk in np.split(padded, len(padded) // batch_size)]
+        return evaluation.predict_split(eval_step, jax.device_put(variables, sharding.replicated(mesh)), batches, matrices, mesh)
+
+    reference = predict(1, 1)
+    assert reference["k9"].shape == (11, 3, 2) and reference["k9"].dtype == np.float64
+    assert len(np.unique(reference["k9"], axis=0)) == 11
+    for batch_size, num_devices in ((4, 1), (8, 8), (16, 2)):
+        other = predict(batch_size, num_devices)
+        for name in reference:
+            np.testing.assert_allclose(other[name], reference[name], atol=1e-3)
+
+
+def test_flip_test_undoes_the_mirror():
+    # A network that answers the same for every image: mirrored back, the answer is that of the mirrored scheme.
+    recipe = tiny.make_recipe()
+    logits = jnp.zeros((1, 8, 8, 3)).at[0, 2, 1, 0].set(50.0).at[0, 2, 5, 1].set(50.0).at[0, 6, 3, 2].set(50.0)
+
+    class Constant:
+        def apply(self, variables, images, train):
+            return logits
+
+    recipe = tiny.make_recipe(model=Constant())
+    decode = functools.partial(codec.decode, k=1)
+    (result,) = step.eval_step({}, jnp.zeros((1, 32, 32, 3)), recipe=recipe, decoders={"k1": decode}, flip=True).values()
+    plain = np.array([[4, 8], [20, 8], [12, 24]], float)
+    back = np.array([[31 - 20, 8], [31 - 4, 8], [31 - 12, 24]], float)
+    np.testing.assert_allclose(result[0], (plain + back) / 2)
+
+
+def test_recipe_names_what_is_known():
+    with pytest.raises(ValueError, match="unknown loss 'mse'; known are spatial_cross_entropy"):
+        tiny.make_recipe(loss="mse")
+    with pytest.raises(ValueError, match="unknown target 'all'; known are sampled, expected"):
+        tiny.make_recipe(target="all")
+    with pytest.raises(ValueError, match="not a multiple of stride 4"):
+        tiny.make_recipe(shape=(30, 32))
+    with pytest.raises(ValueError, match="multiple of the 8 devices"):
+        sharding.check_batch_size(12, sharding.make_mesh())

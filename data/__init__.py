@@ -4,6 +4,9 @@ Every builder gives the features of `data.features`, so that nothing behind it
 knows which data set it reads.
 """
 
+import contextlib
+import io
+
 from etils import epath
 
 from data import csv_landmarks, phantom
@@ -30,5 +33,8 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw = epath.Path(data_dir).expanduser() / (folder or name)
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
-    builder.download_and_prepare(file_format="array_record")
+    if not builder.info.splits:
+        print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and there is none; its bars are on stderr
+        builder.download_and_prepare(file_format="array_record")
     return builder

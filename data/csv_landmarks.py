@@ -12,14 +12,18 @@ empty). An image path is relative to `FOLDER/<split>` or to `FOLDER`.
 import csv
 import dataclasses
 import hashlib
+import io
 import math
+import os
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from data.features import landmark_features, read_image
 
 SPLITS = ("train", "val", "test")
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
@@ -45,44 +49,58 @@ def read_rows(path, num_landmarks):
       ValueError: another header than the module's documentation says, a row of the wrong length, a
         value that is not a number, a box of no size, or no rows; names file and line.
     """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _parse_lines(path, lines, num_landmarks)
+    except csv.Error as error:
+        raise ValueError(f"{path} line {lines.line_num}: {error}; correct the quotes and separators of that line") from None
+
+
+def _parse_lines(path, lines, num_landmarks):
     coordinates = [f"{axis}{i}" for i in range(num_landmarks) for axis in "xy"]
     weights = [f"v{i}" for i in range(num_landmarks)]
-    with path.open("r") as file:
-        lines = csv.reader(file)
-        header = [column.strip() for column in next(lines, [])]
-        known = {"image", *coordinates, *weights, *BOX_COLUMNS}
-        optional = [column for group in (weights, BOX_COLUMNS) if set(group) & set(header) for column in group]
-        missing = [column for column in ("image", *coordinates, *optional) if column not in header]
-        unknown = [column for column in header if column not in known]
-        if missing or unknown or len(set(header)) != len(header):
-            raise ValueError(
-                f"{path}: the first line must name the columns image, x0, y0, ... x{num_landmarks - 1}, y{num_landmarks - 1} "
-                f"and optionally {', '.join(BOX_COLUMNS)} and v0 ... v{num_landmarks - 1}, each once; "
-                f"missing: {missing[:5]}, unknown: {unknown[:5]} (is config.landmarks right about {num_landmarks} landmarks?)"
-            )
-        rows = []
-        for cells in lines:
-            if cells:
-                rows.append(_parse_row(path, lines.line_num, dict(zip(header, cells)), cells, header, num_landmarks))
+    lines_with_text = (cells for cells in lines if len(cells) > 1 or any(map(str.strip, cells)))
+    header = [column.strip() for column in next(lines_with_text, [])]
+    known = {"image", *coordinates, *weights, *BOX_COLUMNS}
+    optional = [column for group in (weights, BOX_COLUMNS) if set(group) & set(header) for column in group]
+    faults = {
+        "missing": [column for column in ("image", *coordinates, *optional) if column not in header],
+        "unknown": [column for column in header if column not in known],
+        "repeated": [column for i, column in enumerate(header) if column in header[:i]],
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{fault}: {', '.join(map(repr, names[:5]))}" for fault, names in faults.items() if names)
+        raise ValueError(
+            f"{path}: the first line must name the columns image, x0, y0, ... x{num_landmarks - 1}, y{num_landmarks - 1} "
+            f"and optionally {', '.join(BOX_COLUMNS)} and v0 ... v{num_landmarks - 1}, each once, but {found} "
+            f"(is config.landmarks right about {num_landmarks} landmarks?)"
+        )
+    rows = [_parse_row(path, lines.line_num, cells, header, num_landmarks) for cells in lines_with_text]
     if not rows:
         raise ValueError(f"{path}: no rows below the header; a split needs at least one image")
     return rows
 
 
-def _parse_row(path, line, values, cells, header, num_landmarks):
+def _parse_row(path, line, cells, header, num_landmarks):
     name = f"{path} line {line}"
     if len(cells) != len(header):
-        raise ValueError(f"{name}: {len(cells)} columns, but the header names {len(header)}")
+        raise ValueError(f"{name}: {len(cells)} columns, but the header names {len(header)}; correct or remove the row")
+    values = dict(zip(header, cells))
 
     def number(column, empty=None):
         text = values[column].strip()
         if not text and empty is not None:
             return empty
         try:
-            value = float(text)
+            value = float(text.replace("_", "?"))  # Python would read 1_5 as 15
         except ValueError:
-            raise ValueError(f"{name}: column {column} is {text!r}, which is not a number") from None
-        if not math.isfinite(value):
+            remedy = "correct it, or give the landmark visibility 0" if column[0] in "xy" else "correct it"
+            raise ValueError(f"{name}: column {column} is {text!r}, which is not a number; {remedy}") from None
+        if not abs(value) <= FLOAT32_MAX:
             raise ValueError(f"{name}: column {column} is {text!r}; want a finite number")
         return value
 
@@ -95,11 +113,12 @@ def _parse_row(path, line, values, cells, header, num_landmarks):
     box = np.full(4, np.nan)
     if BOX_COLUMNS[0] in values:
         box = np.array([number(column) for column in BOX_COLUMNS])
-        if box[2] < box[0] or box[3] < box[1]:
-            raise ValueError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1")
+        extent = box[2:] - box[:2]
+        if extent.min() < 0 or extent.max() == 0:
+            raise ValueError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point")
     image = values["image"].strip()
-    if not image:
-        raise ValueError(f"{name}: the column image is empty")
+    if not image.isprintable() or not image:
+        raise ValueError(f"{name}: the column image is {image!r}; name a file or remove the row")
     return Row(name, image, np.array(landmarks), visibility, box)
 
 
@@ -153,6 +172,18 @@ def image_path(folder, split, name):
     return beside if beside.exists() else folder / name
 
 
+def _state(path):
+    """What changes when a file is written again: its length and time, to the nanosecond where the file system tells."""
+    try:
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    except OSError:  # not there, or not a local path
+        if not path.exists():
+            return None
+        status = path.stat()
+        return status.length, status.mtime
+
+
 def make_builder(folder, prepared_dir, num_landmarks):
     """The builder of a folder; a changed CSV file or image makes another one, prepared anew.
 
@@ -170,9 +201,7 @@ def make_builder(folder, prepared_dir, num_landmarks):
             digest.update(split.encode() + path.read_bytes())
             for row in rows[split]:
                 image = image_path(folder, split, row.image)
-                if image.exists():
-                    stat = image.stat()
-                    digest.update(f"{row.image} {stat.length} {stat.mtime}".encode())
+                digest.update(f"{row.image} {_state(image)}".encode())
     config = CsvConfig(
         name=f"{folder.resolve().name}-{digest.hexdigest()[:12]}",
         description=f"Images and landmarks of {folder.name}.",
@@ -180,4 +209,9 @@ def make_builder(folder, prepared_dir, num_landmarks):
         rows=rows,
         num_landmarks=num_landmarks,
     )
-    return CsvLandmarks(config=config, data_dir=prepared_dir)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
+    try:
+        return CsvLandmarks(config=config, data_dir=prepared_dir)
+    finally:
+        logging.set_verbosity(verbosity)

@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from data.features import decode_image
 from h3r_jax import augment, geometry
 
 
@@ -45,12 +46,7 @@ def render_canvas(image, matrix, shape):
     Returns:
       `uint8[H, W, 3]`.
     """
-    pixels = tf.cond(
-        tf.io.is_jpeg(image),
-        # The accurate transform agrees with libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
-        lambda: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(image, channels=3),
-    )
+    pixels = decode_image(image)
     size = tf.shape(pixels)[:2]
     scale = matrix[0, 0]
     # In edge coordinates the canvas covers [0, shape] and the image [0, size].

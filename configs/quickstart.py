@@ -22,9 +22,9 @@ def get_config():
     config.augment.color = 0.2
     config.augment.blur = 0.0
     config.augment.occlusion = 0.0
-    config.train.epochs = 8.0
+    config.train.epochs = 6.0
     config.train.learning_rate = 8e-3
     config.train.average_decay = 0.99
-    config.log.eval_every_epochs = 4.0
+    config.log.eval_every_epochs = 3.0
     config.log.checkpoint_every_epochs = 1.0
     return config

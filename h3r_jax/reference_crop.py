@@ -1,10 +1,10 @@
 """The crop of the released H3R code: whole pixels, antialiased resize, no half-pixel terms.
 
 For parity with networks that were trained or evaluated with it (baoshengyu/H3R, `torchalign`). The image is
-cut along the rectangle rounded to whole pixels, but points are taken through the rectangle as it was, and
-pixel 0 of the crop is its corner: an error of up to half an image pixel, and a shift of
-`(pixel - 1) / 2` image pixels where `pixel` image pixels make one of the crop. `geometry.crop_matrix` has
-neither.
+cut along the rectangle rounded to whole pixels, but points are taken through the rectangle as it was: up to
+half an image pixel apart. And the centre of the crop's first pixel is taken for the centre of the
+rectangle's first: a shift of `(p - 1) / 2` image pixels where p of them make one of the crop.
+`geometry.crop_matrix` has neither.
 """
 
 import numpy as np

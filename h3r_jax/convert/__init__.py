@@ -73,7 +73,7 @@ def convert(source, destination, *, model=None, head=None, landmarks=None):
     if str(destination).endswith(".safetensors"):
         write_safetensors(destination, to_torch(variables, spec), spec)
     else:
-        write_directory(destination, variables, spec, source)
+        write_directory(destination, variables, spec, source, report.left_out)
     return spec, report
 
 

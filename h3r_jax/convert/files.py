@@ -118,21 +118,23 @@ def write_safetensors(path, tensors, spec):
     _whole(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_directory(path, variables, spec, source):
+def write_directory(path, variables, spec, source, left_out):
     """Writes variables and the description of the model as an orbax directory; whole or not at all.
 
     Args:
       path: to create.
       variables: {"params", "batch_stats"}, arrays.
       spec: Spec.
-      source: where they came from, for the reader of `model.json`.
+      source: where they came from, and
+      left_out: name there -> why it was not used: both for the reader of `model.json`.
     """
     import orbax.checkpoint as ocp
 
     def write(temporary):
         temporary.mkdir()
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
-        (temporary / DESCRIPTION).write_text(json.dumps({**dataclasses.asdict(spec), "source": str(source)}, indent=2))
+        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": left_out}
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
     _whole(path, write)
 
@@ -172,8 +174,8 @@ def load_directory(path):
     run = path.parent.parent / "config.json"
     if (path / DESCRIPTION).exists():
         description = json.loads((path / DESCRIPTION).read_text())
-        description.pop("source")
-        return _restore(path / ARRAYS), Spec(**description)
+        fields = [field.name for field in dataclasses.fields(Spec)]
+        return _restore(path / ARRAYS), Spec(**{name: description[name] for name in fields})
     if not (path / "default").exists() or not run.exists():
         raise ValueError(f"{path} is neither a converted model (with {DESCRIPTION}) nor a step of a run (WORKDIR/checkpoints/STEP)")
     state = _restore(path / "default", keys=("variables", "average"))

@@ -12,7 +12,7 @@ from tests.models.torch_networks import MobileNetV2
 
 # What differs between the networks; all have a stem of 64 and bottlenecks of 64 -> 256 channels.
 W18 = {"widths": (18, 36, 72, 144), "modules": (1, 4, 3), "blocks": 4, "bottlenecks": 4}
-TINY = {"widths": (4, 6, 8, 10), "modules": (1, 2, 1), "blocks": 1, "bottlenecks": 2}
+TINY = {"widths": (4, 6, 8), "modules": (2, 1), "blocks": 1, "bottlenecks": 2}
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -164,3 +164,34 @@ class Pose(HRNet):
 
     def forward(self, x):
         return self.final_layer(super().forward(x))
+
+
+class TimmBackbone(nn.Module):
+    """timm's HRNet without its head for classification, as a backbone for `H3R`."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.channels = sum(network.stage4[-1].num_in_chs)
+
+    def forward(self, x):
+        net = self.network
+        x = net.act2(net.bn2(net.conv2(net.act1(net.bn1(net.conv1(x))))))
+        xs = net.stages(x)
+        size = xs[0].shape[2:]
+        return torch.cat([functional.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in xs], 1)
+
+
+def import_timm():
+    """timm; an ImportError where it is not installed.
+
+    It imports torchvision, which fails to load beside a torch that it was not built for, for want of two
+    operators that HRNet does not use: they are declared, and the import tried once more.
+    """
+    try:
+        import timm
+    except RuntimeError:
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import timm
+    return timm

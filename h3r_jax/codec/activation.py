@@ -39,7 +39,7 @@ def along_last(values, ndim, dtype):
     return jnp.asarray(values, dtype).reshape((1,) * (ndim - 1) + (-1,))
 
 
-def _locate(coordinates, heatmap_shape, stride):
+def locate(coordinates, heatmap_shape, stride):
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
     ndim = len(heatmap_shape)
     if coordinates.shape[-1] != ndim:
@@ -78,7 +78,7 @@ def activation_points(coordinates, *, heatmap_shape, stride=4.0):
     """
     coordinates = jnp.asarray(coordinates)
     heatmap_shape = tuple(heatmap_shape)
-    lower, fraction, inside = _locate(coordinates, heatmap_shape, stride)
+    lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     lower, fraction = lower[..., None, :], fraction[..., None, :]  # [..., K, 1, D]
     corners = jnp.asarray(list(itertools.product((0, 1), repeat=len(heatmap_shape))), jnp.int32)  # [P, D]
     corners = corners.reshape((1,) * (lower.ndim - 2) + corners.shape)
@@ -110,7 +110,7 @@ def threshold_rounding(coordinates, *, threshold=0.5, heatmap_shape, stride=4.0)
     if isinstance(threshold, (int, float)) and not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be within [0, 1], got {threshold}")
     coordinates = jnp.asarray(coordinates)
-    lower, fraction, inside = _locate(coordinates, tuple(heatmap_shape), stride)
+    lower, fraction, inside = locate(coordinates, tuple(heatmap_shape), stride)
     up = (fraction >= threshold) & (fraction > 0) | (fraction == 1)
     cells = (lower + up)[..., None, :]
     return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside)

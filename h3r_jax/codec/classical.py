@@ -1,29 +1,65 @@
-"""The classical decoders, to compare randomized rounding with."""
+"""The classical codecs: Gaussian targets, decoded by the maximum and its neighbours.
 
-import math
+Each decoder takes `heatmaps [..., H, W, K]`, or `[..., D, H, W, K]` with
+`ndim=3`, of any float dtype, and a stride as everywhere in the codec, and
+returns `float32[..., K, ndim]`, input pixels; NaN where a map contains NaN or
++inf. All raise ValueError for heatmaps that are no floats, have fewer than
+`ndim + 1` axes or no cells. Cell i stands at input pixel `stride * i`; for
+UDP's convention, in which the corner cells stand on the corner pixels, pass
+`stride = (size - 1) / (cells - 1)` per axis to encoder and decoder alike.
+"""
+
+import functools
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
-from h3r_jax.codec.activation import along_last, strides
-from h3r_jax.codec.decoding import _unravel, _values_at
-
-
-def _flatten(heatmaps, ndim):
-    """`[..., *shape, K]` as maps `[..., S, K]`, and `shape`."""
-    heatmaps = jnp.asarray(heatmaps)
-    if heatmaps.ndim < ndim + 1:
-        raise ValueError(f"heatmaps of shape {heatmaps.shape} have no {ndim} spatial axes and one of landmarks")
-    shape = heatmaps.shape[-ndim - 1 : -1]
-    if min(shape) < 1:
-        raise ValueError(f"heatmaps of shape {heatmaps.shape} have no cells")
-    return heatmaps.reshape(*heatmaps.shape[: -ndim - 1], math.prod(shape), heatmaps.shape[-1]), shape
+from h3r_jax.codec.activation import along_last, locate, strides
+from h3r_jax.codec.selection import argmax, around, flatten, last_cell, take, take_or_nothing, usable
 
 
-def _pixels(positions, maps, stride):
-    """Positions in cells `[..., K, D]` as input pixels; NaN where `maps [..., S, K]` hold NaN or +inf."""
-    valid = jnp.max(maps, axis=-2) < jnp.inf
-    scaled = positions.astype(jnp.float32) * along_last(strides(stride, positions.shape[-1]), positions.ndim, jnp.float32)
-    return jnp.where(valid[..., None], scaled, jnp.nan)
+def gaussian(coordinates, *, heatmap_shape, stride=4.0, sigma=2.0, unbiased=False):
+    """Target heatmaps with a Gaussian of maximum one at each landmark.
+
+    Args:
+      coordinates: `[..., K, D]`, input pixels.
+      heatmap_shape: `(H, W)` or `(D, H, W)`.
+      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
+      sigma: standard deviation, cells.
+      unbiased: whether the centre is the coordinate itself and the Gaussian fills
+        the map (DARK, UDP), or the centre is the nearest cell, halves up, and the
+        Gaussian ends at three sigma on each axis (Simple Baselines, HRNet).
+
+    Returns:
+      `float32[..., *heatmap_shape, K]`; zero for a landmark that is not inside.
+
+    Raises:
+      ValueError: coordinates, heatmap_shape and stride disagree about the number of axes.
+    """
+    coordinates = jnp.asarray(coordinates)
+    heatmap_shape = tuple(heatmap_shape)
+    lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
+    center = lower + (fraction if unbiased else jnp.floor(fraction + 0.5))  # [..., K, D]
+    ndim = len(heatmap_shape)
+    factors = []
+    for axis, size in enumerate(heatmap_shape):
+        along = center[..., ndim - 1 - axis]  # [..., K]
+        offset = along_last(range(size), along.ndim + 1, jnp.float32) - along[..., None]  # [..., K, size]
+        factor = jnp.exp(-(offset**2) / (2 * sigma**2))
+        if not unbiased:
+            factor = jnp.where(jnp.abs(offset) <= 3 * sigma, factor, 0.0)
+        shape = [1] * ndim
+        shape[axis] = size
+        factors.append(jnp.swapaxes(factor, -1, -2).reshape(*along.shape[:-1], *shape, along.shape[-1]))
+    within = inside.reshape(*inside.shape[:-1], *[1] * ndim, inside.shape[-1])
+    return jnp.where(within, functools.reduce(jnp.multiply, factors), 0.0)
+
+
+def maximum(heatmaps, *, stride=4.0, ndim=2):
+    """The strongest cell; ties go to the lowest row-major index."""
+    maps, shape = flatten(heatmaps, ndim)
+    return _pixels(argmax(maps, shape), maps, stride)
 
 
 def quarter_shift(heatmaps, *, stride=4.0, ndim=2):
@@ -32,23 +68,142 @@ def quarter_shift(heatmaps, *, stride=4.0, ndim=2):
     Equal neighbours move nothing, and neither does an axis on which the cell
     lies at the border. (HRNet's and mmpose's programs also leave out the column
     and row beside the border; the formula is theirs otherwise.)
-
-    Args:
-      heatmaps: `[..., H, W, K]`, or `[..., D, H, W, K]` with `ndim=3`; any float dtype.
-      stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
-      ndim: number of spatial axes.
-
-    Returns:
-      `float32[..., K, ndim]`, input pixels. NaN where a map contains NaN or +inf.
-
-    Raises:
-      ValueError: heatmaps with fewer than `ndim + 1` axes, or without cells.
     """
-    maps, shape = _flatten(heatmaps, ndim)
-    peak = _unravel(jnp.argmax(maps, axis=-2), shape)  # [..., K, D]
-    step = jnp.eye(ndim, dtype=jnp.int32).reshape((1,) * (peak.ndim - 1) + (ndim, ndim))
-    above, _ = _values_at(maps, peak[..., None, :] + step, shape)  # [..., K, D]
-    below, _ = _values_at(maps, peak[..., None, :] - step, shape)
-    interior = (peak > 0) & (peak < along_last([size - 1 for size in reversed(shape)], peak.ndim, jnp.int32))
+    maps, shape = flatten(heatmaps, ndim)
+    peak = argmax(maps, shape)  # [..., K, D]
+    step = jnp.eye(ndim, dtype=jnp.int32)
+    above, _ = take_or_nothing(maps, around(peak, step), shape)  # [..., K, D]
+    below, _ = take_or_nothing(maps, around(peak, -step), shape)
+    interior = (peak > 0) & (peak < last_cell(shape, peak.ndim))
     sign = (above > below).astype(jnp.float32) - (above < below)  # not sign(above - below): -inf less -inf is NaN
     return _pixels(peak + 0.25 * jnp.where(interior, sign, 0.0), maps, stride)
+
+
+def dark(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
+    """The maximum of the parabola through the logarithm of the smoothed map, at the strongest cell (DARK).
+
+    The map is smoothed by a Gaussian kernel (zero beyond the border) and scaled
+    so that its maximum stays; of its logarithm, floored at 1e-10, central
+    differences of step one give the gradient and the mixed derivatives, of step
+    two the pure second derivatives; one Newton step leads to the maximum, exactly
+    for a Gaussian. The strongest cell is that of the map before smoothing.
+
+    The step is left out where the cell is less than two cells from the border or
+    the Hessian is singular, as in the authors' program. Where the Hessian is not
+    negative definite the step would lead to no maximum; it is kept within one
+    cell per axis (theirs is not).
+
+    Args:
+      kernel_size: cells, odd; 11 goes with targets of sigma 2, 17 with 3, 7 with 1.5.
+
+    Source: Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020.
+    """
+    maps, shape = flatten(heatmaps, ndim)
+    peak = argmax(maps, shape)
+    at = _sampler(jnp.log(jnp.maximum(_smooth(maps, shape, kernel_size), 1e-10)), peak, shape)
+    steps = np.eye(ndim, dtype=int)
+    center = at(0 * steps[0])
+    gradient = [(at(a) - at(-a)) / 2 for a in steps]
+    hessian = _symmetric(
+        ndim,
+        lambda i: (at(2 * steps[i]) - 2 * center + at(-2 * steps[i])) / 4,
+        lambda i, j: sum(p * q * at(p * steps[i] + q * steps[j]) for p in (1, -1) for q in (1, -1)) / 4,
+    )
+    interior = jnp.all((peak > 1) & (peak < last_cell(shape, peak.ndim) - 1), axis=-1, keepdims=True)
+    return _pixels(peak + jnp.where(interior, _newton(gradient, hessian), 0.0), maps, stride)
+
+
+def udp(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
+    """`dark` as in unbiased data processing, Gaussian variant (UDP).
+
+    The smoothed map is clipped to [0.001, 50] before the logarithm and continued
+    beyond the border by its outermost cells, so that every cell takes the step;
+    all differences are of step one, the mixed derivatives from the six cells
+    along the diagonal; the machine's epsilon is added to the Hessian's diagonal.
+    Where the Hessian is not negative definite, see `dark`.
+
+    Args:
+      kernel_size: cells, odd; 11 goes with targets of sigma 2, 17 with 3.
+
+    Source: Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing for Human Pose
+      Estimation", CVPR 2020.
+    """
+    maps, shape = flatten(heatmaps, ndim)
+    peak = argmax(maps, shape)
+    at = _sampler(jnp.log(jnp.clip(_smooth(maps, shape, kernel_size), 1e-3, 50.0)), peak, shape)
+    steps = np.eye(ndim, dtype=int)
+    center = at(0 * steps[0])
+    gradient = [(at(a) - at(-a)) / 2 for a in steps]
+
+    def mixed(i, j):
+        diagonal = sum(at(p * (steps[i] + steps[j])) for p in (1, -1))
+        return (diagonal + 2 * center - sum(at(p * steps[axis]) for p in (1, -1) for axis in (i, j))) / 2
+
+    epsilon = np.finfo(np.float32).eps
+    hessian = _symmetric(ndim, lambda i: at(steps[i]) - 2 * center + at(-steps[i]) + epsilon, mixed)
+    return _pixels(peak + _newton(gradient, hessian), maps, stride)
+
+
+def _pixels(positions, maps, stride):
+    """Positions in cells `[..., K, D]` as input pixels; NaN where `maps [..., S, K]` cannot be used."""
+    steps = along_last(strides(stride, positions.shape[-1]), positions.ndim, jnp.float32)
+    return jnp.where(usable(maps)[..., None], positions.astype(jnp.float32) * steps, jnp.nan)
+
+
+def _smooth(maps, shape, kernel_size):
+    """`maps [..., S, K]` under a Gaussian kernel, zero beyond the border, with their maxima kept; float32."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+    reach = kernel_size // 2
+    sigma = 0.3 * (reach - 1) + 0.8
+    taps = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    taps /= taps.sum()
+    maps = maps.astype(jnp.float32)
+    smooth = maps.reshape(*maps.shape[:-2], *shape, maps.shape[-1])
+    for axis, size in zip(range(-len(shape) - 1, -1), shape):
+        widths = [(0, 0)] * smooth.ndim
+        widths[axis] = (reach, reach)
+        padded = jnp.pad(smooth, widths)
+        windows = (lax.slice_in_dim(padded, n, n + size, axis=axis % smooth.ndim) for n in range(kernel_size))
+        smooth = sum(float(tap) * window for tap, window in zip(taps, windows))
+    smooth = smooth.reshape(maps.shape)
+    before, after = (jnp.max(m, axis=-2, keepdims=True) for m in (maps, smooth))
+    return smooth * jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
+
+
+def _sampler(maps, peak, shape):
+    """The function from one offset to the values `[..., K]` of maps there from the peak, or at the border before it."""
+
+    def at(offset):
+        cells = jnp.clip(around(peak, offset[None]), 0, last_cell(shape, peak.ndim + 1))
+        return take(maps, cells, shape)[..., 0]
+
+    return at
+
+
+def _symmetric(ndim, diagonal, mixed):
+    upper = {(i, j): diagonal(i) if i == j else mixed(i, j) for i in range(ndim) for j in range(i, ndim)}
+    return [[upper[min(i, j), max(i, j)] for j in range(ndim)] for i in range(ndim)]
+
+
+def _newton(gradient, hessian):
+    """The step `[..., K, D]` to the maximum, by Cramer's rule; zero where the Hessian is singular."""
+    ndim = len(gradient)
+    determinant = _determinant(hessian)
+    regular = determinant != 0
+    steps = []
+    for axis in range(ndim):
+        replaced = [[*row[:axis], g, *row[axis + 1 :]] for row, g in zip(hessian, gradient)]
+        steps.append(jnp.where(regular, -_determinant(replaced) / jnp.where(regular, determinant, 1.0), 0.0))
+    minors = [(-1) ** n * _determinant([row[:n] for row in hessian[:n]]) > 0 for n in range(1, ndim + 1)]
+    concave = functools.reduce(jnp.logical_and, minors)  # Sylvester's criterion
+    step = jnp.stack(steps, axis=-1)
+    return jnp.where(concave[..., None], step, jnp.clip(step, -1, 1))
+
+
+def _determinant(rows):
+    """Of a square list of lists of arrays, by its first row."""
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = [[[*row[:n], *row[n + 1 :]] for row in rows[1:]] for n in range(len(rows))]
+    return sum((-1) ** n * rows[0][n] * _determinant(minor) for n, minor in enumerate(minors))

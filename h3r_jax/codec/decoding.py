@@ -1,30 +1,40 @@
 """Heatmaps to coordinates: choose cells, turn their values into weights, take the expectation."""
 
-import itertools
+import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from h3r_jax.codec.activation import ActivationPoints, along_last, expectation, flat_index
+from h3r_jax.codec.activation import ActivationPoints, along_last, expectation, strides
+from h3r_jax.codec.selection import SELECTIONS, flatten, usable
 
 
-def _share(values):
-    mass = jnp.maximum(values, 0)
-    return mass / jnp.sum(mass, axis=-1, keepdims=True)
+class Decoded(NamedTuple):
+    """What a heatmap says about each landmark.
+
+    coordinates: `float32[..., K, D]`, input pixels; NaN for a map that says nothing.
+    confidence: `float32[..., K]` in [0, 1], the share of the map's probability mass in the chosen cells; 0 for such a map.
+    covariance: `float32[..., K, D, D]`, square input pixels; NaN for such a map.
+    """
+
+    coordinates: jax.Array
+    confidence: jax.Array
+    covariance: jax.Array
 
 
-# Weights of the chosen cells (last axis, summing to one), by the loss that made the values.
+# The probability mass of cells, by the loss that made the values, relative to a
+# cell of value `peak`, so that nothing overflows and the peak does not underflow.
 ACTIVATIONS = {
-    "softmax": jax.nn.softmax,
-    # Normalised sigmoids, without the underflow of a sigmoid far below zero.
-    "sigmoid": lambda values: jax.nn.softmax(jax.nn.log_sigmoid(values)),
-    "identity": _share,
+    "softmax": lambda values, peak: jnp.exp(values - peak),
+    "sigmoid": lambda values, peak: jnp.exp(jax.nn.log_sigmoid(values) - jax.nn.log_sigmoid(peak)),
+    "identity": lambda values, peak: jnp.maximum(values, 0) / jnp.maximum(peak, 0),
 }
 
 
-def decode(heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k", ndim=2):
+def decode(heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k", ndim=2, temperature=1.0):
     """Coordinates as the expectation over `k` activation points of each heatmap.
 
     The result is the mean of what the network believes, exactly, if the chosen
@@ -44,91 +54,133 @@ def decode(heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k"
         heaviest block that contains the maximum), 2 * ndim + 1 (the cross) or an
         odd number to the power ndim (the window); cells beyond the border are masked.
       ndim: number of spatial axes.
+      temperature: what "softmax" divides the values by; positive.
 
     Returns:
       `float32[..., K, ndim]`, input pixels, `(x, y)` or `(x, y, z)`. NaN where a
-      map contains NaN or +inf, or has no mass.
+      map contains NaN or +inf, or has no mass (all -inf; under "identity", nothing positive).
 
     Raises:
       ValueError: unknown activation or selection, k larger than the map or not of
-        the selection's form, or heatmaps with fewer than `ndim + 1` axes.
+        the selection's form, heatmaps that are no floats or have fewer than
+        `ndim + 1` axes, a temperature that is not positive or not of "softmax".
     """
-    heatmaps = jnp.asarray(heatmaps)
+    _, _, points = _choose(heatmaps, k, activation, selection, ndim, temperature)
+    return expectation(points, stride=stride)
+
+
+def decode_with_statistics(
+    heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k", ndim=2, temperature=1.0
+):
+    """`decode`, and how sure the heatmap is.
+
+    The confidence is the share of the whole map's probability mass that lies in
+    the chosen cells. The covariance is that of the chosen cells by their
+    weights, less the variance that rounding to cells alone adds,
+    `stride**2 * e * (1 - e)` per axis, where `e` is the fraction of the decoded
+    position in its cell: a network that knows the coordinate exactly, and
+    predicts its activation points, has covariance zero.
+
+    A variance that would be negative (cells concentrated beyond what rounding
+    does, say all mass in one cell beside others of a similar share) is zero;
+    covariances with it are zero, and the others shrink by a common factor if
+    need be, so that the matrix is positive semi-definite. Otherwise they are
+    those of the cells: rounding is independent between axes.
+
+    Args, errors: as `decode`.
+
+    Returns:
+      Decoded(coordinates, confidence, covariance).
+    """
+    mass, peak, points = _choose(heatmaps, k, activation, selection, ndim, temperature)
+    maps, _ = flatten(heatmaps, ndim)
+    chosen = jnp.sum(mass(points.values, peak[..., None]), axis=-1)
+    total = jnp.sum(mass(maps.astype(jnp.float32), peak[..., None, :]), axis=-2)
+    known = points.inside
+    confidence = jnp.where(known, jnp.minimum(chosen / jnp.where(known, total, 1.0), 1.0), 0.0)
+    return Decoded(expectation(points, stride=stride), confidence, _covariance(points, stride))
+
+
+class _Chosen(NamedTuple):
+    """ActivationPoints of a prediction, with the values that gave the weights; NaN weights where not `inside`."""
+
+    cells: jax.Array
+    weights: jax.Array
+    inside: jax.Array
+    values: jax.Array
+
+
+def _choose(heatmaps, k, activation, selection, ndim, temperature):
+    """The mass function, the values `float32[..., K]` at the maxima, and the chosen points."""
     for name, known, value in (("activation", ACTIVATIONS, activation), ("selection", SELECTIONS, selection)):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
-    if heatmaps.ndim < ndim + 1:
-        raise ValueError(f"heatmaps of shape {heatmaps.shape} have no {ndim} spatial axes and one of landmarks")
-    shape = heatmaps.shape[-ndim - 1 : -1]
+    maps, shape = flatten(heatmaps, ndim)
     if not 1 <= k <= math.prod(shape):
         raise ValueError(f"k={k} cells cannot be chosen from a map of {'x'.join(map(str, shape))}")
-    maps = heatmaps.reshape(*heatmaps.shape[: -ndim - 1], math.prod(shape), heatmaps.shape[-1])
-    values, cells = SELECTIONS[selection](maps, shape, k, ACTIVATIONS[activation])
-    weights = ACTIVATIONS[activation](values.astype(jnp.float32))
-    points = ActivationPoints(cells, weights, None)
-    # A maximum is NaN if anything is, whatever its sign bit; lax.top_k would rank some NaNs last.
-    valid = jnp.max(maps, axis=-2) < jnp.inf
-    return jnp.where(valid[..., None], expectation(points, stride=stride), jnp.nan)
+    mass = _mass(activation, temperature)
+    values, cells = SELECTIONS[selection](maps, shape, k, functools.partial(_weights, mass))
+    values = values.astype(jnp.float32)
+    weights = _weights(mass, values)
+    known = usable(maps) & ~jnp.isnan(jnp.sum(weights, axis=-1))
+    weights = jnp.where(known[..., None], weights, jnp.nan)
+    return mass, _peak(values), _Chosen(cells, weights, known, values)
 
 
-def _top_k(maps, shape, k, activation):
-    """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
-    del activation  # grows with the value, so the order is that of the values
-    values, index = lax.top_k(jnp.swapaxes(maps, -1, -2), k)
-    return values, _unravel(index, shape)
+def _mass(activation, temperature):
+    """The function of `values` and `peak` named `activation`; values are divided by `temperature` first."""
+    if isinstance(temperature, (int, float)):
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}")
+        if temperature == 1:
+            return ACTIVATIONS[activation]
+    if activation != "softmax":
+        raise ValueError(f"only softmax takes a temperature, not {activation}")
+    return lambda values, peak: jnp.exp((values - peak) / temperature)
 
 
-def _neighbours(maps, shape, k, activation):
-    """Values and cells around the maximum; those beyond the border are at -inf (no weight)."""
-    ndim = len(shape)
-    peak = _unravel(jnp.argmax(maps, axis=-2), shape)[..., None, :]  # [..., K, 1, D]
-    if k == 2**ndim:
-        offsets = _window(1, ndim)
-    elif k == 2 * ndim + 1:
-        offsets = [offset for offset in _window(1, ndim) if sum(map(abs, offset)) <= 1]
-    else:
-        side = round(k ** (1 / ndim))
-        if side % 2 == 0 or side**ndim != k:
-            raise ValueError(
-                f"k={k} is no neighbourhood of {ndim} axes: choose 1, {2**ndim}, {2 * ndim + 1} or an odd number to the power {ndim}"
-            )
-        offsets = _window(side // 2, ndim)
-    offsets_array = jnp.asarray(offsets, jnp.int32).reshape((1,) * (peak.ndim - 2) + (-1, ndim))
-    values, cells = _values_at(maps, peak + offsets_array, shape)
-    if k == 2**ndim:
-        values, cells = _heaviest_block(values, cells, activation, offsets)
-    return values, cells
+def _peak(values):
+    return lax.stop_gradient(jnp.max(values, axis=-1))  # the weights do not depend on it
 
 
-def _window(reach, ndim):
-    return list(itertools.product(range(-reach, reach + 1), repeat=ndim))
+def _weights(mass, values):
+    """Shares of the mass over the last axis; NaN if there is none."""
+    masses = mass(values, _peak(values)[..., None])
+    return masses / jnp.sum(masses, axis=-1, keepdims=True)
 
 
-def _values_at(maps, cells, shape):
-    """Values of `maps [..., S, K]` at `cells [..., K, P, D]`, -inf beyond the border; and the cells, clipped."""
-    last = along_last([size - 1 for size in reversed(shape)], cells.ndim, jnp.int32)
-    clipped = jnp.clip(cells, 0, last)
-    within = jnp.all(cells == clipped, axis=-1)
-    index = jnp.swapaxes(flat_index(clipped, shape), -1, -2)
-    values = jnp.swapaxes(jnp.take_along_axis(maps, index, axis=-2), -1, -2)
-    return jnp.where(within, values, -jnp.inf), clipped
+def _covariance(points, stride):
+    """Covariance `float32[..., K, D, D]` of points in square pixels, less that of rounding, positive semi-definite."""
+    ndim = points.cells.shape[-1]
+    mean = expectation(points, stride=1.0)  # cells
+    offsets = points.cells.astype(jnp.float32) - mean[..., None, :]
+    # Sums, not matrix products, which accelerators would round to bfloat16.
+    spread = jnp.sum(
+        points.weights[..., None, None] * offsets[..., :, None] * offsets[..., None, :], axis=-3
+    )  # [..., K, D, D]
+    fraction = mean - jnp.floor(mean)
+    variance = jnp.diagonal(spread, axis1=-2, axis2=-1) - fraction * (1 - fraction)
+    variance = jnp.where(variance < 0, 0.0, variance)  # NaN stays
+    scale = jnp.sqrt(jnp.where(variance == 0, 1.0, variance))
+    both = (variance[..., :, None] > 0) & (variance[..., None, :] > 0) & ~_diagonal(ndim, spread.ndim)
+    correlation = jnp.where(both, spread / (scale[..., :, None] * scale[..., None, :]), 0.0)
+    # 1 + shrink * correlation has no negative eigenvalue.
+    shrink = 1 / jnp.maximum(-_least_eigenvalue(correlation), 1.0)
+    covariance = jnp.where(both, shrink[..., None, None] * spread, 0.0)
+    covariance = jnp.where(_diagonal(ndim, spread.ndim), variance[..., None], covariance)
+    covariance = jnp.where(points.inside[..., None, None], covariance, jnp.nan)
+    steps = along_last(strides(stride, ndim), mean.ndim, jnp.float32)
+    return covariance * steps[..., :, None] * steps[..., None, :]
 
 
-def _heaviest_block(values, cells, activation, offsets):
-    """Of the `2**D` blocks of `2**D` cells that contain the maximum, the one of the largest weight."""
-    ndim = cells.shape[-1]
-    position = {offset: i for i, offset in enumerate(offsets)}
-    corners = list(itertools.product((0, 1), repeat=ndim))
-    blocks = [[position[tuple(c - o for c, o in zip(corner, origin))] for corner in corners] for origin in corners]
-    blocks = jnp.asarray(blocks)  # [block, cell]
-    mass = activation(values.astype(jnp.float32))[..., blocks].sum(axis=-1)
-    best = jnp.take(blocks, jnp.argmax(mass, axis=-1), axis=0)  # [..., K, P]
-    return jnp.take_along_axis(values, best, axis=-1), jnp.take_along_axis(cells, best[..., None], axis=-2)
+def _diagonal(ndim, rank):
+    return jnp.eye(ndim, dtype=bool).reshape((1,) * (rank - 2) + (ndim, ndim))
 
 
-def _unravel(index, shape):
-    """Cells in the order of the coordinates, `int32[..., D]`, of row-major indices."""
-    return jnp.stack(jnp.unravel_index(index, shape)[::-1], axis=-1).astype(jnp.int32)
-
-
-SELECTIONS = {"top_k": _top_k, "neighbours": _neighbours}
+def _least_eigenvalue(symmetric):
+    """Of `[..., D, D]` with a diagonal of zeros, `[...]`."""
+    if symmetric.shape[-1] == 1:
+        return symmetric[..., 0, 0]
+    if symmetric.shape[-1] == 2:
+        return -jnp.abs(symmetric[..., 0, 1])
+    return jnp.linalg.eigvalsh(symmetric)[..., 0]

@@ -1,0 +1,50 @@
+"""Encoder and decoder of each method by name, in one form."""
+
+import functools
+from typing import Callable, NamedTuple
+
+from h3r_jax.codec.activation import encode, expected_heatmap
+from h3r_jax.codec.classical import dark, gaussian, maximum, quarter_shift, udp
+from h3r_jax.codec.decoding import decode
+from h3r_jax.codec.integral import debiased_soft_argmax, local_soft_argmax, soft_argmax
+
+
+class Codec(NamedTuple):
+    """A target and the decoder that goes with it.
+
+    encode(key, coordinates, *, heatmap_shape, stride=4.0) -> `float32[..., *heatmap_shape, K]`; all
+      but randomized rounding ignore the key.
+    decode(heatmaps, *, stride=4.0, ndim=2) -> `float32[..., K, ndim]`, of maps on the scale of the targets.
+    """
+
+    encode: Callable
+    decode: Callable
+
+
+def _keyless(encoder, **options):
+    def encode_without_key(key, coordinates, *, heatmap_shape, stride=4.0):
+        del key
+        return encoder(coordinates, heatmap_shape=heatmap_shape, stride=stride, **options)
+
+    return encode_without_key
+
+
+_ROUNDED = _keyless(gaussian)
+_UNBIASED = _keyless(gaussian, unbiased=True)
+# The targets are probabilities; for logits see `decode`.
+_MEAN = functools.partial(decode, activation="identity")
+# Targets reach from zero to one: a softmax of them needs a temperature well below that.
+_COLD = {"temperature": 0.1}
+
+CODECS = {
+    "randomized_rounding": Codec(encode, _MEAN),
+    "expected_rounding": Codec(_keyless(expected_heatmap), _MEAN),
+    "gaussian": Codec(_ROUNDED, maximum),
+    "unbiased_gaussian": Codec(_UNBIASED, maximum),
+    "quarter_shift": Codec(_ROUNDED, quarter_shift),
+    "dark": Codec(_UNBIASED, dark),
+    "udp": Codec(_UNBIASED, udp),
+    "soft_argmax": Codec(_UNBIASED, functools.partial(soft_argmax, **_COLD)),
+    "debiased_soft_argmax": Codec(_UNBIASED, functools.partial(debiased_soft_argmax, **_COLD)),
+    "local_soft_argmax": Codec(_UNBIASED, functools.partial(local_soft_argmax, **_COLD)),
+}

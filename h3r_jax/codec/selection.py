@@ -1,0 +1,113 @@
+"""Which cells of a heatmap a decoder looks at, and their values."""
+
+import itertools
+import math
+
+import jax.numpy as jnp
+
+from h3r_jax.codec.activation import along_last, flat_index
+from h3r_jax.codec.top_k import top_k
+
+
+def flatten(heatmaps, ndim):
+    """`heatmaps [..., *shape, K]` as maps `[..., S, K]`; and `shape`, `ndim` numbers.
+
+    Raises ValueError for too few axes, or for maps without cells.
+    """
+    heatmaps = jnp.asarray(heatmaps)
+    if not jnp.issubdtype(heatmaps.dtype, jnp.floating):
+        raise ValueError(f"heatmaps must be of a float dtype, got {heatmaps.dtype}")
+    if heatmaps.ndim < ndim + 1:
+        raise ValueError(f"heatmaps of shape {heatmaps.shape} have no {ndim} spatial axes and one of landmarks")
+    shape = heatmaps.shape[-ndim - 1 : -1]
+    if min(shape) < 1:
+        raise ValueError(f"heatmaps of shape {heatmaps.shape} have no cells")
+    return heatmaps.reshape(*heatmaps.shape[: -ndim - 1], math.prod(shape), heatmaps.shape[-1]), shape
+
+
+def last_cell(shape, ndim):
+    """The greatest cell in the order of the coordinates, `int32[1, ..., 1, D]` of `ndim` axes."""
+    return along_last([size - 1 for size in reversed(shape)], ndim, jnp.int32)
+
+
+def unravel(index, shape):
+    """Cells in the order of the coordinates, `int32[..., D]`, of row-major indices."""
+    return jnp.stack(jnp.unravel_index(index, shape)[::-1], axis=-1).astype(jnp.int32)
+
+
+def around(peaks, offsets):
+    """Cells `int32[..., K, P, D]` at `offsets [P, D]` from `peaks [..., K, D]`."""
+    offsets = jnp.asarray(offsets, jnp.int32).reshape((1,) * (peaks.ndim - 1) + (-1, peaks.shape[-1]))
+    return peaks[..., None, :] + offsets
+
+
+def take(maps, cells, shape):
+    """Values of `maps [..., S, K]` at `cells int32[..., K, P, D]` within the map, `[..., K, P]`."""
+    index = jnp.swapaxes(flat_index(cells, shape), -1, -2)
+    return jnp.swapaxes(jnp.take_along_axis(maps, index, axis=-2), -1, -2)
+
+
+def take_or_nothing(maps, cells, shape):
+    """`take`, but -inf for cells beyond the border; and the cells, moved to the border."""
+    clipped = jnp.clip(cells, 0, last_cell(shape, cells.ndim))
+    within = jnp.all(cells == clipped, axis=-1)
+    return jnp.where(within, take(maps, clipped, shape), -jnp.inf), clipped
+
+
+def argmax(maps, shape):
+    """The strongest cell of each map, `int32[..., K, D]`; ties go to the lowest row-major index."""
+    return unravel(jnp.argmax(maps, axis=-2), shape)
+
+
+def usable(maps):
+    """`bool[..., K]`: neither NaN nor +inf in the map.
+
+    A maximum is NaN if anything is, whatever its sign bit; `lax.top_k` ranks some NaNs last.
+    """
+    return jnp.max(maps, axis=-2) < jnp.inf
+
+
+def _top_k(maps, shape, k, activation):
+    """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
+    del activation  # grows with the value, so the order is that of the values
+    values, index = top_k(maps, k)
+    return values, unravel(index, shape)
+
+
+def _neighbours(maps, shape, k, activation):
+    """Values and cells around the maximum; those beyond the border are at -inf (no weight)."""
+    ndim = len(shape)
+    if k == 2**ndim:
+        offsets = _window(1, ndim)
+    elif k == 2 * ndim + 1:
+        offsets = [offset for offset in _window(1, ndim) if sum(map(abs, offset)) <= 1]
+    else:
+        side = round(k ** (1 / ndim))
+        if side % 2 == 0 or side**ndim != k:
+            raise ValueError(
+                f"k={k} is no neighbourhood of {ndim} axes: choose 1, {2**ndim}, {2 * ndim + 1} or an odd number to the power {ndim}"
+            )
+        offsets = _window(side // 2, ndim)
+    values, cells = take_or_nothing(maps, around(argmax(maps, shape), offsets), shape)
+    if k == 2**ndim:
+        values, cells = _heaviest_block(values, cells, activation, offsets)
+    return values, cells
+
+
+def _window(reach, ndim):
+    return list(itertools.product(range(-reach, reach + 1), repeat=ndim))
+
+
+def _heaviest_block(values, cells, activation, offsets):
+    """Of the `2**D` blocks of `2**D` cells that contain the maximum, the one of the largest weight."""
+    ndim = cells.shape[-1]
+    position = {offset: i for i, offset in enumerate(offsets)}
+    corners = list(itertools.product((0, 1), repeat=ndim))
+    blocks = [[position[tuple(c - o for c, o in zip(corner, origin))] for corner in corners] for origin in corners]
+    blocks = jnp.asarray(blocks)  # [block, cell]
+    mass = activation(values.astype(jnp.float32))[..., blocks].sum(axis=-1)
+    best = jnp.take(blocks, jnp.argmax(mass, axis=-1), axis=0)  # [..., K, P]
+    return jnp.take_along_axis(values, best, axis=-1), jnp.take_along_axis(cells, best[..., None], axis=-2)
+
+
+SELECTIONS = {"top_k": _top_k, "neighbours": _neighbours}

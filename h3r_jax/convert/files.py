@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import uuid
 
@@ -25,8 +26,10 @@ TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
 SAFETENSORS_SUFFIX = ".safetensors"
 # Keys under which training scripts keep the tensors, beside an optimiser and the like.
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "plfd_backbone")
+LFS_POINTER = b"version https://git-lfs"
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
 ARRAYS, DESCRIPTION = "variables", "model.json"
+AVERAGE, RUN_CONFIG = "average", "config.json"  # what a training run has beside its variables, and in its workdir
 
 
 def load_torch(path):
@@ -87,13 +90,15 @@ def _load_pickle(path):
         import torch
     except ImportError as error:
         raise ValueError(f"{path} is a PyTorch file, which needs torch to be read (pip install torch)") from error
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(f"{path} is a pointer of Git LFS in place of the file; fetch it with git lfs pull")
     try:
         content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "global" not in str(error).lower():
-            raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
-        raise ValueError(f"{path} asks for more than tensors and plain containers, which could run code; nothing of it was run "
-                         "(if you trust it, save its state dict alone)") from error
+        reason = re.search(r"GLOBAL \S+|Unsupported \w+ \w+", str(error))
+        raise ValueError(f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
+                         "else could run code: refused, nothing was run (if you trust it, save its state dict alone)") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
     for key in CONTAINERS:
@@ -171,30 +176,29 @@ def load_directory(path):
       ValueError: it is neither, or is damaged.
     """
     path = epath.Path(path).resolve()
-    run = path.parent.parent / "config.json"
+    if not (path / ARRAYS).is_dir():
+        raise ValueError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
     if (path / DESCRIPTION).exists():
         description = json.loads((path / DESCRIPTION).read_text())
         fields = [field.name for field in dataclasses.fields(Spec)]
         return _restore(path / ARRAYS), Spec(**{name: description[name] for name in fields})
-    if not (path / "default").exists() or not run.exists():
-        raise ValueError(f"{path} is neither a converted model (with {DESCRIPTION}) nor a step of a run (WORKDIR/checkpoints/STEP)")
-    state = _restore(path / "default", keys=("variables", "average"))
-    variables = state["variables"] if state.get("average") is None else state["average"]
-    model = json.loads(run.read_text())["model"]
+    config = path.parent.parent / RUN_CONFIG
+    if not config.exists():
+        raise ValueError(f"{path} has no {DESCRIPTION}, and there is no {config} that would say what it is")
+    variables = _restore(path / AVERAGE if (path / AVERAGE).is_dir() else path / ARRAYS)
+    model = json.loads(config.read_text())["model"]
     channels = variables["params"]["head"]["predict"]["kernel"].shape[-1]
     return variables, Spec(model["name"], model["head"], channels // models.HEADS[model["head"]], NAMING_OF_HEAD[model["head"]])
 
 
-def _restore(path, keys=None):
-    """What orbax wrote at `path`, or the branches `keys` of it, as numpy arrays whatever devices wrote it."""
+def _restore(path):
+    """What orbax wrote at `path`, as numpy arrays whatever devices wrote it."""
     import jax
     import orbax.checkpoint as ocp
 
     checkpointer = ocp.PyTreeCheckpointer()
     try:
         tree = checkpointer.metadata(path).item_metadata.tree
-    except (ValueError, FileNotFoundError, KeyError) as error:
+        return checkpointer.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+    except (ValueError, FileNotFoundError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error
-    wanted = {key: tree[key] for key in keys or tree if tree.get(key) is not None}
-    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    return checkpointer.restore(path, args=ocp.args.PyTreeRestore(wanted, restore_args=arguments, partial_restore=True))

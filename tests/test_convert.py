@@ -1,0 +1,278 @@
+"""Weights in and out: bitwise round trips, every tensor accounted for, and files that are refused."""
+
+import functools
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from h3r_jax import convert, models
+from h3r_jax.convert import __main__ as command
+from h3r_jax.convert import files
+from h3r_jax.models import hrnet
+
+torch = pytest.importorskip("torch")
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
+from tests.models import torch_hrnet, torch_networks
+
+TINY = torch_hrnet.TINY
+NETWORKS = {
+    "h3r hrnet": lambda: torch_hrnet.H3R(torch_hrnet.HRNet(**TINY), 10),
+    "h3r mobilenet_v2": lambda: torch_hrnet.H3R(torch_hrnet.flat_mobilenet_v2(), 10),
+    "facial": lambda: torch_hrnet.Facial(5, **TINY),
+    "pose": lambda: torch_hrnet.Pose(5, **TINY),
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbones(monkeypatch):
+    for name, fields in {"tiny": {}, "tiny_facial": {"fuse": "bilinear"}, "tiny_pose": {"highest_only": True}}.items():
+        monkeypatch.setitem(models.BACKBONES, name, functools.partial(hrnet.HRNet, **TINY, **fields))
+
+
+@functools.cache
+def state(name):
+    """Random tensors of a network by name, numpy; its counters of training steps at 7. Not to be changed."""
+    network = torch_networks.randomize(NETWORKS[name]())
+    tensors = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    return {key: np.asarray(7) if key.endswith("num_batches_tracked") else tensor for key, tensor in tensors.items()}
+
+
+def save_torch(path, tensors, **beside):
+    content = {key: torch.from_numpy(np.array(tensor)) for key, tensor in tensors.items()}
+    torch.save({"state_dict": content, **beside} if beside else content, path)
+    return path
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(
+        first[key].dtype == second[key].dtype and np.array_equal(first[key], second[key]) for key in first
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_round_trip_is_bitwise(name):
+    tensors = state(name)
+    spec = convert.recognize(tensors)
+    variables, report = convert.from_torch(tensors, spec)
+    assert equal(convert.to_torch(variables, spec), tensors)
+    assert {*report.taken, *report.left_out} == set(tensors)
+    assert all(key.endswith("num_batches_tracked") for key in report.left_out)
+
+
+@pytest.mark.parametrize(
+    "name, model, head",
+    [
+        ("h3r hrnet", "tiny", "binary"),
+        ("h3r mobilenet_v2", "mobilenet_v2", "binary"),
+        ("facial", "tiny_facial", "facial"),
+        ("pose", "tiny_pose", "pose"),
+    ],
+)
+def test_recognition(name, model, head):
+    spec = convert.recognize(state(name))
+    assert (spec.model, spec.head, spec.landmarks, spec.batches_tracked) == (model, head, 5, 7)
+    assert convert.recognize(state(name), model=model, head=head, landmarks=5) == spec
+
+
+def test_head_of_one_channel_is_recognised_by_the_number_of_landmarks():
+    assert convert.recognize(state("h3r hrnet"), landmarks=10).head == "heatmap"
+
+
+def test_torchvision_names_of_mobilenet_v2():
+    """The same arrays as from the flat names; layers beyond the last tap are left out by name."""
+    flat = state("h3r mobilenet_v2")
+    network = torch_networks.MobileNetV2()
+    values = [tensor for key, tensor in flat.items() if key.startswith("backbone.")]
+    nested = dict(zip(network.state_dict(), values, strict=True))
+    rest = {"features.18.0.weight": np.zeros((1280, 320, 1, 1), np.float32), "classifier.1.bias": np.zeros(1000, np.float32)}
+    spec = convert.recognize({**nested, **rest})
+    variables, report = convert.from_torch({**nested, **rest}, spec)
+    expected, _ = convert.from_torch(flat, convert.recognize(flat))
+    jax.tree.map(np.testing.assert_array_equal, variables["params"]["backbone"], expected["params"]["backbone"])
+    assert spec.head is None and set(rest) < set(report.left_out)
+    assert equal(convert.to_torch(variables, spec), nested)
+
+
+def test_every_kind_of_mistake_lists_its_names():
+    tensors = dict(state("pose"))
+    spec = convert.recognize(tensors)
+    del tensors["stage2.1.branches.1.0.bn2.running_var"]
+    tensors["stage9.weight"] = np.zeros(3, np.float32)
+    tensors["final_layer.bias"] = np.zeros(6, np.float32)
+    with pytest.raises(ValueError) as error:
+        convert.from_torch(tensors, spec)
+    for part in ("1 missing: stage2.1.branches.1.0.bn2.running_var", "1 unexpected: stage9.weight",
+                 "1 misshapen: final_layer.bias (6,) for (5,)"):  # fmt: skip
+        assert part in str(error.value)
+
+
+def test_variables_of_another_network_are_not_written():
+    variables, _ = convert.from_torch(state("pose"), convert.recognize(state("pose")))
+    with pytest.raises(ValueError, match="5 missing: .*params/head/conv/kernel"):
+        convert.to_torch(variables, convert.Spec("tiny_pose", "binary", 5, "h3r"))
+
+
+def test_files_round_trip(tmp_path):
+    """.pth.tar -> orbax -> .safetensors that PyTorch loads strictly -> orbax; under `module.`, beside an epoch."""
+    tensors = state("h3r hrnet")
+    source = save_torch(tmp_path / "a.pth.tar", {f"module.{key}": x for key, x in tensors.items()}, epoch=3)
+    command.main([str(source), str(tmp_path / "b"), "--landmarks=5"])
+    description = json.loads((tmp_path / "b" / "model.json").read_text())
+    assert (description["model"], description["head"], description["landmarks"]) == ("tiny", "binary", 5)
+    assert description["source"] == str(source) and len(description["left_out"]) > 10
+    command.main([str(tmp_path / "b"), str(tmp_path / "c.safetensors")])
+    loaded = safetensors_numpy.load_file(tmp_path / "c.safetensors")
+    assert equal(loaded, tensors)
+    NETWORKS["h3r hrnet"]().load_state_dict({key: torch.from_numpy(x) for key, x in loaded.items()}, strict=True)
+    command.main([str(tmp_path / "c.safetensors"), str(tmp_path / "d")])
+    variables = [convert.read(tmp_path / name)[0] for name in "bd"]
+    jax.tree.map(np.testing.assert_array_equal, *variables)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth.tar", "b", "c.safetensors", "d"]
+
+
+def test_safetensors_remembers_the_head(tmp_path):
+    """Ten channels are five landmarks to the reference; the header says that they are ten."""
+    variables, spec, _ = convert.read(save_torch(tmp_path / "a.pth", state("h3r hrnet")), head="heatmap")
+    assert spec.landmarks == 10
+    files.write_safetensors(tmp_path / "b.safetensors", convert.to_torch(variables, spec), spec)
+    assert convert.read(tmp_path / "b.safetensors")[1] == spec
+
+
+def test_safetensors_need_no_torch(tmp_path):
+    safetensors_numpy.save_file(state("h3r mobilenet_v2"), tmp_path / "a.safetensors")
+    code = ("import sys; sys.modules['torch'] = None; from h3r_jax import convert; "
+            f"print(convert.read({str(tmp_path / 'a.safetensors')!r})[1].model)")  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "mobilenet_v2"
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_refused_sources_say_why_and_leave_nothing(tmp_path, capsys):
+    work = tmp_path / "work"
+    work.mkdir()
+    good = save_torch(tmp_path / "good.pth", state("pose"))
+    small = tmp_path / "good.safetensors"
+    safetensors_numpy.save_file(state("pose"), small)
+    payload = tmp_path / "executed"
+
+    def write(name, content):
+        (work / name).write_bytes(content)
+        return work / name
+
+    torch.save({"state_dict": {}, "x": Payload(payload)}, work / "payload.pth")
+    half = good.stat().st_size // 2
+    cases = {
+        work / "payload.pth": "(GLOBAL posix.mkdir), and anything else could run code: refused, nothing was run",
+        write("pickle.pth", pickle.dumps(Payload(payload), protocol=2)): "(GLOBAL posix.mkdir), and anything else could run code",
+        write("text.pth", b"\x80\x02never a pickle"): "does not hold tensors and plain containers alone",
+        write("truncated.pth", good.read_bytes()[:half]): "is no whole PyTorch file",
+        write("empty.pth", b""): "is no whole PyTorch file",
+        write("pointer.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 39\n"): "pointer of Git LFS",
+        write("truncated.safetensors", small.read_bytes()[: small.stat().st_size // 2]): "cannot be read as safetensors",
+        save_torch(work / "resnet.pth", {"conv1.weight": np.zeros((64, 3, 7, 7)), "layer1.0.conv1.weight": np.zeros(1)}):
+            "are of no known network; known are mobilenet_v2",
+        save_torch(work / "numbers.pth", {}, epoch=3): "holds no tensors by name",
+        write("weights.onnx", b""): "known endings are .pth",
+        work / "nowhere.pth": "is not a file",
+        work: "is neither a converted model",
+    }  # fmt: skip
+    before = sorted(work.iterdir())
+    for source, reason in cases.items():
+        with pytest.raises(SystemExit) as exit_:
+            command.main([str(source), str(work / "out")])
+        message = str(exit_.value)
+        assert reason in message and str(source) in message and message.startswith("error: ") and "\n" not in message
+    for arguments, reason in ((["--landmarks=98"], "5 landmarks for a head 'pose', not 98"),
+                              (["--model=hrnet_w18"], "those of tiny_pose, not of hrnet_w18"),
+                              (["--head=binary"], "have the head 'pose', not 'binary'")):  # fmt: skip
+        with pytest.raises(SystemExit, match=reason):
+            command.main([str(good), str(work / "out"), *arguments])
+    assert sorted(work.iterdir()) == before and not payload.exists()
+
+
+def test_a_destination_is_written_whole_and_never_over_another(tmp_path, monkeypatch):
+    source = save_torch(tmp_path / "a.pth", state("pose"))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ValueError, match="exists already"):
+        convert.convert(source, tmp_path / "taken")
+    monkeypatch.setattr(files.json, "dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert.convert(source, tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "taken"]
+
+
+def fresh(name, landmarks, head):
+    return models.initialize(models.build(name, landmarks, head=head), 0, (64, 64, 3))
+
+
+def test_starting_from_a_backbone(tmp_path):
+    backbone = {key.removeprefix("backbone."): x for key, x in state("h3r hrnet").items() if key.startswith("backbone.")}
+    backbone["classifier.weight"] = np.zeros((1000, 2048), np.float32)
+    ours = fresh("tiny", 7, "heatmap")
+    variables, report = convert.load_initial(save_torch(tmp_path / "a.pth", backbone), ours)
+    assert jax.tree.structure(variables) == jax.tree.structure(ours)
+    expected, _ = convert.from_torch(state("h3r hrnet"), convert.recognize(state("h3r hrnet")))
+    jax.tree.map(np.testing.assert_array_equal, variables["params"]["backbone"], expected["params"]["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, variables["params"]["head"], ours["params"]["head"])
+    assert report.left_out["classifier.weight"] == "classification head"
+    assert set(report.fresh) == {"/".join(path) for path in traverse_util.flatten_dict(ours) if path[1] == "head"}
+    assert "starting fresh (not there): batch_stats/head/bn/mean" in str(report)
+
+
+def test_starting_from_a_whole_model_with_other_landmarks(tmp_path):
+    source = save_torch(tmp_path / "a.pth", state("h3r hrnet"))
+    variables, report = convert.load_initial(source, fresh("tiny", 7, "heatmap"))
+    assert report.fresh == {"params/head/predict/kernel": "(1, 1, 18, 10) there, (1, 1, 18, 7) here"}
+    np.testing.assert_array_equal(
+        variables["params"]["head"]["conv"]["kernel"][0, 0].T, state("h3r hrnet")["heatmap_head.head.layers.0.weight"][..., 0, 0]
+    )
+
+
+def test_a_pose_network_starts_from_the_backbone_of_all_branches(tmp_path):
+    source = save_torch(tmp_path / "a.pth", state("h3r hrnet"))
+    _, report = convert.load_initial(source, fresh("tiny_pose", 5, "pose"))
+    reasons = {reason for name, reason in report.left_out.items() if "fuse_layers" in name and "num_batches" not in name}
+    assert reasons == {"the pose form has no other branches at the end"}
+    assert set(report.fresh) == {"params/head/predict/kernel", "params/head/predict_bias/bias"}
+
+
+def test_another_backbone_cannot_start_a_training(tmp_path):
+    source = save_torch(tmp_path / "a.pth", state("pose"))
+    with pytest.raises(ValueError, match=r"a\.pth: the arrays are not those of this backbone; \d+ missing: .*unexpected: "):
+        convert.load_initial(source, fresh("mobilenet_v2", 5, "heatmap"))
+
+
+def test_a_step_of_a_run_is_read(tmp_path):
+    """The moving average of a training run, for PyTorch and as the start of another run."""
+    optax = pytest.importorskip("optax")
+    from h3r_jax.training import checkpoints
+    from h3r_jax.training import state as training_state
+
+    variables = fresh("tiny_pose", 5, "pose")
+    run = training_state.create_state(variables, optax.sgd(0.1), keep_average=True)
+    run = run.replace(average=jax.tree.map(lambda x: x + 1, run.average))
+    saved = checkpoints.Checkpoints(tmp_path, keep=1)
+    saved.save(run)
+    saved.close()
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"name": "tiny_pose", "head": "pose"}}))
+    path = tmp_path / "checkpoints" / "0"
+    read, spec, _ = convert.read(path)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, np.asarray(b) + 1), read, variables)
+    assert (spec.model, spec.head, spec.landmarks) == ("tiny_pose", "pose", 5)
+    started, report = convert.load_initial(path, fresh("tiny_pose", 5, "pose"))
+    jax.tree.map(np.testing.assert_array_equal, started, read)
+    assert not report.fresh and not report.left_out

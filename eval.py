@@ -1,9 +1,9 @@
 """Evaluates a trained network on the test split of its recipe.
 
-    python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=DIR/checkpoints/STEP] [--config.field=value]
+    python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=PATH] [--config.field=value]
 
 Prints a table of decoders on the same network and writes to DIR/eval: the
-metrics as JSON, a cumulative error curve, a sheet of the worst cases.
+metrics as JSON, a cumulative error curve, a sheet of overlays with the worst cases.
 """
 
 import json
@@ -26,10 +26,14 @@ from h3r_jax.training import config as run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe that the network was trained with")
 WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a step below a run's checkpoints directory; the last one by default")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "DIR/checkpoints/STEP of a run, or a file or directory that h3r_jax.convert reads; the last step of the workdir by default",
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
-WORST_CASES = 16
+SHOWN = 8  # examples in each row of the sheet
 
 
 def main(_):
@@ -65,7 +69,7 @@ def main(_):
     distances = split.annotations.normalizing_distances(scheme)
     errors = {name: evaluation.score(predictions[name], split.annotations, distances) for name in decoders}
     protocol = (
-        f"box from {config.data.box} x {config.data.box_scale:g}, input {recipe.shape[0]}x{recipe.shape[1]}, normaliser "
+        f"box from {config.data.box} x {config.data.box_scale:g}, {config.eval.crop} crop, input {recipe.shape[0]}x{recipe.shape[1]}, normaliser "
         f"{scheme.normalizer}, flip test {'on' if config.eval.flip else 'off'}"
     )
     print(f"{split.name}: {split.num_examples} examples; {description}")
@@ -85,8 +89,8 @@ def main(_):
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
     curve = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
     visualize.save(curve, directory / f"{name}-curve.png")
-    visualize.save(worst_cases(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-worst.png")
-    print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-worst.png")
+    visualize.save(overlays(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-overlays.png")
+    print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-overlays.png")
 
 
 def table(errors, predictions, split, recipe, thresholds):
@@ -100,17 +104,19 @@ def table(errors, predictions, split, recipe, thresholds):
     return "\n".join(lines)
 
 
-def worst_cases(split, predictions, errors, scheme):
-    """The examples with the largest errors, as the network saw them, with the truth as crosses."""
-    worst = np.argsort(errors.values)[::-1][:WORST_CASES]
-    images = next(split.canvases.batches([worst]))
+def overlays(split, predictions, errors, scheme):
+    """Examples as the network saw them, with the truth as crosses: one row from the best to the median, one of the worst."""
+    order = np.argsort(errors.values)
+    typical = order[np.linspace(0, (len(order) - 1) // 2, min(SHOWN, len(order))).astype(int)]
+    shown = np.concatenate([typical, order[::-1][:SHOWN]])
     return visualize.landmark_sheet(
-        images,
-        geometry.transform_points(split.matrices[worst], predictions[worst]),
-        visibility=split.annotations.visibility[worst],
-        truth=geometry.transform_points(split.matrices[worst], split.annotations.landmarks[worst]),
+        next(split.canvases.batches([shown])),
+        geometry.transform_points(split.matrices[shown], predictions[shown]),
+        visibility=split.annotations.visibility[shown],
+        truth=geometry.transform_points(split.matrices[shown], split.annotations.landmarks[shown]),
         scheme=scheme,
-        titles=[f"{100 * errors.values[i]:.1f} %" for i in worst],
+        titles=[f"{100 * errors.values[i]:.1f} %" for i in shown],
+        columns=SHOWN,
     )
 
 

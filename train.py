@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from configs import common
 from data import inputs
-from h3r_jax import codec, geometry, models, visualize
+from h3r_jax import codec, convert, geometry, models, visualize
 from h3r_jax.training import checkpoints, evaluation, loop, sharding, step, writers
 from h3r_jax.training import config as run_config
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
@@ -33,7 +33,7 @@ def steps(epochs, num_examples, batch_size):
     return max(1, round(epochs * num_examples / batch_size))
 
 
-def account(config, recipe, train_input, validation, variables, start, total_steps, mesh):
+def account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh):
     """What is going to happen, for the user to read before it does."""
     annotations = train_input.annotations
     crops = geometry.transform_points(train_input.matrices, annotations.landmarks)
@@ -44,20 +44,20 @@ def account(config, recipe, train_input, validation, variables, start, total_ste
         f"{labelled.size} landmarks: {int((~labelled).sum())} without label or hidden, {annotations.outside_image()} labelled "
         f"outside their image, {int((labelled & ~np.asarray(inside)).sum())} outside the plain crop's heatmap (no weight there)"
     )
-    return "\n".join(
-        [
-            f"data        {train_input.name}, {train_input.num_examples} examples; {counts}",
-            f"validation  {validation.name}, {validation.num_examples} examples; chooses the best checkpoint",
-            f"input       {recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
-            f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB "
-            + ("kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"),
-            f"model       {config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
-            f"{models.count_parameters(variables['params']):,} parameters, {config.model.dtype}, stride {recipe.stride}",
-            f"loss        {recipe.loss} against {recipe.target} activation points, decoded with {recipe.activation}",
-            f"devices     {mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
-            f"steps       {start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs",
-        ]
-    )
+    kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
+    lines = {
+        "data": f"{train_input.name}, {train_input.num_examples} examples; {counts}",
+        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint",
+        "input": f"{recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
+        f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB, {kept}",
+        "model": f"{config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
+        f"{models.count_parameters(variables['params']):,} parameters, {config.model.dtype}, stride {recipe.stride}",
+        "weights": beginning if start == 0 else f"checkpoint of step {start}",
+        "loss": f"{recipe.loss} against {recipe.target} activation points, decoded with {recipe.activation}",
+        "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
+        "steps": f"{start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs",
+    }
+    return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
 
 def augmented_sheet(config, recipe, train_input, count=24):
@@ -91,6 +91,11 @@ def main(_):
     )
     optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
     variables = models.initialize(recipe.model, config.seed, (*recipe.shape, 3))
+    beginning = f"drawn from seed {config.seed}"
+    if config.init_from:
+        with run_config.clear_errors():
+            variables, report = convert.load_initial(config.init_from, variables)
+        beginning = f"{config.init_from}: {report}"
     state = create_state(variables, optimizer, keep_average=config.train.average_decay > 0)
     # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.
     state = jax.device_put(state, sharding.replicated(mesh))
@@ -107,7 +112,7 @@ def main(_):
         process_count=jax.process_count(),
     )
     if jax.process_index() == 0:
-        print(account(config, recipe, train_input, validation, variables, start, total_steps, mesh))
+        print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh))
         visualize.save(augmented_sheet(config, recipe, train_input), workdir / "augmented.png")
     if start >= total_steps:
         print(f"The run in {workdir} is complete.")

@@ -1,9 +1,9 @@
 """The fields of a configuration, with their defaults: every recipe changes a few of them.
 
-    from configs import common
-    def get_config():
-        config = common.get_config()
-        ...
+from configs import common
+def get_config():
+    config = common.get_config()
+    ...
 """
 
 import os
@@ -36,9 +36,12 @@ def get_config():
     config.model = model = ConfigDict()
     model.name = "mobilenet_v2"  # key of h3r_jax.models.BACKBONES
     model.head = "heatmap"  # key of h3r_jax.models.HEADS
+    model.logits = "difference"  # of a two-channel head: on - off, or "on" alone as in the released H3R networks
     model.input_size = (128, 128)  # height, width; pixels
     model.stride = 4  # input pixels per heatmap cell
     model.dtype = "float32"  # of the computation: "float32" or "bfloat16"
+
+    config.init_from = ""  # trained weights to start from: a PyTorch file, .safetensors or a directory; see h3r_jax.convert
 
     config.loss = loss = ConfigDict()
     loss.name = "spatial_cross_entropy"  # key of h3r_jax.losses.LOSSES
@@ -66,7 +69,8 @@ def get_config():
     evaluation.batch_size = 64
     evaluation.k = 9
     evaluation.selection = "top_k"  # or "neighbours"
-    evaluation.flip = False
+    evaluation.flip = False  # average coordinates with those of the mirrored image
+    evaluation.crop = "exact"  # or "reference": whole pixels, as the released H3R code cuts
     evaluation.averaged = True  # evaluate the moving average where there is one
     evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC
 

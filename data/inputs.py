@@ -31,4 +31,4 @@ def eval_input(config, scheme, recipe, split):
     """One split for evaluation; errors as `train_input`, and for a record whose normalising distance is zero."""
     source, annotations = _source(config, scheme, split)
     annotations.normalizing_distances(scheme)
-    return EvalInput(source, annotations, **_crop(config, recipe.shape))
+    return EvalInput(source, annotations, crop=config.eval.crop, **_crop(config, recipe.shape))

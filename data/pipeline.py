@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.features import decode_image
-from h3r_jax import augment, geometry
+from h3r_jax import augment, geometry, reference_crop
 
 
 def global_order(seed, positions, num_examples):
@@ -68,17 +68,41 @@ def render_canvas(image, matrix, shape):
     return tf.saturate_cast(tf.round(canvas), tf.uint8)
 
 
+def exact_crops(boxes, shape, scale):
+    """Crops by one affine map, for boxes `float64[N, 4]`: matrices, and what `Canvases` renders them from."""
+    matrices = geometry.crop_matrix(boxes, shape=shape, scale=scale)
+    return matrices, matrices, render_canvas
+
+
+def reference_crops(boxes, shape, scale):
+    """Crops as the released H3R code cuts them (`h3r_jax.reference_crop`); ValueError unless `shape` is square."""
+    if shape[0] != shape[1]:
+        raise ValueError(f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"')
+
+    def render(image, box, shape):
+        def cut(pixels, box):
+            return reference_crop.reference_crop(pixels, box, shape[0], scale)
+
+        return tf.ensure_shape(tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False), (*shape, 3))
+
+    return reference_crop.reference_matrix(boxes, shape[0], scale), boxes, render
+
+
+CROPS = {"exact": exact_crops, "reference": reference_crops}
+
+
 class Canvases:
     """The canvases of a split, decoded on the way or kept in memory.
 
     source: data.source.Source of N records.
-    matrices: `float64[N, 2, 3]`, image to canvas pixels.
+    regions: `[N, ...]`, what is cut from each image, in the form that `render` takes.
+    render: function from encoded image, region and `(H, W)` to `uint8[H, W, 3]`, such as `render_canvas`.
     shape: `(H, W)` of a canvas.
     cache_bytes: all canvases are kept if they need no more than this.
     """
 
-    def __init__(self, source, matrices, shape, cache_bytes):
-        self._source, self._matrices, self.shape = source, matrices, tuple(shape)
+    def __init__(self, source, regions, render, shape, cache_bytes):
+        self._source, self._regions, self._render, self.shape = source, regions, render, tuple(shape)
         self.nbytes = len(source) * int(np.prod(self.shape)) * 3
         self.cached = self.nbytes <= cache_bytes
         self._cache = None
@@ -101,10 +125,10 @@ class Canvases:
         first = next(index_batches)
         spec = tf.TensorSpec(first.shape, tf.int64)
         indices = tf.data.Dataset.from_generator(lambda: itertools.chain([first], index_batches), output_signature=spec)
-        matrices = tf.constant(self._matrices)
+        regions = tf.constant(self._regions)
 
         def render(example):
-            return render_canvas(example["image"], matrices[example["index"]], self.shape)
+            return self._render(example["image"], regions[example["index"]], self.shape)
 
         canvases = self._source.examples(indices.unbatch())
         canvases = canvases.map(render, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -128,7 +152,7 @@ class TrainInput:
         crops = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
         self.matrices = crops
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
-        self.canvases = Canvases(source, matrices, canvas, cache_bytes)
+        self.canvases = Canvases(source, matrices, render_canvas, canvas, cache_bytes)
         self._landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
         self._visibility = annotations.visibility
 
@@ -159,14 +183,17 @@ class EvalInput:
     """Each example of a split once, as the crop that the network sees.
 
     source, annotations, shape, box, box_scale: as `TrainInput`.
+    crop: key of `CROPS`.
     matrices: `float64[N, 2, 3]`, image to network pixels.
     """
 
-    def __init__(self, source, annotations, *, shape, box, box_scale, cache_bytes):
+    def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
+        if crop not in CROPS:
+            raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
         self.name = source.name
         self.annotations = annotations
-        self.matrices = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
-        self.canvases = Canvases(source, self.matrices, shape, cache_bytes)
+        self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
+        self.canvases = Canvases(source, regions, render, shape, cache_bytes)
 
     @property
     def num_examples(self):

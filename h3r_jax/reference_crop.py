@@ -10,32 +10,54 @@ rectangle's first: a shift of `(p - 1) / 2` image pixels where p of them make on
 import numpy as np
 
 
-def reference_crop(image, box, size, scale=1.25):
-    """One crop of an image around a box, and the map of points that the reference uses with it.
+def _corner_and_side(box, scale):
+    """Left and top edge and side of the squares that the reference cuts, un-rounded, for boxes `[..., 4]`."""
+    box = np.asarray(box, np.float64)
+    extent = box[..., 2:] - box[..., :2] + 1
+    bad = ~(np.isfinite(box).all(axis=-1) & (extent >= 1).all(axis=-1))
+    if bad.any():
+        raise ValueError(f"box {box[bad][0].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
+    side = scale * extent.max(axis=-1)
+    return (box[..., :2] + box[..., 2:] - side[..., None] + 1) / 2, side
+
+
+def reference_matrix(boxes, size, scale=1.25):
+    """The maps of points that the reference uses with its crops.
 
     Args:
-      image: `uint8[H, W, 3]`.
-      box: x0, y0, x1, y1; image pixels.
+      boxes: `[..., 4]`, x0, y0, x1, y1; image pixels.
       size: of the square crop, pixels.
       scale: growth of the box's longer side, both border pixels included.
 
     Returns:
-      crop `uint8[size, size, 3]`, black beyond the image, and `float64[2, 3]`, which takes image pixels
-      to pixels of the crop.
+      `float64[..., 2, 3]`, image pixels to pixels of the crop.
 
     Raises:
-      ValueError: the box is not finite, or x1 < x0 or y1 < y0.
+      ValueError: a box is not finite, or x1 < x0 or y1 < y0.
+    """
+    corner, side = _corner_and_side(boxes, scale)
+    ratio = (size / side)[..., None, None]
+    return np.concatenate([np.eye(2) * ratio, -corner[..., None] * ratio], axis=-1)
+
+
+def reference_crop(image, box, size, scale=1.25):
+    """One crop of an image around a box.
+
+    Args:
+      image: `uint8[H, W, 3]`.
+      box: x0, y0, x1, y1; image pixels.
+      size, scale: as `reference_matrix`.
+
+    Returns:
+      `uint8[size, size, 3]`, black beyond the image.
+
+    Raises:
+      ValueError: as `reference_matrix`.
     """
     from PIL import Image
 
-    x0, y0, x1, y1 = np.asarray(box, np.float64)
-    if not (np.isfinite([x0, y0, x1, y1]).all() and x1 >= x0 and y1 >= y0):
-        raise ValueError(f"box {[x0, y0, x1, y1]} has no size: want finite x0 <= x1 and y0 <= y1")
-    side = scale * max(x1 - x0 + 1, y1 - y0 + 1)
-    left, top = (x0 + x1 - side + 1) / 2, (y0 + y1 - side + 1) / 2
+    (left, top), side = _corner_and_side(box, scale)
     # Half a pixel goes to the even neighbour, as in PIL's own crop.
-    rectangle = [round(edge) for edge in (left, top, left + side, top + side)]
+    rectangle = [round(float(edge)) for edge in (left, top, left + side, top + side)]
     cut = Image.fromarray(np.asarray(image)).crop(rectangle)
-    crop = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR))
-    ratio = size / side
-    return crop, np.array([[ratio, 0.0, -left * ratio], [0.0, ratio, -top * ratio]])
+    return np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR))

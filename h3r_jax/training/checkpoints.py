@@ -1,10 +1,12 @@
 """Checkpoints of a run: the latest few and the best, each a whole TrainState."""
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
-from h3r_jax import models
+
+from h3r_jax import convert, models
 
 DIRECTORY = "checkpoints"
 BEST_METRIC = "nme"  # on the validation split; lower is better
@@ -114,8 +116,9 @@ def load_variables(workdir, path, recipe, *, averaged, sharding):
 
     Args:
       workdir: of the run.
-      path: of one step, `DIR/checkpoints/STEP`; None for the last step of `workdir`.
-      recipe: training.step.Recipe of the run.
+      path: of one step, `DIR/checkpoints/STEP`, or anything else that `h3r_jax.convert` reads; None for the
+        last step of `workdir`.
+      recipe: training.step.Recipe of the network.
       averaged: whether to take the moving average where there is one.
       sharding: of every array.
 
@@ -123,10 +126,12 @@ def load_variables(workdir, path, recipe, *, averaged, sharding):
       FileNotFoundError: there is no such checkpoint.
       ValueError: it holds another network than the recipe's.
     """
+    shapes = models.initialize(recipe.model, recipe.seed, (*recipe.shape, 3))
+    step = None
     if path:
         path = epath.Path(path).expanduser()
-        if not path.name.isdigit() or path.parent.name != DIRECTORY:
-            raise ValueError(f"--checkpoint={path} is no step of a run; want DIR/{DIRECTORY}/STEP")
+        if not (path.name.isdigit() and path.parent.name == DIRECTORY):
+            return _load_converted(path, shapes, recipe, sharding)
         workdir, step = path.parent.parent, int(path.name)
     directory = epath.Path(workdir) / DIRECTORY
     if not directory.exists():
@@ -137,7 +142,14 @@ def load_variables(workdir, path, recipe, *, averaged, sharding):
         raise FileNotFoundError(f"{directory} holds steps {steps}" + (f", not {step}" if path else "; train first"))
     if not path:
         step = saved.latest()
-    shapes = models.initialize(recipe.model, recipe.seed, (*recipe.shape, 3))
     variables, averaged = saved.restore_variables(step, shapes, averaged=averaged, sharding=sharding)
     saved.close()
     return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {step}"
+
+
+def _load_converted(path, shapes, recipe, sharding):
+    variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
+    theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, shapes))
+    if theirs != ours:
+        raise ValueError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
+    return jax.device_put(jax.tree.map(np.asarray, variables), sharding), f"{spec} of {path.name} ({report})"

@@ -105,6 +105,7 @@ def make_recipe(config, scheme):
     return Recipe(
         model=model,
         head=config.model.head,
+        logits=config.model.logits,
         shape=tuple(config.model.input_size),
         stride=config.model.stride,
         scheme=scheme,

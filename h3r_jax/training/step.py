@@ -13,6 +13,10 @@ from h3r_jax.training import sharding
 from h3r_jax.training.state import update_average
 
 TARGETS = ("sampled", "expected")
+LOGITS = {  # of head "binary", from outputs [B, h, w, 2K] with the off maps first
+    "difference": codec.binary_logits,
+    "on": lambda outputs: outputs[..., outputs.shape[-1] // 2 :],  # what the released H3R networks are decoded from
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Recipe:
     """Everything that a step needs and training does not change. Hashable, so that it can be closed over by `jit`.
 
     model: Flax module from normalised images to head outputs.
-    head: name in `models.HEADS`; says how outputs become one logit map per landmark.
+    head: name in `models.HEADS`.
+    logits: how the two channels of head "binary" become one logit map, see `LOGITS`.
     shape: `(H, W)` of the network's input, pixels.
     stride: input pixels per heatmap cell.
     scheme: LandmarkScheme.
@@ -33,6 +38,7 @@ class Recipe:
 
     model: Any
     head: str
+    logits: str
     shape: tuple[int, int]
     stride: int
     scheme: LandmarkScheme
@@ -43,7 +49,9 @@ class Recipe:
     seed: int
 
     def __post_init__(self):
-        for name, value, known in (("loss", self.loss, losses.LOSSES), ("target", self.target, TARGETS)):
+        choices = {"loss": losses.LOSSES, "target": TARGETS, "logits": LOGITS}
+        for name, known in choices.items():
+            value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
         if any(size % self.stride for size in self.shape):
@@ -72,15 +80,18 @@ def augment_batch(batch, step, recipe):
       images `float32[B, H, W, 3]` (0 to 255), landmarks `float32[B, K, 2]` (input pixels), visibility `[B, K]`.
     """
     keys = _example_keys(batch["index"], step, recipe, stream=0)
-    one = lambda key, canvas, landmarks, visibility: augment.augment(  # noqa: E731
-        key,
-        canvas,
-        landmarks,
-        visibility,
-        augmentation=recipe.augmentation,
-        shape=recipe.shape,
-        mirror_order=recipe.scheme.mirror,
-    )
+
+    def one(key, canvas, landmarks, visibility):
+        return augment.augment(
+            key,
+            canvas,
+            landmarks,
+            visibility,
+            augmentation=recipe.augmentation,
+            shape=recipe.shape,
+            mirror_order=recipe.scheme.mirror,
+        )
+
     return jax.vmap(one)(keys, batch["image"], batch["landmarks"], batch["visibility"])
 
 
@@ -98,9 +109,9 @@ def target_points(landmarks, index, step, recipe):
     return jax.vmap(lambda key, x: codec.randomized_rounding(key, x, **arguments))(keys, landmarks)
 
 
-def landmark_logits(outputs, head):
+def landmark_logits(outputs, recipe):
     """One logit map per landmark, `[B, h, w, K]`, of head outputs."""
-    return codec.binary_logits(outputs) if head == "binary" else outputs
+    return LOGITS[recipe.logits](outputs) if recipe.head == "binary" else outputs
 
 
 def train_step(state, batch, *, recipe, optimizer):
@@ -124,7 +135,7 @@ def train_step(state, batch, *, recipe, optimizer):
         variables = {"params": params, "batch_stats": state.variables["batch_stats"]}
         inputs = models.normalize_images(images)
         outputs, updates = recipe.model.apply(variables, inputs, train=True, mutable=["batch_stats"])
-        values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe.head), points)
+        values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe), points)
         return losses.weighted_mean(values, weights), updates["batch_stats"]
 
     (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.variables["params"])
@@ -141,7 +152,7 @@ def train_step(state, batch, *, recipe, optimizer):
 def predict_logits(variables, images, *, recipe):
     """Logit maps `float32[B, h, w, K]` of images `[B, H, W, 3]` (0 to 255), with running statistics."""
     outputs = recipe.model.apply(variables, models.normalize_images(images), train=False)
-    return landmark_logits(outputs, recipe.head)
+    return landmark_logits(outputs, recipe)
 
 
 def eval_step(variables, images, *, recipe, decoders, flip):

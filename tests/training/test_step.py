@@ -42,7 +42,7 @@ def test_eight_devices_train_as_one_in_float64():
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     model = models.build("mobilenet_v2", 68, head=head)
     augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
-    recipe = step.Recipe(model, head, (128, 128), 4, IBUG68, loss, target, augmentation, 0.99, 0)
+    recipe = step.Recipe(model, head, "difference", (128, 128), 4, IBUG68, loss, target, augmentation, 0.99, 0)
     optimizer = make_optimizer(make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)), False))
     state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=True), variables)
@@ -95,7 +95,9 @@ def test_every_example_is_predicted_once_whatever_the_batch_size(flip):
         eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=flip)
         padded = np.concatenate([images, np.repeat(images[:1], -11 % batch_size, axis=0)])
         batches = [{"image": chunk} for chunk in np.split(padded, len(padded) // batch_size)]
-        return evaluation.predict_split(eval_step, jax.device_put(variables, sharding.replicated(mesh)), batches, matrices, mesh)
+        return evaluation.predict_split(
+            eval_step, jax.device_put(variables, sharding.replicated(mesh)), batches, matrices, mesh
+        )
 
     reference = predict(1, 1)
     assert reference["k9"].shape == (11, 3, 2) and reference["k9"].dtype == np.float64

@@ -33,6 +33,7 @@ def make_recipe(dtype=jnp.float32, **changes):
     fields = {
         "model": TinyNet(dtype),
         "head": "heatmap",
+        "logits": "difference",
         "shape": SHAPE,
         "stride": 4,
         "scheme": SCHEME,

@@ -1,6 +1,7 @@
 """Images and points move together, from the files of a data set to what the network sees, in training and evaluation."""
 
 import functools
+import types
 
 import jax
 import numpy as np
@@ -61,18 +62,7 @@ class Path:
         crop = {"shape": shape, "box": "landmarks", "box_scale": 1.25, "cache_bytes": 2**30}
         self.train = TrainInput(source, source.annotations(), augmentation=augmentation, **crop)
         self.eval = EvalInput(source, source.annotations(), **crop)
-        self.recipe = step.Recipe(
-            model=None,
-            head="heatmap",
-            shape=shape,
-            stride=4,
-            scheme=SCHEME,
-            loss="spatial_cross_entropy",
-            target="expected",
-            augmentation=augmentation,
-            average_decay=0.0,
-            seed=5,
-        )
+        self.recipe = types.SimpleNamespace(seed=5, augmentation=augmentation, shape=shape, scheme=SCHEME)
 
     def training(self, draws=DRAWS):
         """Every image `draws` times: its index, the crop, its landmarks and visibility."""

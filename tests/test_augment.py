@@ -1,0 +1,162 @@
+"""Random changes on the device: keys, ranges, and each change against a formula. Geometry: tests/data/test_input_path.py."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from h3r_jax import augment
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.training import step
+
+ALL = augment.Augmentation(rotation=30.0, scale=0.25, shift=0.05, mirror=0.5, color=0.3, blur=1.0, occlusion=0.5)
+SHAPE = (32, 48)
+SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (0, 1))
+
+
+def batch(indices):
+    """One and the same content under the given indices, so that only the keys differ."""
+    rng = np.random.default_rng(0)
+    canvas = rng.integers(0, 256, (*augment.canvas_shape(ALL, SHAPE), 3), dtype=np.uint8)
+    landmarks = rng.uniform(10, 30, (3, 2)).astype(np.float32)
+    visibility = np.array([1.0, 0.5, 0.25], np.float32)
+    count = len(indices)
+    return {
+        "image": np.stack([canvas] * count),
+        "landmarks": np.stack([landmarks] * count),
+        "visibility": np.stack([visibility] * count),
+        "index": np.array(indices, np.int32),
+    }
+
+
+@functools.cache
+def compiled(seed):
+    recipe = types.SimpleNamespace(seed=seed, augmentation=ALL, shape=SHAPE, scheme=SCHEME)  # what augment_batch reads
+    return jax.jit(functools.partial(step.augment_batch, recipe=recipe))
+
+
+def augmented(indices, number, seed=0):
+    """Images, landmarks and visibility of a batch at a step, numpy."""
+    return [np.asarray(x) for x in compiled(seed)(batch(indices), number)]
+
+
+def same(one, two):
+    return all(np.abs(a - b).max() < 1e-3 for a, b in zip(one, two))
+
+
+def test_an_example_depends_on_seed_step_and_index_alone():
+    first = augmented([3, 7, 11, 20], 5)
+    assert same(first, augmented([3, 7, 11, 20], 5))
+    # Another place in the batch, other neighbours, another batch size.
+    moved = augmented([40, 11, 3], 5)
+    assert same([x[2] for x in moved], [x[0] for x in first])
+    assert same([x[1] for x in moved], [x[2] for x in first])
+    for other in (augmented([3, 7, 11, 20], 6), augmented([3, 7, 11, 20], 5, seed=1)):
+        for i in range(4):
+            assert not same([x[i] for x in other], [x[i] for x in first])
+    for i in range(1, 4):
+        assert np.abs(first[1][i] - first[1][0]).max() > 0.1, "examples of one batch move apart"
+
+
+def test_no_augmentation_is_the_plain_crop_of_the_canvas():
+    none = augment.Augmentation()
+    canvas_shape = augment.canvas_shape(none, SHAPE)
+    assert canvas_shape == tuple(int(np.ceil(augment.CANVAS_DENSITY * n)) for n in SHAPE)
+    to_canvas = augment.crop_to_canvas(SHAPE, canvas_shape)
+    landmarks = np.random.default_rng(0).uniform(0, 30, (3, 2))
+    ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
+    image, moved, visibility = augment.augment(
+        jax.random.key(0),
+        jnp.asarray(ramp),
+        jnp.asarray(landmarks @ to_canvas[:, :2].T + to_canvas[:, 2], jnp.float32),
+        jnp.ones(3),
+        augmentation=none,
+        shape=SHAPE,
+        mirror_order=SCHEME.mirror,
+    )
+    np.testing.assert_allclose(moved, landmarks, atol=1e-4)
+    np.testing.assert_array_equal(visibility, 1)
+    expected = 3 * (augment.CANVAS_DENSITY * np.arange(SHAPE[1]) + to_canvas[0, 2])
+    np.testing.assert_allclose(image[:, :, 1], np.broadcast_to(expected, SHAPE), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [ALL, augment.Augmentation(rotation=90.0), augment.Augmentation(rotation=45.0, scale=0.5, shift=0.3)],
+    ids=["all", "quarter", "far"],
+)
+def test_the_canvas_holds_every_crop_and_little_more(augmentation):
+    canvas = augment.canvas_shape(augmentation, SHAPE)
+    to_canvas = augment.crop_to_canvas(SHAPE, canvas)
+    size = np.array(SHAPE[::-1])
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (size - 1)
+    matrices = jax.vmap(lambda key: augment.random_matrix(key, augmentation, SHAPE))(jax.random.split(jax.random.key(0), 20000))
+    linear = np.linalg.inv(np.asarray(matrices[:, :, :2], np.float64))
+    plain = np.einsum("nij,ncj->nci", linear, corners - np.asarray(matrices)[:, None, :, 2])
+    on_canvas = plain * np.diag(to_canvas[:, :2]) + to_canvas[:, 2]
+    limit = np.array(canvas[::-1]) - 1
+    low, high = on_canvas.min(axis=(0, 1)), on_canvas.max(axis=(0, 1))
+    assert (low >= 0).all() and (high <= limit).all(), "a crop would see beyond its canvas"
+    # Of 20,000 crops the widest comes close: the canvas is not larger than it must be.
+    assert (low < 0.08 * limit).all() and (high > 0.92 * limit).all()
+
+
+def test_blur_is_a_gaussian_and_none_is_none():
+    image = np.random.default_rng(1).uniform(0, 255, (20, 24, 3)).astype(np.float32)
+    for sigma in (0.5, 1.2):
+        expected = ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest", radius=(6, 6, 0))
+        np.testing.assert_allclose(augment.gaussian_blur(jnp.asarray(image), sigma, reach=6), expected, atol=1e-2)
+    np.testing.assert_allclose(augment.gaussian_blur(jnp.asarray(image), 0.0, reach=3), image, atol=1e-3)
+
+
+def test_color_changes_by_bounded_gains_per_channel():
+    image = np.full((6, 7, 3), [60.0, 100.0, 140.0], np.float32)
+    gains = []
+    for seed in range(200):
+        changed = np.asarray(augment.change_color(jax.random.key(seed), jnp.asarray(image), 0.3))
+        assert np.ptp(changed, axis=(0, 1)).max() < 1e-3, "a uniform picture stays uniform"
+        assert changed.min() >= 0 and changed.max() <= 255
+        gains.append(changed[0, 0] / image[0, 0])
+    gains = np.array(gains)
+    assert (gains.std(axis=0) > 0.1).all() and np.abs(np.log(gains).mean(axis=0)).max() < 0.1
+    assert np.corrcoef(gains.T)[0, 1] < 0.9, "channels change apart"
+    np.testing.assert_allclose(augment.change_color(jax.random.key(0), jnp.asarray(image), 0.0), image, atol=1e-3)
+
+
+def test_occlusion_is_one_rectangle_of_one_colour():
+    shape = np.array([40, 60])
+    image = jnp.full((*shape, 3), -1.0)
+    extents, centers = [], []
+    for seed in range(150):
+        covered = np.asarray(augment.occlude(jax.random.key(seed), image))
+        inside = (covered != -1).all(axis=-1)
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        assert inside.sum() == len(rows) * len(columns), "not a rectangle"
+        assert len(np.unique(covered[inside], axis=0)) == 1, "not one colour"
+        if 0 < rows[0] and rows[-1] < 39 and 0 < columns[0] and columns[-1] < 59:  # whole
+            extents.append([len(rows), len(columns)])
+        centers.append([rows.mean(), columns.mean()])
+    assert len(extents) > 40
+    assert (np.min(extents, axis=0) >= 0.1 * shape - 1).all() and (np.max(extents, axis=0) <= 0.4 * shape + 1).all()
+    assert (np.ptp(centers, axis=0) > 0.8 * shape).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rotation": -1.0}, "augment.rotation"),
+        ({"scale": float("nan")}, "augment.scale"),
+        ({"shift": float("inf")}, "augment.shift"),
+        ({"blur": "1"}, "augment.blur"),
+        ({"mirror": 1.5}, "augment.mirror is a probability"),
+        ({"occlusion": 2}, "augment.occlusion is a probability"),
+        ({"color": 1.0}, "augment.color"),
+    ],
+)
+def test_ranges_out_of_range_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        augment.Augmentation(**fields)

@@ -1,0 +1,116 @@
+"""Landmark schemes: their mirror orders against real shapes, and what a scheme refuses."""
+
+import numpy as np
+import pytest
+
+from data import phantom_figure
+from h3r_jax.landmarks import IBUG68, PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
+
+# Written out, as HRNet, mmpose and the reference have it.
+IBUG68_MIRROR = (
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+)  # fmt: skip
+
+
+def mirrored(scheme, shape):
+    """A shape `[K, 2]` mirrored about its own middle, landmarks exchanged."""
+    middle = shape[:, 0].mean()
+    return np.stack([2 * middle - shape[:, 0], shape[:, 1]], axis=1)[list(scheme.mirror)]
+
+
+def aligned_distance(shape, target):
+    """Mean distance of landmarks after the best similarity, in units of the target's size."""
+    (a, b), (x, y) = (shape - shape.mean(axis=0)).T, (target - target.mean(axis=0)).T
+    numbers, goal = a + 1j * b, x + 1j * y
+    return np.abs(numbers * np.vdot(numbers, goal) / np.vdot(numbers, numbers) - goal).mean() / np.abs(goal).mean()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_every_scheme_is_consistent(scheme):
+    assert get_scheme(scheme.name) is scheme
+    mirror = np.array(scheme.mirror)
+    assert len(mirror) == scheme.num_landmarks
+    np.testing.assert_array_equal(mirror[mirror], np.arange(scheme.num_landmarks))
+    first, second = scheme.normalizer
+    assert mirror[first] == second, "the normalising landmarks are a left-right pair"
+    lines = {frozenset(pair) for pair in scheme.connections}
+    assert lines == {frozenset((int(mirror[a]), int(mirror[b]))) for a, b in scheme.connections}
+
+
+def test_ibug_mirror_is_the_published_one():
+    assert IBUG68.mirror == IBUG68_MIRROR
+    assert IBUG68.normalizer == (36, 45)
+
+
+def test_phantom_scheme_is_the_figures():
+    assert PHANTOM23.num_landmarks == phantom_figure.NUM_LANDMARKS
+    assert PHANTOM23.mirror == phantom_figure.MIRROR
+    assert PHANTOM23.normalizer == phantom_figure.OUTER_EYE_CORNERS
+    assert PHANTOM23.connections == phantom_figure.CONNECTIONS
+
+
+def test_phantom_mirror_maps_left_to_right_on_the_mean_shape():
+    shape = phantom_figure.MEAN_SHAPE[:, :2]  # symmetric about x = 0
+    np.testing.assert_allclose((shape * [-1, 1])[list(PHANTOM23.mirror)], shape, atol=1e-12)
+
+
+def test_ibug_mirror_maps_left_to_right_on_real_faces(shared_data):
+    path = shared_data / "shapes" / "ibug68_shapes.npz"
+    if not path.exists():
+        pytest.skip("the 300W shapes are not there (../shared/data/shapes/ibug68_shapes.npz)")
+    shapes = np.load(path)
+    mean = np.concatenate([shapes["300w_public_test"], shapes["300w_private_test"]]).mean(axis=0)
+    assert aligned_distance(mirrored(IBUG68, mean), mean) < 0.02
+    # Exchanging one pair less shows: the order is right landmark by landmark.
+    for a, b in ((i, j) for i, j in enumerate(IBUG68.mirror) if i < j):
+        order = list(IBUG68.mirror)
+        order[a], order[b] = a, b
+        broken = LandmarkScheme("broken", 68, tuple(order), (36, 45))
+        assert aligned_distance(mirrored(broken, mean), mean) > aligned_distance(mirrored(IBUG68, mean), mean) + 0.001
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mirror": (1, 0)}, "permutation of 0 to 2"),
+        ({"mirror": (1, 0, 0)}, "permutation of 0 to 2"),
+        ({"mirror": (1, 0, 3)}, "permutation of 0 to 2"),
+        ({"mirror": (1.0, 0.0, 2.0)}, "permutation of 0 to 2"),
+        ({"mirror": (1, 2, 0)}, "twice must change nothing"),
+        ({"normalizer": "pupils"}, "neither 'box' nor a pair"),
+        ({"normalizer": (0, 3)}, "neither 'box' nor a pair"),
+        ({"normalizer": (-1, 0)}, "neither 'box' nor a pair"),
+        ({"normalizer": (0.5, 1)}, "neither 'box' nor a pair"),
+        ({"normalizer": (0, 1, 2)}, "neither 'box' nor a pair"),
+        ({"normalizer": ()}, "neither 'box' nor a pair"),
+        ({"normalizer": None}, "neither 'box' nor a pair"),
+        ({"normalizer": (1, 1)}, "to itself"),
+        ({"connections": ((0, 1), (1, 3))}, r"\(1, 3\)"),
+    ],
+)
+def test_bad_schemes_are_refused(fields, message):
+    good = {"name": "mine", "num_landmarks": 3, "mirror": (1, 0, 2), "normalizer": (0, 1)}
+    LandmarkScheme(**good)
+    with pytest.raises(ValueError, match=message) as error:
+        LandmarkScheme(**(good | fields))
+    assert "mine" in str(error.value)
+
+
+def test_unknown_scheme_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'wlfw'.*ibug68, phantom23"):
+        get_scheme("wlfw")
+
+
+def test_normalizing_distance_of_a_pair_and_of_the_box():
+    landmarks = np.array([[[0.0, 0.0], [3.0, 4.0], [12.0, 3.0]], [[1.0, 1.0], [1.0, 2.0], [9.0, 9.0]]])
+    pair = LandmarkScheme("pair", 3, (1, 0, 2), (0, 1))
+    np.testing.assert_allclose(pair.normalizing_distance(landmarks), [5, 1])
+    box = LandmarkScheme("box", 3, (1, 0, 2), "box")
+    np.testing.assert_allclose(box.normalizing_distance(landmarks), [np.sqrt(12 * 4), 8])
+    np.testing.assert_allclose(box.normalizing_distance(landmarks[0]), np.sqrt(12 * 4))
+    # A landmark without a label may have no coordinates: the box is that of the others.
+    landmarks[:, 2] = np.nan
+    np.testing.assert_allclose(box.normalizing_distance(landmarks, [[1, 1, 0], [0, 0, 0]]), [np.sqrt(12), 0])
+    np.testing.assert_allclose(pair.normalizing_distance(landmarks, [[1, 1, 0], [0, 0, 0]]), [5, 1])

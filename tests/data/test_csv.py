@@ -1,0 +1,239 @@
+"""Bring your own data: what is read, and that every fault is one sentence with file, row and remedy."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import data
+from data import csv_landmarks
+from data.source import Source
+from h3r_jax.landmarks import LandmarkScheme
+
+HEADER = "image,x0,y0,x1,y1"
+GOOD = "0.png,1,2.5,30,20"
+
+
+class Folder:
+    """A data set in a temporary directory."""
+
+    def __init__(self, root):
+        self.root, self.path = root, root / "mine"
+        (self.path / "train").mkdir(parents=True)
+        for name in ("0.png", "1.png"):
+            self.image(name)
+
+    def image(self, name, size=(40, 24), value=0):
+        Image.fromarray(np.full((size[1], size[0], 3), value, np.uint8)).save(self.path / "train" / name)
+
+    def csv(self, *lines, split="train", encoding="utf-8", end="\n"):
+        (self.path / f"{split}.csv").write_bytes("".join(line + end for line in lines).encode(encoding))
+        return self
+
+    def prepare(self, num_landmarks=2):
+        return data.prepare(
+            "csv", data_dir=self.root, prepared_dir=self.root / "prepared", folder="mine", num_landmarks=num_landmarks
+        )
+
+    def annotations(self, split="train"):
+        return Source(self.prepare(), split).annotations()
+
+    def error(self, **arguments):
+        """The message that stops the preparation."""
+        with pytest.raises((ValueError, FileNotFoundError)) as caught:
+            self.prepare(**arguments)
+        message = str(caught.value)
+        assert "\n" not in message and len(message) < 600, "one sentence"
+        return message
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_rows_are_read_as_they_stand_and_in_order(folder):
+    folder.image("other.png", size=(10, 12))
+    folder.csv(HEADER, GOOD, "other.png,-3.25,0.125,9,1e1", "0.png,1,2,3,4")
+    for name in ("2.png", "3.png"):
+        folder.image("../" + name)
+    folder.csv(HEADER, "2.png,0,0,5,5", "3.png,1,1,6,6", split="val")  # images beside the CSV file
+    train = folder.annotations()
+    np.testing.assert_array_equal(train.landmarks[:2], [[[1, 2.5], [30, 20]], [[-3.25, 0.125], [9, 10]]])
+    np.testing.assert_array_equal(train.size, [[24, 40], [12, 10], [24, 40]])
+    np.testing.assert_array_equal(train.visibility, 1)
+    assert np.isnan(train.box).all()
+    assert [name.split("train.csv ")[1] for name in train.name] == ["line 2 (0.png)", "line 3 (other.png)", "line 4 (0.png)"]
+    np.testing.assert_array_equal(folder.annotations("val").landmarks[:, 0], [[0, 0], [1, 1]])
+
+
+def test_columns_may_stand_in_any_order_with_box_and_visibility(folder):
+    folder.csv("v1,v0,y1,x1,y0,x0,box_y1,box_x1,box_y0,box_x0, image ", "0,0.5,,,2,1,23,39,4,3, 0.png ")
+    train = folder.annotations()
+    np.testing.assert_array_equal(train.landmarks, [[[1, 2], [np.nan, np.nan]]])
+    np.testing.assert_array_equal(train.visibility, [[0.5, 0]])
+    np.testing.assert_array_equal(train.boxes("dataset"), [[3, 4, 39, 23]])
+    with pytest.raises(ValueError, match=r"line 2 \(0.png\): its landmarks box .* no size; label at least two"):
+        train.boxes("landmarks")
+    with pytest.raises(ValueError, match="unknown box 'face'; known are landmarks, dataset"):
+        train.boxes("face")
+
+
+def test_many_rows_keep_their_order(folder):
+    folder.csv(HEADER, *(f"{i % 2}.png,{i},0,1,1" for i in range(600)))  # more than one chunk of annotations
+    np.testing.assert_array_equal(folder.annotations().landmarks[:, 0, 0], np.arange(600))
+
+
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8-sig", "\r\n"), ("utf-8", "\n\n"), ("utf-8", "\r"), ("utf-8-sig", "\r\n \r\n")])
+def test_byte_order_mark_line_ends_and_blank_lines_do_not_matter(folder, encoding, end):
+    folder.csv(HEADER, GOOD, "1.png,5,6,7,8", encoding=encoding, end=end)
+    np.testing.assert_array_equal(folder.annotations().landmarks[:, 0], [[1, 2.5], [5, 6]])
+
+
+def test_finite_landmarks_outside_the_image_are_legal_and_counted(folder):
+    # The image covers x from -0.5 to 39.5 and y from -0.5 to 23.5.
+    folder.csv(HEADER + ",v0,v1", "0.png,-0.5,23.5,-0.6,3,1,1", "1.png,39.6,0,3,500,1,0", "0.png,1,1,,,1,0")
+    assert folder.annotations().outside_image() == 2
+
+
+def test_normalising_distance_that_is_zero_names_the_record(folder):
+    folder.csv(HEADER, GOOD, "1.png,5,6,5,6")
+    scheme = LandmarkScheme("mine", 2, (1, 0), (0, 1))
+    with pytest.raises(ValueError, match=r"line 3 \(1.png\): the normalising distance .* correct those landmarks or choose"):
+        folder.annotations().normalizing_distances(scheme)
+
+
+def test_box_normaliser_does_not_need_unlabelled_landmarks(folder):
+    folder.csv("image,x0,y0,x1,y1,x2,y2,v0,v1,v2", "0.png,1,1,5,10,,,1,1,0")
+    annotations = Source(folder.prepare(num_landmarks=3), "train").annotations()
+    np.testing.assert_allclose(annotations.normalizing_distances(LandmarkScheme("mine", 3, (1, 0, 2), "box")), 6)
+
+
+ROWS = {
+    "too few columns": ("1.png,5,6,7", "4 columns, but the header names 5; correct or remove"),
+    "too many columns": ("1.png,5,6,7,8,9", "6 columns, but the header names 5; correct or remove"),
+    "commas only": (",,,,", "column x0 is '', which is not a number"),
+    "word": ("1.png,5,six,7,8", "column y0 is 'six', which is not a number; correct it"),
+    "empty": ("1.png,5,,7,8", "column y0 is '', which is not a number; correct it, or give the landmark visibility 0"),
+    "grouped digits": ("1.png,1_5,2,7,8", "column x0 is '1_5', which is not a number"),
+    "nan": ("1.png,5,6,nan,8", "column x1 is 'nan'; want a finite number"),
+    "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf'; want a finite number"),
+    "too large to store": ("1.png,5,6,7,1e39", "column y1 is '1e39'; want a finite number"),
+    "no image": (",5,6,7,8", "the column image is ''; name a file or remove the row"),
+    "missing image": ("2.png,5,6,7,8", "there is no image "),
+    "image is a folder": (".,5,6,7,8", "there is no image "),
+    "broken image": ("broken.png,5,6,7,8", "broken.png is not an image of a known format; replace it or remove the row"),
+    "empty image": ("empty.png,5,6,7,8", "empty.png is not an image of a known format; replace it or remove the row"),
+    "truncated image": ("cut.jpg,5,6,7,8", "cut.jpg is not a readable image (image file is truncated"),
+    "quote": ('"1.png,5,6,7,8', "correct the quotes"),
+}
+
+
+@pytest.mark.parametrize(("row", "expected"), ROWS.values(), ids=ROWS)
+def test_bad_rows_are_named_with_a_remedy_and_nothing_is_left_behind(folder, row, expected):
+    (folder.path / "train" / "broken.png").write_bytes(b"\x89PNG and then nothing of the kind")
+    (folder.path / "train" / "empty.png").write_bytes(b"")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(folder.path / "train" / "whole.jpg")
+    (folder.path / "train" / "cut.jpg").write_bytes((folder.path / "train" / "whole.jpg").read_bytes()[:-300])
+    folder.csv(HEADER, GOOD, row)
+    message = folder.error()
+    assert f"{folder.path / 'train.csv'} line 3: " in message
+    assert expected in message
+    # What could be read so far must not be taken for the whole the next time.
+    prepared = folder.root / "prepared"
+    assert not [path for path in prepared.rglob("*") if path.is_file()]
+    assert folder.error() == message
+    folder.csv(HEADER, GOOD, "1.png,5,6,7,8")
+    assert len(folder.annotations().landmarks) == 2
+
+
+HEADERS = {
+    "missing": ("image,x0,y0,x1", "missing: 'y1'"),
+    "unknown": (HEADER + ",colour", "unknown: 'colour'"),
+    "another number of landmarks": (HEADER + ",x2,y2", "unknown: 'x2', 'y2' (is config.landmarks right about 2 landmarks?)"),
+    "repeated": (HEADER + ",x1", "repeated: 'x1'"),
+    "part of a box": (HEADER + ",box_x0,box_y0", "missing: 'box_x1', 'box_y1'"),
+    "part of the visibility": (HEADER + ",v1", "missing: 'v0'"),
+    "none": ("0.png,1,2,3,4", "missing: 'image'"),
+    "empty file": ("", "missing: 'image'"),
+}
+
+
+@pytest.mark.parametrize(("header", "expected"), HEADERS.values(), ids=HEADERS)
+def test_bad_headers_say_what_is_wrong_and_what_is_wanted(folder, header, expected):
+    message = folder.csv(header, GOOD).error()
+    assert message.startswith(f"{folder.path / 'train.csv'}: the first line must name the columns image, x0, y0, ")
+    assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        (HEADER + ",v0,v1", GOOD + ",1,-1", "column v1 is negative; want 0 or a positive weight"),
+        (HEADER + ",v0,v1", "0.png,1,,3,4,1,1", "column y0 is ''"),  # empty, but labelled
+        (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,4,9", "the box [5.0, 5.0, 4.0, 9.0] has no size; want x0 <= x1"),
+        (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,5,5", "the box [5.0, 5.0, 5.0, 5.0] has no size; want x0 <= x1"),
+        (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,,9", "column box_x1 is '', which is not a number"),
+    ],
+    ids=["negative visibility", "labelled without coordinates", "negative box", "point", "no box"],
+)
+def test_bad_visibility_and_boxes_are_named(folder, header, row, expected):
+    message = folder.csv(header, row).error()
+    assert message.startswith(f"{folder.path / 'train.csv'} line 2: ") and expected in message
+
+
+def test_an_empty_split_and_an_absent_one_are_told_apart(folder):
+    message = folder.csv(HEADER).error()
+    assert message == f"{folder.path / 'train.csv'}: no rows below the header; a split needs at least one image"
+    folder.csv(HEADER, GOOD)
+    with pytest.raises(ValueError, match="has no split 'val'; it has train"):
+        folder.annotations("val")
+
+
+def test_no_csv_and_no_folder_ask_for_the_data_directory(folder):
+    with pytest.raises(FileNotFoundError, match="holds none of train.csv, val.csv, test.csv; is config.data_dir right"):
+        folder.prepare()
+    with pytest.raises(FileNotFoundError, match="nowhere holds none"):
+        data.prepare("csv", data_dir=folder.root, prepared_dir=folder.root, folder="nowhere", num_landmarks=2)
+    with pytest.raises(ValueError, match="unknown data set 'cvs'; known are phantom, csv"):
+        data.prepare("cvs", data_dir=folder.root, prepared_dir=folder.root, folder="", num_landmarks=2)
+
+
+def test_a_file_that_is_not_text_is_named(folder):
+    (folder.path / "train.csv").write_bytes(f"{HEADER}\nM\xfcller.png,1,2,3,4\n".encode("latin-1"))
+    assert "train.csv: byte 19 is not UTF-8 text; save the file as UTF-8" in folder.error()
+
+
+def test_only_changes_are_prepared_anew(folder, monkeypatch):
+    reads, original = [], csv_landmarks.read_image
+    monkeypatch.setattr(csv_landmarks, "read_image", lambda path, name: reads.append(path) or original(path, name))
+
+    def fresh():
+        reads.clear()
+        builder = folder.prepare()
+        return bool(reads), Source(builder, "train").annotations()
+
+    folder.csv(HEADER, GOOD)
+    assert fresh()[0] and not fresh()[0]
+    folder.csv(HEADER, GOOD.replace("30", "31"))
+    changed, annotations = fresh()
+    assert changed and annotations.landmarks[0, 1, 0] == 31
+    folder.image("0.png", size=(50, 24))
+    changed, annotations = fresh()
+    assert changed and annotations.size.tolist() == [[24, 50]]
+    # The same length and the same second.
+    image = pathlib.Path(folder.path / "train" / "0.png")
+    before = image.stat()
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    assert fresh()[0] and not fresh()[0]
+
+
+def test_preparing_says_so_once_and_speaks_of_no_download(folder, capsys):
+    folder.csv(HEADER, GOOD)
+    folder.prepare()
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1 and output.startswith("Preparing csv_landmarks/mine-") and "ownload" not in output
+    folder.prepare()
+    assert capsys.readouterr().out == ""

@@ -62,9 +62,10 @@ def argmax(maps, shape):
 def usable(maps):
     """`bool[..., K]`: neither NaN nor +inf in the map.
 
-    A maximum is NaN if anything is, whatever its sign bit; `lax.top_k` ranks some NaNs last.
+    Not by the maximum, from which XLA on a CPU loses NaNs, nor by what
+    `lax.top_k` finds, which ranks a NaN with the sign bit set last.
     """
-    return jnp.max(maps, axis=-2) < jnp.inf
+    return jnp.all(maps < jnp.inf, axis=-2)
 
 
 def _top_k(maps, shape, k, activation):

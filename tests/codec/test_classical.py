@@ -1,0 +1,181 @@
+"""The classical codecs against slow float64 ones, and the accuracy of each round trip."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from h3r_jax import codec
+from tests.codec import slow
+
+SHAPES = {1: (19,), 2: (11, 13), 3: (6, 7, 8)}
+STRIDES = {1: (3.0,), 2: (4.0, 2.5), 3: (4.0, 2.5, 3.0)}
+DECODERS = {
+    "maximum": (codec.maximum, slow.maximum),
+    "quarter_shift": (codec.quarter_shift, slow.quarter_shift),
+    "dark": (functools.partial(codec.dark, kernel_size=5), functools.partial(slow.dark, kernel_size=5)),
+    "udp": (functools.partial(codec.udp, kernel_size=5), functools.partial(slow.udp, kernel_size=5)),
+    "soft_argmax": (
+        functools.partial(codec.soft_argmax, temperature=0.2),
+        functools.partial(slow.soft_argmax, temperature=0.2),
+    ),
+    "debiased_soft_argmax": (
+        functools.partial(codec.debiased_soft_argmax, temperature=0.2),
+        functools.partial(slow.debiased_soft_argmax, temperature=0.2),
+    ),
+    "local_soft_argmax": (
+        functools.partial(codec.local_soft_argmax, temperature=0.1),
+        functools.partial(slow.local_soft_argmax, temperature=0.1),
+    ),
+}
+
+
+def bumps(shape, count, seed=0):
+    """`float32[count, *shape]`: a bump anywhere, the border included, on a rough ground."""
+    rng = np.random.default_rng(seed)
+    grids = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    maps = []
+    for _ in range(count):
+        center = rng.uniform(0, 1, len(shape)) * (np.array(shape) - 1)
+        width = rng.uniform(0.8, 2.5, len(shape))
+        offsets = (grids - center.reshape(-1, *[1] * len(shape))) / width.reshape(-1, *[1] * len(shape))
+        ground = ndimage.gaussian_filter(rng.normal(size=shape), 1.0)
+        maps.append(np.exp(-(offsets**2).sum(axis=0) / 2) + 0.1 * ground)
+    return np.stack(maps).astype(np.float32)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoder_equals_slow_one(name, ndim):
+    fast, reference = DECODERS[name]
+    count = 24
+    maps = bumps(SHAPES[ndim], count)
+    batch = jnp.asarray(np.moveaxis(maps.reshape(2, count // 2, *SHAPES[ndim]), 1, -1))  # [2, *shape, K]
+    fast = functools.partial(fast, stride=STRIDES[ndim], ndim=ndim)
+    got = jax.jit(fast)(batch)
+    assert got.shape == (2, count // 2, ndim) and got.dtype == jnp.float32
+    want = [reference(m.astype(np.float64)) * STRIDES[ndim] for m in maps]
+    # Logarithms of float32 are good to 1e-7, and flat directions amplify that.
+    tolerance = 2e-3 if name in ("dark", "udp") else 2e-5
+    np.testing.assert_allclose(got.reshape(count, ndim), want, atol=tolerance, rtol=0)
+    if ndim == 2:
+        mapped = jax.jit(jax.vmap(fast, in_axes=1))(jnp.moveaxis(batch, 0, 1))
+        np.testing.assert_allclose(mapped, got, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_gaussian_equals_slow_one(ndim, unbiased):
+    shape, stride = SHAPES[ndim], STRIDES[ndim]
+    rng = np.random.default_rng(1)
+    coordinates = rng.uniform(-0.1, 1.1, (2, 6, ndim)) * stride * (np.array(shape[::-1]) - 1)
+    coordinates[0, 0] = 0
+    coordinates[0, 1] = np.array(stride) * (np.array(shape[::-1]) - 1)
+    coordinates[0, 2, 0] = np.nan
+    coordinates[0, 3] = 2.5 * np.array(stride)  # a half goes up
+    coordinates = coordinates.astype(np.float32)
+    encode = functools.partial(codec.gaussian, heatmap_shape=shape, stride=stride, sigma=1.5, unbiased=unbiased)
+    got = np.asarray(jax.jit(encode)(coordinates))
+    assert got.shape == (2, *shape, 6) and got.dtype == np.float32
+    for n in range(2):
+        for landmark in range(6):
+            want = slow.gaussian(coordinates[n, landmark].astype(float), shape, stride, sigma=1.5, unbiased=unbiased)
+            np.testing.assert_allclose(got[n, ..., landmark], want, atol=2e-6, rtol=0)
+
+
+# Largest error of a round trip in cells per axis, at least four sigma from the border.
+ROUND_TRIP = {
+    "randomized_rounding": (0.5, 1.0),
+    "expected_rounding": (0.0, 2e-5),
+    "gaussian": (0.49, 0.5001),
+    "unbiased_gaussian": (0.49, 0.5001),
+    "quarter_shift": (0.49, 0.5001),
+    "dark": (0.0, 1e-3),
+    "udp": (0.0, 1e-3),
+    "soft_argmax": (0.1, 2.0),
+    "debiased_soft_argmax": (0.0, 5e-3),
+    "local_soft_argmax": (0.001, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", codec.CODECS)
+def test_round_trip(name):
+    """Within the bound of the method, and no better than it can be."""
+    coordinates = jax.random.uniform(jax.random.key(0), (4, 50, 2), minval=4 * 8.0, maxval=4 * 23.0)
+    encode, decode = codec.CODECS[name]
+    encode = jax.jit(functools.partial(encode, heatmap_shape=(32, 32), stride=4.0))
+    maps = encode(jax.random.key(1), coordinates)
+    assert maps.shape == (4, 32, 32, 50) and maps.dtype == jnp.float32
+    error = float(jnp.abs(jax.jit(decode)(maps) - coordinates).max()) / 4
+    least, most = ROUND_TRIP[name]
+    assert least <= error <= most
+
+
+@pytest.mark.parametrize("name", codec.CODECS)
+def test_codecs_agree_about_form(name):
+    encode, decode = codec.CODECS[name]
+    stride = (3.0, 4.0, 5.0)
+    coordinates = jnp.array([[[10.0, 20.0, 30.0], [-1.0, 5.0, 5.0], [jnp.nan, 5.0, 5.0]]])  # inside, outside, unknown
+    maps = jax.jit(functools.partial(encode, heatmap_shape=(12, 13, 14), stride=stride))(jax.random.key(0), coordinates)
+    assert maps.shape == (1, 12, 13, 14, 3)
+    assert maps[..., 0].max() > 0 and not maps[..., 1:].any()
+    decode = jax.jit(functools.partial(decode, stride=stride, ndim=3))
+    got = decode(jnp.repeat(maps[..., :1], 4, axis=-1).at[0, 1, 2, 3, 1:].set(jnp.array([jnp.nan, -jnp.nan, jnp.inf])))
+    assert got.shape == (1, 4, 3) and got.dtype == jnp.float32
+    assert jnp.isfinite(got[0, 0]).all() and jnp.isnan(got[0, 1:]).all()
+    assert jax.eval_shape(decode, jnp.zeros((0, 12, 13, 14, 3))).shape == (0, 3, 3)
+    assert jax.eval_shape(decode, jnp.zeros((2, 12, 13, 14, 0))).shape == (2, 0, 3)
+    with pytest.raises(ValueError, match="spatial axes"):
+        decode(jnp.zeros((3, 4, 5)))
+    with pytest.raises(ValueError, match="float dtype"):
+        decode(jnp.zeros((9, 9, 9, 2), jnp.int32))
+    with pytest.raises(ValueError, match="coordinates have 3 axes"):
+        encode(jax.random.key(0), coordinates, heatmap_shape=(12, 13), stride=4.0)
+
+
+@pytest.mark.parametrize("name", [name for name in codec.CODECS if name != "randomized_rounding"])
+def test_deterministic_encoders_ignore_the_key(name):
+    encode = jax.jit(functools.partial(codec.CODECS[name].encode, heatmap_shape=(9, 9)))
+    one, two = (encode(key, jnp.array([[10.3, 20.6]])) for key in (None, jax.random.key(7)))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_quarter_shift_by_hand():
+    maps = np.zeros((5, 6, 4), np.float32)
+    maps[2, 3, :] = 1
+    maps[2, 4, 0] = 0.5  # right of it
+    maps[1, 3, 1] = 0.5  # above it
+    maps[..., 3] = -np.inf
+    maps[2, 3, 3] = 0
+    maps[0, 0, 2] = 2  # in the corner
+    got = jax.jit(codec.quarter_shift)(maps)
+    np.testing.assert_array_equal(got, [[13, 8], [12, 7], [0, 0], [12, 8]])
+
+
+def test_pull_of_the_background_is_as_derived():
+    """Soft-argmax is off by the share of the background times the distance to the centre; its debiased form is not."""
+    coordinates = jnp.array([[30.0, 40.0]])
+    maps = codec.gaussian(coordinates, heatmap_shape=(40, 50), stride=4.0, sigma=1.0, unbiased=True)
+    share = maps.size / float(jnp.exp(maps / 0.1).sum())
+    center = np.array([[49 / 2 * 4, 39 / 2 * 4]])
+    want = coordinates + share * (center - coordinates)
+    np.testing.assert_allclose(jax.jit(codec.soft_argmax)(maps / 0.1), want, rtol=1e-4)
+    debiased = jax.jit(functools.partial(codec.debiased_soft_argmax, temperature=0.1))
+    np.testing.assert_allclose(debiased(maps), coordinates, atol=1e-3)
+    # A background elsewhere than at zero is named.
+    np.testing.assert_allclose(debiased(maps + 3, background=3.0), coordinates, atol=1e-2)
+
+
+def test_soft_argmax_survives_large_values():
+    maps = jnp.zeros((9, 9, 1)).at[3, 4, 0].set(1e4)
+    for decoder in (codec.soft_argmax, codec.debiased_soft_argmax, codec.local_soft_argmax):
+        np.testing.assert_allclose(jax.jit(decoder)(maps), [[16.0, 12.0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("decoder", [codec.dark, codec.udp])
+def test_even_kernels_are_refused(decoder):
+    with pytest.raises(ValueError, match="odd"):
+        decoder(jnp.zeros((9, 9, 1)), kernel_size=4)

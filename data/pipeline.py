@@ -135,6 +135,12 @@ class Canvases:
         yield from canvases.batch(len(first)).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
 
+def _share(batch_size, process_count):
+    if batch_size % process_count:
+        raise ValueError(f"a global batch of {batch_size} does not divide among {process_count} processes")
+    return batch_size // process_count
+
+
 class TrainInput:
     """The training stream of one split.
 
@@ -163,7 +169,7 @@ class TrainInput:
           {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "visibility"
           `float32[b, K]`, "index" `int32[b]`}, `b = batch_size / process_count`.
         """
-        share = batch_size // process_count
+        share = _share(batch_size, process_count)
 
         def index_batches():
             for step in itertools.count(start_step):
@@ -205,7 +211,7 @@ class EvalInput:
         Yields:
           {"image" `uint8[b, H, W, 3]`}, `b = batch_size / process_count`.
         """
-        share = batch_size // process_count
+        share = _share(batch_size, process_count)
         indices = np.zeros(-(-self.num_examples // batch_size) * batch_size, np.int64)
         indices[: self.num_examples] = np.arange(self.num_examples)
         mine = indices.reshape(-1, process_count, share)[:, process_index]

@@ -61,7 +61,7 @@ class Path:
         source = Source(data.prepare("csv", **arguments), "train")
         crop = {"shape": shape, "box": "landmarks", "box_scale": 1.25, "cache_bytes": 2**30}
         self.train = TrainInput(source, source.annotations(), augmentation=augmentation, **crop)
-        self.eval = EvalInput(source, source.annotations(), **crop)
+        self.eval = EvalInput(source, source.annotations(), crop="exact", **crop)
         self.recipe = types.SimpleNamespace(seed=5, augmentation=augmentation, shape=shape, scheme=SCHEME)
 
     def training(self, draws=DRAWS):

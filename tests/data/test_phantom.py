@@ -1,0 +1,59 @@
+"""The data set `phantom`: what the drawing says is what the reader gets."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import data
+from data import phantom, phantom_drawing
+from data.features import decode_image
+from data.source import Source
+from h3r_jax.landmarks import PHANTOM23
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    """A smaller one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "COUNTS", {"train": 5, "validation": 2, "test": 3})
+        return prepare(tmp_path_factory.mktemp("phantom"))
+
+
+def prepare(prepared, num_landmarks=PHANTOM23.num_landmarks):
+    return data.prepare("phantom", data_dir=prepared / "not there", prepared_dir=prepared, folder="", num_landmarks=num_landmarks)
+
+
+def test_records_are_the_drawings_in_order(builder):
+    for split, count in (("train", 5), ("validation", 2), ("test", 3)):
+        source = Source(builder, split)
+        annotations = source.annotations()
+        assert len(source) == count == len(annotations.name)
+        indices = np.arange(count)[::-1]
+        examples = source.examples(tf.data.Dataset.from_tensor_slices(indices)).as_numpy_iterator()
+        for index, example in zip(indices, examples, strict=True):
+            drawing = phantom_drawing.draw(phantom.SEEDS[split], int(index), phantom.SIZE)
+            assert example["index"] == index and annotations.name[index] == f"phantom {split} {index}"
+            np.testing.assert_array_equal(decode_image(example["image"]).numpy(), drawing.image)
+            # Stored in float32: 4e-6 px at 96 px.
+            np.testing.assert_allclose(annotations.landmarks[index], drawing.landmarks, atol=1e-5)
+            np.testing.assert_array_equal(annotations.visibility[index], drawing.visibility)
+            np.testing.assert_allclose(annotations.boxes("dataset")[index], drawing.box, atol=1e-5)
+            np.testing.assert_array_equal(annotations.size[index], drawing.image.shape[:2])
+
+
+def test_splits_differ_in_their_seeds(builder):
+    assert len(set(phantom.SEEDS.values())) == len(phantom.SEEDS) == len(phantom.COUNTS)
+    first = [Source(builder, split).annotations().landmarks[0] for split in phantom.SEEDS]
+    assert min(np.abs(a - b).max() for i, a in enumerate(first) for b in first[:i]) > 1
+
+
+def test_every_record_can_be_cropped_and_scored(builder):
+    for split in phantom.SEEDS:
+        annotations = Source(builder, split).annotations()
+        assert np.isfinite(annotations.boxes("landmarks")).all()
+        assert (annotations.normalizing_distances(PHANTOM23) > 5).all()
+
+
+def test_another_number_of_landmarks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="phantom has 23 landmarks, but the landmark scheme has 68"):
+        prepare(tmp_path, num_landmarks=68)

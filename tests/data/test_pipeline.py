@@ -1,0 +1,207 @@
+"""The order of examples, and that batches do not depend on caches, processes, or where a run is resumed."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import data
+from data.features import decode_image
+from data.pipeline import EvalInput, TrainInput, global_order, render_canvas
+from data.source import Source
+from h3r_jax import augment, reference_crop
+from tests.data.made_up import texture, warp, write_split
+
+COUNT = 7
+SHAPE = (16, 24)
+AUGMENTATION = augment.Augmentation(rotation=20.0, scale=0.2, shift=0.1)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Seven images of several sizes, JPEG and PNG, grey and colour, some landmarks beyond the border."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    rng = np.random.default_rng(0)
+    images = [texture(i, *rng.integers(20, 60, 2)) for i in range(COUNT)]
+    images[2], images[3] = images[2][..., 0], images[3][..., 0]
+    landmarks = rng.uniform(-5, 40, (COUNT, 3, 2))
+    write_split(folder / "set", "train", images, landmarks, rng.uniform(0, 1, (COUNT, 3)), suffixes=(".png", ".jpg"))
+    arguments = {"data_dir": folder, "prepared_dir": folder / "prepared", "folder": "set", "num_landmarks": 3}
+    return Source(data.prepare("csv", **arguments), "train")
+
+
+def train_input(source, cache_bytes=2**20):
+    annotations = source.annotations()
+    return TrainInput(
+        source, annotations, shape=SHAPE, box="landmarks", box_scale=1.25, augmentation=AUGMENTATION, cache_bytes=cache_bytes
+    )
+
+
+def eval_input(source, cache_bytes=2**20, shape=SHAPE, crop="exact"):
+    annotations = source.annotations()
+    return EvalInput(source, annotations, shape=shape, box="landmarks", box_scale=1.25, crop=crop, cache_bytes=cache_bytes)
+
+
+def take(stream, count):
+    return list(itertools.islice(stream, count))
+
+
+def assert_equal(one, two):
+    assert one.keys() == two.keys()
+    for key in one:
+        assert one[key].dtype == two[key].dtype
+        np.testing.assert_array_equal(one[key], two[key])
+
+
+def test_every_epoch_is_a_permutation_and_a_function_of_seed_and_epoch():
+    stream = global_order(3, np.arange(5 * 50), 50).reshape(5, 50)
+    for epoch in stream:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(50))
+    assert len({tuple(epoch) for epoch in stream}) == 5, "epochs differ"
+    # Any part of the stream, in any order, is that part.
+    positions = np.random.default_rng(0).integers(0, 250, 40)
+    np.testing.assert_array_equal(global_order(3, positions, 50), stream.ravel()[positions])
+    assert (global_order(4, np.arange(50), 50) != stream[0]).sum() > 40
+
+
+def test_permutations_are_uniform():
+    counts = np.zeros((4, 4))
+    for epoch in range(2000):
+        counts[np.arange(4), global_order(0, np.arange(4 * epoch, 4 * epoch + 4), 4)] += 1
+    assert np.abs(counts / 2000 - 0.25).max() < 0.045  # 4.6 standard deviations
+
+
+def test_batches_follow_the_global_order_across_epochs(source):
+    # 7 examples in batches of 4: the second batch holds the end of one epoch and the beginning of the next.
+    stream = train_input(source)
+    batches = take(stream.batches(seed=3, batch_size=4, start_step=0), 7)
+    indices = np.concatenate([batch["index"] for batch in batches])
+    np.testing.assert_array_equal(indices, global_order(3, np.arange(28), COUNT))
+    for epoch in indices.reshape(4, COUNT):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
+    annotations = source.annotations()
+    canvases = {}
+    for batch in batches:
+        assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
+            "image": ("uint8", (4, *stream.canvases.shape, 3)),
+            "landmarks": ("float32", (4, 3, 2)),
+            "visibility": ("float32", (4, 3)),
+            "index": ("int32", (4,)),
+        }
+        np.testing.assert_array_equal(batch["visibility"], annotations.visibility[batch["index"]])
+        for index, image in zip(batch["index"], batch["image"]):
+            np.testing.assert_array_equal(image, canvases.setdefault(index, image))
+    assert len({canvas.tobytes() for canvas in canvases.values()}) == COUNT
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**20], ids=["decoded anew", "kept"])
+def test_slices_of_processes_concatenate_to_the_global_batch(source, cache_bytes):
+    whole = take(train_input(source).batches(seed=1, batch_size=8, start_step=0), 3)
+    for processes in (1, 2, 4):
+        parts = [
+            take(
+                train_input(source, cache_bytes).batches(
+                    seed=1, batch_size=8, start_step=0, process_index=p, process_count=processes
+                ),
+                3,
+            )
+            for p in range(processes)
+        ]
+        for number, batch in enumerate(whole):
+            assert_equal({key: np.concatenate([part[number][key] for part in parts]) for key in batch}, batch)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**20], ids=["decoded anew", "kept"])
+def test_starting_at_a_step_is_skipping_the_steps_before(source, cache_bytes):
+    stream = train_input(source, cache_bytes)
+    whole = take(stream.batches(seed=1, batch_size=4, start_step=0), 9)
+    for one, two in zip(take(stream.batches(seed=1, batch_size=4, start_step=5), 4), whole[5:], strict=True):
+        assert_equal(one, two)
+
+
+def test_kept_canvases_are_those_decoded_anew_and_the_budget_decides(source):
+    kept = train_input(source)
+    assert kept.canvases.nbytes == COUNT * kept.canvases.shape[0] * kept.canvases.shape[1] * 3
+    assert kept.canvases.cached and train_input(source, kept.canvases.nbytes).canvases.cached
+    anew = train_input(source, kept.canvases.nbytes - 1)
+    assert not anew.canvases.cached
+    for one, two in zip(*(take(s.batches(seed=0, batch_size=3, start_step=0), 6) for s in (kept, anew)), strict=True):
+        assert_equal(one, two)
+        one["image"][:] = 0  # the caller's to change
+    assert take(kept.batches(seed=0, batch_size=3, start_step=0), 1)[0]["image"].any()
+    for one, two in zip(eval_input(source).batches(3), eval_input(source, 0).batches(3), strict=True):
+        assert_equal(one, two)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_evaluation_yields_each_example_once_whatever_the_batch_size(source, batch_size):
+    stream = eval_input(source)
+    (whole,) = stream.batches(COUNT)
+    assert len({image.tobytes() for image in whole["image"]}) == COUNT
+    batches = list(stream.batches(batch_size))
+    assert all(batch["image"].shape == (batch_size, *SHAPE, 3) for batch in batches)
+    images = np.concatenate([batch["image"] for batch in batches])
+    assert len(images) - COUNT < batch_size and len(stream.matrices) == stream.num_examples == COUNT
+    np.testing.assert_array_equal(images[:COUNT], whole["image"])
+
+
+def test_evaluation_slices_of_processes_concatenate(source):
+    whole = list(eval_input(source).batches(4))
+    for processes in (2, 4):
+        parts = [list(eval_input(source).batches(4, p, processes)) for p in range(processes)]
+        assert {len(part) for part in parts} == {len(whole)}
+        for number, batch in enumerate(whole):
+            np.testing.assert_array_equal(np.concatenate([part[number]["image"] for part in parts]), batch["image"])
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(source):
+    with pytest.raises(ValueError, match="batch of 8 .* 3 processes"):
+        next(train_input(source).batches(seed=0, batch_size=8, start_step=0, process_count=3))
+    with pytest.raises(ValueError, match="batch of 8 .* 3 processes"):
+        next(eval_input(source).batches(8, process_count=3))
+
+
+def test_the_references_crop_by_name(source):
+    stream = eval_input(source, shape=(20, 20), crop="reference")
+    (batch,) = stream.batches(COUNT)
+    boxes = source.annotations().boxes("landmarks")
+    np.testing.assert_array_equal(stream.matrices, reference_crop.reference_matrix(boxes, 20))
+    examples = source.examples(tf.data.Dataset.range(COUNT)).as_numpy_iterator()
+    for example, box, image in zip(examples, boxes, batch["image"], strict=True):
+        pixels = decode_image(example["image"]).numpy()
+        np.testing.assert_array_equal(image, reference_crop.reference_crop(pixels, box, 20))
+    with pytest.raises(ValueError, match="is square, but the input is 16x24"):
+        eval_input(source, crop="reference")
+    with pytest.raises(ValueError, match="unknown crop 'rough'; known are exact, reference"):
+        eval_input(source, crop="rough")
+
+
+def encoded(pixels, suffix):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, suffix, **({"quality": 95} if suffix == "JPEG" else {}))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG"])
+@pytest.mark.parametrize("color", [True, False], ids=["colour", "grey"])
+@pytest.mark.parametrize("scale", [0.11, 0.6, 1.0, 2.7])
+def test_a_canvas_is_an_antialiased_resize_with_the_half_pixel_terms(suffix, color, scale):
+    pixels = texture(5, 120, 150)
+    content = encoded(pixels if color else pixels[..., 1], suffix)
+    decoded = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    for x, y in ((3.3, 2.2), (-20.4, 4.0), (scale * -100, scale * -80), (500.0, 0.0), (0.0, -2000.0)):  # the last two see nothing
+        matrix = np.array([[scale, 0, x], [0, scale, y]])
+        canvas = render_canvas(tf.constant(content), tf.constant(matrix), (32, 40)).numpy()
+        difference = np.abs(canvas.astype(np.float64) - warp(decoded, matrix, (32, 40)))
+        # A pixel whose centre falls on the border to a rounding error may count as outside.
+        assert np.quantile(difference, 0.99) < 0.51, (x, y, np.sort(difference.ravel())[-5:])
+
+
+def test_a_landmark_absurdly_far_away_is_no_reason_to_fail():
+    for scale in (1e-6, 1e-30):
+        matrix = np.array([[scale, 0, 10], [0, scale, 10]])
+        canvas = render_canvas(tf.constant(encoded(texture(0, 30, 30), "PNG")), tf.constant(matrix), SHAPE).numpy()
+        assert canvas.shape == (*SHAPE, 3)

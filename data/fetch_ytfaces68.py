@@ -1,0 +1,181 @@
+"""Fetches real faces with 68 landmarks and writes them as a `csv` data set.
+
+    python -m data.fetch_ytfaces68 --data_dir=DIR
+
+writes DIR/ytfaces68/{train.csv,val.csv,train/,val/}: frames of YouTube Faces with the
+landmarks that github.com/udacity/P1_Facial_Keypoints publishes, in 300W's order.
+Every image of the archive's test part is also in its training part, so all are pooled,
+each name once, and divided anew by person: every eighth in alphabetical order is in
+`val`. People become numbers.
+"""
+
+import argparse
+import csv
+import io
+import os
+import re
+import shutil
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+from tqdm import tqdm
+
+SOURCES = (
+    "https://github.com/udacity/P1_Facial_Keypoints/archive/refs/heads/master.zip",
+    "https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/train-test-data.zip",
+)
+# The annotation file of each part and the folder of its images, which stands beside it.
+PARTS = {"training_frames_keypoints.csv": "training", "test_frames_keypoints.csv": "test"}
+NUM_LANDMARKS = 68
+JPEG_QUALITY = 92
+VALIDATION_EVERY = 8  # people
+NAME = re.compile(r"(?P<person>.+)_(?P<frame>\d+)\.\w+")
+
+
+def download(url, path, timeout=60):
+    """A file of the web; what came is removed again if not all of it did.
+
+    Raises:
+      OSError: no answer, or less than was announced.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "h3r_jax"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer, path.open("wb") as file:
+            size = int(answer.headers.get("Content-Length") or 0)
+            with tqdm(total=size or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1]) as bar:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+                    bar.update(len(block))
+        if size and path.stat().st_size != size:
+            raise OSError(f"the connection broke after {path.stat().st_size} of {size} bytes")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_archive(archive):
+    """The images of an archive with their landmarks.
+
+    Args:
+      archive: zipfile.ZipFile that holds, in any one folder, the annotation files and image folders of `PARTS`.
+
+    Returns:
+      name -> (member of the archive, `2 * 68` strings x0, y0, ...), each name once, the training part first.
+
+    Raises:
+      ValueError: an annotation file or image is missing, or a row is not of the form that is published; names it.
+    """
+    members = set(archive.namelist())
+    images = {}
+    for annotation, folder in PARTS.items():
+        path = next((m for m in sorted(members) if PurePosixPath(m).name == annotation and "__MACOSX" not in m), None)
+        if path is None:
+            raise ValueError(f"{archive.filename} holds no {annotation}; is it the archive of udacity/P1_Facial_Keypoints?")
+        rows = csv.reader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""))
+        next(rows, None)
+        for row in filter(None, rows):
+            name, *values = row
+            place = f"{archive.filename} {path} line {rows.line_num}"
+            if len(values) != 2 * NUM_LANDMARKS or not NAME.fullmatch(name):
+                raise ValueError(f"{place}: want PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates, got {len(row)} cells")
+            member = str(PurePosixPath(path).with_name(folder) / name)
+            if member not in members:
+                raise ValueError(f"{place}: the archive holds no {member}; fetch it anew")
+            images.setdefault(name, (member, [f"{float(value):g}" for value in values]))
+    return images
+
+
+def convert(archive, folder):
+    """Writes the images and landmarks of an archive as a `csv` data set.
+
+    Args:
+      archive: path of the zip file.
+      folder: of the data set; nothing is there until all is written.
+
+    Returns:
+      split -> number of images.
+
+    Raises:
+      ValueError: see `read_archive`; also a file that is no zip file, or an image that does not decode.
+    """
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            counts = _write(file, read_archive(file), unfinished)
+        unfinished.rename(folder)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive} is not a whole zip file ({error}); fetch it anew") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return counts
+
+
+def _write(file, images, folder):
+    people = sorted({NAME.fullmatch(name)["person"] for name in images})
+    number = {person: i for i, person in enumerate(people)}
+    header = ["image", *(f"{axis}{i}" for i in range(NUM_LANDMARKS) for axis in "xy")]
+    tables = {"train": [header], "val": [header]}
+    for split in tables:
+        (folder / split).mkdir(parents=True)
+    for name in tqdm(sorted(images), unit="image", desc="writing"):
+        member, values = images[name]
+        person, frame = NAME.fullmatch(name).groups()
+        split = "train" if number[person] % VALIDATION_EVERY else "val"
+        stored = f"person{number[person]:03d}_{frame}.jpg"
+        try:
+            with Image.open(io.BytesIO(file.read(member))) as image:
+                image.convert("RGB").save(folder / split / stored, quality=JPEG_QUALITY)
+        except OSError as error:
+            raise ValueError(f"{file.filename} {member} is not a readable image ({error}); fetch the archive anew") from None
+        tables[split].append([stored, *values])
+    for split, table in tables.items():
+        with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out, lineterminator="\n").writerows(table)
+    return {split: len(table) - 1 for split, table in tables.items()}
+
+
+def fetch(data_dir, sources=SOURCES):
+    """Downloads and converts the archive from the first of `sources` that has it whole.
+
+    Raises:
+      ConnectionError: none has; says why and what to do by hand.
+    """
+    archive, reasons = data_dir / "ytfaces68.zip.part", []
+    for url in sources:
+        try:
+            download(url, archive)
+            return convert(archive, data_dir / "ytfaces68")
+        except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+            reasons.append(f"{url}: {getattr(error, 'reason', error)}")
+        finally:
+            archive.unlink(missing_ok=True)
+    raise ConnectionError(
+        f"the archive could not be fetched ({'; '.join(reasons)}); with a network try again, "
+        "or download one of these elsewhere and pass it as --archive=FILE"
+    )
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data_dir", default=os.environ.get("H3R_DATA", "~/h3r_data"), help="directory of raw data sets")
+    parser.add_argument("--archive", help="a zip file that is already here, instead of fetching one")
+    options = parser.parse_args(arguments)
+    data_dir = Path(options.data_dir).expanduser()
+    folder = data_dir / "ytfaces68"
+    if folder.exists():
+        print(f"{folder} is there already; remove it to fetch it anew.")
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        counts = convert(Path(options.archive).expanduser(), folder) if options.archive else fetch(data_dir)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{folder}: " + ", ".join(f"{count} images in {split}" for split, count in counts.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from h3r_jax import models
-from h3r_jax.models import layers
+from h3r_jax.models import layers, operations
 
 torch = pytest.importorskip("torch")
 from tests.models import torch_networks  # noqa: E402
@@ -128,14 +128,14 @@ def test_bfloat16_is_near_float32_and_has_float32_output(network):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("form, apply, kernel_shape", [
-    (layers.depthwise_shifted, layers.depthwise_convolution, (3, 3, 1, 4)),
-    (layers.stem_gathered, layers.stem_convolution, (3, 3, 4, 5)),
+    (operations.depthwise_shifted, operations.depthwise_convolution, (3, 3, 1, 4)),
+    (operations.stem_gathered, operations.stem_convolution, (3, 3, 4, 5)),
 ])
 def test_forms_of_a_convolution_agree(form, apply, kernel_shape, stride):
     """Both forms and the one chosen by platform: values and both gradients."""
     images, kernel = random((2, 6, 8, 4)), random(kernel_shape, 1)
     results = []
-    for function in (form, layers.convolution, apply):
+    for function in (form, operations.convolution, apply):
         output, pullback = jax.vjp(lambda x, k: function(x, k, stride), images, kernel)
         results.append((output, *pullback(random(output.shape, 2))))
     for result in results[1:]:
@@ -144,7 +144,7 @@ def test_forms_of_a_convolution_agree(form, apply, kernel_shape, stride):
 
 @pytest.mark.parametrize("platform, convolutions", [("cpu", False), ("cuda", True), ("tpu", True)])
 def test_form_follows_the_platform(platform, convolutions):
-    function = jax.jit(jax.grad(lambda x, k: layers.depthwise_convolution(x, k, 2).sum(), argnums=(0, 1)))
+    function = jax.jit(jax.grad(lambda x, k: operations.depthwise_convolution(x, k, 2).sum(), argnums=(0, 1)))
     text = function.trace(np.ones((1, 4, 4, 2)), np.ones((3, 3, 1, 2))).lower(lowering_platforms=(platform,)).as_text()
     assert ("stablehlo.convolution" in text) == convolutions
 

@@ -29,12 +29,14 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Images to 152 features at a quarter of their resolution."""
+    """Images to 152 features at a quarter of their resolution; `counts` are the blocks of the five stages."""
 
-    def __init__(self):
+    def __init__(self, counts=(1, 2, 3, 4, 3)):
         super().__init__()
         blocks, inputs = [conv_norm(3, 32, 3, 2)], 32
-        for expansion, outputs, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1)):
+        stages = ((1, 16, 1), (6, 24, 2), (6, 32, 2), (6, 64, 2), (6, 96, 1))
+        self.ends = [1 + sum(counts[:2]), 1 + sum(counts[:3])]
+        for (expansion, outputs, stride), count in zip(stages, counts):
             for block in range(count):
                 blocks.append(InvertedResidual(inputs, outputs, expansion, stride if block == 0 else 1))
                 inputs = outputs
@@ -42,9 +44,10 @@ class MobileNetV2(nn.Module):
         self.channels = 24 + 32 + 96
 
     def forward(self, x):
-        quarter = self.features[:4](x)
-        eighth = self.features[4:7](quarter)
-        sixteenth = self.features[7:](eighth)
+        first, second = self.ends
+        quarter = self.features[:first](x)
+        eighth = self.features[first:second](quarter)
+        sixteenth = self.features[second:](eighth)
         enlarged = [functional.interpolate(tap, size=quarter.shape[2:], mode="bilinear", align_corners=False)
                     for tap in (eighth, sixteenth)]
         return torch.cat([quarter, *enlarged], 1)

@@ -178,7 +178,7 @@ def scatter(points, heatmap_shape):
     lead = points.inside.shape[:-1]
     num_landmarks = points.inside.shape[-1]
     examples = math.prod(lead)
-    index = flat_index(points.cells, heatmap_shape).reshape(examples, num_landmarks, -1)
+    index = flat_index(points.cells, heatmap_shape).reshape(examples, num_landmarks, points.cells.shape[-2])
     weights = jnp.where(points.inside[..., None], points.weights, 0).reshape(index.shape)
     maps = jnp.zeros((examples, math.prod(heatmap_shape), num_landmarks), jnp.float32)
     example = jnp.arange(examples)[:, None, None]

@@ -155,9 +155,8 @@ def _covariance(points, stride):
     mean = expectation(points, stride=1.0)  # cells
     offsets = points.cells.astype(jnp.float32) - mean[..., None, :]
     # Sums, not matrix products, which accelerators would round to bfloat16.
-    spread = jnp.sum(
-        points.weights[..., None, None] * offsets[..., :, None] * offsets[..., None, :], axis=-3
-    )  # [..., K, D, D]
+    products = offsets[..., :, None] * offsets[..., None, :]  # [..., K, P, D, D]
+    spread = jnp.sum(points.weights[..., None, None] * products, axis=-3)
     fraction = mean - jnp.floor(mean)
     variance = jnp.diagonal(spread, axis1=-2, axis2=-1) - fraction * (1 - fraction)
     variance = jnp.where(variance < 0, 0.0, variance)  # NaN stays

@@ -1,0 +1,160 @@
+"""The losses against activation points equal their dense forms, which build the target heatmap."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from h3r_jax import codec, losses
+
+SHAPE, STRIDE = (6, 7), (4.0, 2.5)
+COORDINATES = np.array(
+    [[[5.0, 6.0], [0.0, 0.0], [24.0, 12.5], [13.7, 1.1]], [[-1.0, 5.0], [4.0, np.nan], [23.9, 0.2], [8.0, 7.5]]], np.float32
+)
+LOGITS = np.random.default_rng(0).normal(scale=3, size=(2, *SHAPE, 4)).astype(np.float32)
+points_of = functools.partial(codec.activation_points, heatmap_shape=SHAPE, stride=STRIDE)
+
+
+def dense_targets():
+    """`float64[2, H, W, 4]`, by the weights of the corners; zero for what is not inside."""
+    points = jax.tree.map(np.asarray, points_of(COORDINATES))
+    targets = np.zeros(LOGITS.shape)
+    for n, landmark, p in np.ndindex(*points.weights.shape):
+        if points.inside[n, landmark]:
+            x, y = points.cells[n, landmark, p]
+            targets[n, y, x, landmark] += points.weights[n, landmark, p]
+    return targets
+
+
+def dense_spatial(logits, targets):
+    return -(targets * (logits - special.logsumexp(logits, axis=(1, 2), keepdims=True))).sum(axis=(1, 2))
+
+
+def dense_binary(logits, targets, positive_weight=1.0):
+    positive, negative = special.log_expit(logits), special.log_expit(-logits)
+    return -(positive_weight * targets * positive + (1 - targets) * negative).sum(axis=(1, 2))
+
+
+def dense_spatial_gradient(logits, targets):
+    return targets.sum(axis=(1, 2), keepdims=True) * special.softmax(logits, axis=(1, 2)) - targets
+
+
+def dense_binary_gradient(logits, targets, positive_weight=1.0):
+    return special.expit(logits) * (1 - targets) - positive_weight * targets * special.expit(-logits)
+
+
+CASES = {
+    "spatial": (losses.spatial_cross_entropy, dense_spatial, dense_spatial_gradient),
+    "binary": (losses.binary_cross_entropy, dense_binary, dense_binary_gradient),
+    "binary, weighted": (
+        functools.partial(losses.binary_cross_entropy, positive_weight=50.0),
+        functools.partial(dense_binary, positive_weight=50.0),
+        functools.partial(dense_binary_gradient, positive_weight=50.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_equal_the_dense_ones(name):
+    loss, dense, dense_gradient = CASES[name]
+    targets = dense_targets()
+    inside = targets.sum(axis=(1, 2)) > 0
+
+    @jax.jit
+    def run(logits):
+        points = points_of(COORDINATES)
+        weights = losses.landmark_weights(points)
+
+        def total(logits):
+            values = loss(logits, points)
+            return jnp.sum(values * weights), values
+
+        gradient, values = jax.grad(total, has_aux=True)(logits)
+        return values, gradient, weights
+
+    values, gradient, weights = run(LOGITS)
+    assert values.shape == (2, 4) and values.dtype == jnp.float32
+    np.testing.assert_array_equal(weights, inside)
+    exact = LOGITS.astype(np.float64)
+    np.testing.assert_allclose(np.asarray(values)[inside], dense(exact, targets)[inside], rtol=1e-6)
+    want = dense_gradient(exact, targets) * inside[:, None, None, :]
+    scale = 50.0 if "weighted" in name else 1.0
+    np.testing.assert_allclose(gradient, want, atol=1e-6 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weighted_points_are_the_expectation_of_sampled_ones(name):
+    """Exactly: the sum over the four outcomes of rounding, by their probabilities."""
+    loss = CASES[name][0]
+    points = points_of(COORDINATES)
+    outcomes = [
+        codec.ActivationPoints(points.cells[..., n : n + 1, :], jnp.ones((2, 4, 1)), points.inside) for n in range(4)
+    ]
+
+    @jax.jit
+    def both(logits):
+        sampled = jnp.stack([loss(logits, outcome) for outcome in outcomes], axis=-1)
+        return loss(logits, points), jnp.sum(sampled * points.weights, axis=-1)
+
+    weighted, expected = both(LOGITS)
+    np.testing.assert_allclose(weighted, expected, rtol=2e-6)
+
+
+def test_three_dimensions_and_half_precision():
+    shape = (4, 5, 6)
+    points = codec.activation_points(jnp.array([[3.0, 7.7, 9.1]]), heatmap_shape=shape)
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=(*shape, 1)), jnp.bfloat16)
+    target = np.asarray(codec.scatter(points, shape), np.float64)
+    exact = np.asarray(logits, np.float64)
+    got = losses.spatial_cross_entropy(logits, points)
+    assert got.dtype == jnp.float32
+    want = -(target * (exact - special.logsumexp(exact))).sum()
+    np.testing.assert_allclose(got, [want], rtol=1e-6)
+    want = -(target * special.log_expit(exact) + (1 - target) * special.log_expit(-exact)).sum()
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, points), [want], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["spatial", "binary"])
+def test_large_logits_stay_finite(name):
+    loss = jax.jit(jax.value_and_grad(lambda logits, points: CASES[name][0](logits, points).sum()))
+    points = points_of(COORDINATES[:1])
+    for scale in (1e4, -1e4):
+        value, gradient = loss(jnp.full((1, *SHAPE, 4), scale).at[0, 2, 3].set(-scale), points)
+        assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_the_head_of_the_reference():
+    """Cross-entropy between its two channels is the binary cross-entropy of their difference."""
+    outputs = np.random.default_rng(2).normal(size=(2, *SHAPE, 8))
+    targets = dense_targets()
+    channels = np.stack([outputs[..., :4], outputs[..., 4:]])  # off, on
+    log_shares = channels - special.logsumexp(channels, axis=0)
+    want = -((1 - targets) * log_shares[0] + targets * log_shares[1]).sum(axis=(1, 2))
+    points = points_of(COORDINATES)
+    got = losses.binary_cross_entropy(codec.binary_logits(jnp.asarray(outputs, jnp.float32)), points)
+    inside = np.asarray(points.inside)
+    np.testing.assert_allclose(np.asarray(got)[inside], want[inside], rtol=1e-5)
+
+
+def test_weights():
+    points = points_of(COORDINATES)
+    visibility = jnp.array([[1.0, 0.0, 2.0, 1.0], [1.0, 1.0, 0.0, 3.0]])
+    np.testing.assert_array_equal(losses.landmark_weights(points, visibility), [[1, 0, 2, 1], [0, 0, 0, 3]])
+    values = jnp.arange(8.0).reshape(2, 4)
+    weights = losses.landmark_weights(points, visibility)
+    np.testing.assert_allclose(losses.weighted_mean(values, weights), (0 + 4 + 3 + 21) / 7)
+    assert losses.weighted_mean(values, jnp.zeros((2, 4))) == 0
+    assert np.isfinite(jax.grad(lambda v: losses.weighted_mean(v, jnp.zeros((2, 4))))(values)).all()
+    with pytest.raises(ValueError, match="values have shape"):
+        losses.weighted_mean(values, jnp.ones(4))
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES.values())
+def test_shapes_that_disagree(loss):
+    points = points_of(COORDINATES)
+    for logits in (jnp.zeros((2, *SHAPE, 3)), jnp.zeros((1, *SHAPE, 4)), jnp.zeros((*SHAPE, 4))):
+        with pytest.raises(ValueError, match="points are for"):
+            loss(logits, points)

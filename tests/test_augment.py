@@ -67,6 +67,8 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     canvas_shape = augment.canvas_shape(none, SHAPE)
     assert canvas_shape == tuple(int(np.ceil(augment.CANVAS_DENSITY * n)) for n in SHAPE)
     to_canvas = augment.crop_to_canvas(SHAPE, canvas_shape)
+    margins = to_canvas[:, 2], np.subtract(canvas_shape[::-1], 1) - (to_canvas[:, :2] @ np.subtract(SHAPE[::-1], 1) + to_canvas[:, 2])
+    np.testing.assert_allclose(*margins, err_msg="the crop lies in the middle of its canvas")
     landmarks = np.random.default_rng(0).uniform(0, 30, (3, 2))
     ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
     image, moved, visibility = augment.augment(

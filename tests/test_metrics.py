@@ -54,6 +54,8 @@ def test_a_missing_prediction_is_a_failure_and_not_an_average():
 def test_failure_is_strictly_above_the_threshold_and_one_minus_the_curve():
     errors = NormalizedErrors(np.array([0.05, 0.08, np.nextafter(0.08, 1), 0.2]))
     assert errors.failure_rate(0.08) == 50
+    assert errors.cumulative(0.08)[1][-1] == 0.5  # an error of just the threshold is within it
+    assert NormalizedErrors(np.array([0.0, 1.0])).cumulative(0.1)[1].tolist() == [0.5] * 1001
     for threshold in (0.05, 0.07, 0.08, 0.1):
         assert sample().failure_rate(threshold) == pytest.approx(100 * (1 - sample().cumulative(threshold)[1][-1]))
 

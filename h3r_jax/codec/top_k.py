@@ -50,8 +50,11 @@ def _on_cpu(maps, k):
     blocks = filled.reshape(maps.shape[0], -1, BLOCK, num_landmarks)  # [N, blocks, BLOCK, K]
     # Held apart, or XLA merges the maximum with a transposition into one slow loop.
     maxima = lax.optimization_barrier(_maximum(blocks))
-    chosen = jnp.sort(_on_cpu(maxima, k)[1], axis=-1)  # [N, K, k], ascending, so that position orders like index
+    best, chosen = _on_cpu(maxima, k)  # [N, K, k]
+    chosen = jnp.sort(chosen, axis=-1)  # ascending, so that position orders like index
     cells = _take_blocks(blocks, chosen).astype(jnp.float32).reshape(*chosen.shape[:-1], k * BLOCK)
+    # Cells below the least of the k maxima are out; the kernel is quick with what never enters its heap.
+    cells = jnp.where(cells >= best[..., -1:].astype(jnp.float32), cells, -jnp.inf)
     values, position = _strongest(cells, k)
     index = jnp.take_along_axis(chosen, position // BLOCK, axis=-1) * BLOCK + position % BLOCK
     return values.astype(maps.dtype).reshape(*lead, num_landmarks, k), index.reshape(*lead, num_landmarks, k)
@@ -66,7 +69,8 @@ def _strongest(values, k):
     """
     size = values.shape[-1]
     if 1 < k < size:
-        return tuple(lax.approx_max_k(values, k, recall_target=1.0))
+        # Behind a barrier: sliced further, the result is no longer recognised, and everything is sorted.
+        return tuple(lax.optimization_barrier(lax.approx_max_k(values, k, recall_target=1.0)))
     order = _ordered_bits(values)
     if k == 1:
         index = jnp.argmax(order, axis=-1, keepdims=True).astype(jnp.int32)

@@ -1,0 +1,158 @@
+"""Time the codec against what others wrote, and count what a loss on activation points saves.
+
+    python -m benchmarks.codec [--batch 64 --landmarks 98 --size 64 --k 9 --dtype float32 --repeats 15 --threads 2]
+
+Three tables. The k strongest cells: ours straight from channels-last maps; `lax.top_k`, `torch.topk` and
+`np.argpartition` from channels-first maps, which is where they are fastest, and from channels-last ones, where a
+network leaves them; and reading the maps once. Whole decoders, in maps per second. The losses with their
+gradients, on activation points and in the dense form that builds the target heatmap: time, and the memory that
+the compiled program allocates besides its arguments and results. In each table everything runs in turn, in one
+process, so that a busy machine slows all alike; figures are medians, and the ratios are what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax import lax
+
+from h3r_jax import codec, losses
+from h3r_jax.codec.top_k import top_k
+
+
+def medians(calls, repeats):
+    """Seconds that each of `{name: function}` takes, run in turn after one warm-up."""
+    for call in calls.values():
+        call()
+    seconds = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def jitted(function, *arguments):
+    """A call of `function`, compiled, that waits for the result."""
+    compiled = jax.jit(function)
+    return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def searches(maps, k):
+    """`{name: call}` of the searches for the k strongest cells of `maps [N, S, K]`."""
+    first = jnp.asarray(np.ascontiguousarray(np.swapaxes(np.asarray(maps), 1, 2)))  # [N, K, S]
+    as_float = np.asarray(first, np.float32)
+    tensor = torch.from_numpy(as_float.copy()).to(getattr(torch, str(maps.dtype)))
+    ours, theirs = jax.jit(top_k, static_argnums=1)(maps, k), torch.topk(tensor, k)
+    np.testing.assert_array_equal(np.asarray(ours[0], np.float32), theirs.values.float().numpy())
+    last = tensor.transpose(1, 2).contiguous().transpose(1, 2)
+    return {
+        "ours, channels-last": jitted(lambda m: top_k(m, k), maps),
+        "lax.top_k, channels-first": jitted(lambda m: lax.top_k(m, k), first),
+        "lax.top_k, channels-last": jitted(lambda m: lax.top_k(jnp.swapaxes(m, 1, 2), k), maps),
+        f"torch.topk, channels-first, {torch.get_num_threads()} threads": lambda: torch.topk(tensor, k),
+        f"torch.topk, channels-last, {torch.get_num_threads()} threads": lambda: torch.topk(last, k),
+        "np.argpartition, channels-first": lambda: np.argpartition(as_float, -k, axis=-1),
+        "reading once (a maximum)": jitted(jnp.max, maps),
+    }
+
+
+def decoders(maps, k):
+    """`{name: call}` of whole decoders of `maps [N, H, W, K]`."""
+    calls = {f"decode, top {k}": jitted(functools.partial(codec.decode, k=k), maps)}
+    calls["decode, 3x3 neighbours"] = jitted(functools.partial(codec.decode, selection="neighbours"), maps)
+    calls[f"decode_with_statistics, top {k}"] = jitted(functools.partial(codec.decode_with_statistics, k=k), maps)
+    calls |= {name: jitted(pair.decode, maps) for name, pair in codec.CODECS.items() if "rounding" not in name}
+    return calls
+
+
+def dense_spatial(logits, points):
+    """`losses.spatial_cross_entropy` by a target heatmap."""
+    target = codec.scatter(points, logits.shape[1:3])
+    return -jnp.sum(target * jax.nn.log_softmax(logits, axis=(1, 2)), axis=(1, 2))
+
+
+def dense_binary(logits, points):
+    """`losses.binary_cross_entropy` by a target heatmap."""
+    target = codec.scatter(points, logits.shape[1:3])
+    return -jnp.sum(
+        target * jax.nn.log_sigmoid(logits) + (1 - target) * jax.nn.log_sigmoid(-logits), axis=(1, 2)
+    )
+
+
+def loss_programs(maps):
+    """`{name: compiled program}` of the mean losses of `maps [N, H, W, K]`, with gradient, from coordinates on."""
+    size, stride = maps.shape[1:3], 4.0
+    limit = stride * (np.array(size[::-1]) - 1)
+    coordinates = jnp.asarray(np.random.default_rng(1).uniform(0, 1, (maps.shape[0], maps.shape[3], 2)) * limit, jnp.float32)
+
+    def program(loss):
+        def mean(logits, coordinates):
+            return loss(logits, codec.activation_points(coordinates, heatmap_shape=size, stride=stride)).mean()
+
+        return jax.jit(jax.value_and_grad(mean)).lower(maps, coordinates).compile()
+
+    forms = {
+        "spatial cross-entropy, points": losses.spatial_cross_entropy,
+        "spatial cross-entropy, dense": dense_spatial,
+        "binary cross-entropy, points": losses.binary_cross_entropy,
+        "binary cross-entropy, dense": dense_binary,
+    }
+    programs = {name: program(loss) for name, loss in forms.items()}
+    for points, dense in (list(programs)[:2], list(programs)[2:]):
+        one, two = (programs[name](maps, coordinates) for name in (points, dense))
+        np.testing.assert_allclose(one[0], two[0], rtol=1e-4)
+        np.testing.assert_allclose(one[1], two[1], atol=1e-6)
+    return programs, coordinates
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--landmarks", type=int, default=98)
+    parser.add_argument("--size", type=int, default=64, help="cells per side of a heatmap")
+    parser.add_argument("--k", type=int, default=9)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; XLA takes all processors that it may use")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    shape = (arguments.batch, arguments.size, arguments.size, arguments.landmarks)
+    maps = jax.random.normal(jax.random.key(0), shape, arguments.dtype)
+    count = arguments.batch * arguments.landmarks
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"{count} maps of {arguments.size}x{arguments.size} {arguments.dtype}, k = {arguments.k}; "
+          f"{cores} processors, {platform.machine()}, jax {jax.__version__}, torch {torch.__version__}")
+
+    print(f"\n{'the k strongest cells':45s} {'ms':>8s} {'to ours':>8s}")
+    flat = maps.reshape(arguments.batch, -1, arguments.landmarks)
+    seconds = medians(searches(flat, arguments.k), arguments.repeats)
+    ours = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        print(f"{name:45s} {1e3 * value:8.1f} {value / ours:8.2f}")
+
+    print(f"\n{'decoders':45s} {'ms':>8s} {'maps/s':>9s}")
+    for name, value in medians(decoders(maps, arguments.k), max(3, arguments.repeats // 3)).items():
+        print(f"{name:45s} {1e3 * value:8.1f} {count / value:9.0f}")
+
+    print(f"\n{'losses with gradient':45s} {'ms':>8s} {'MiB':>9s}")
+    programs, coordinates = loss_programs(maps.astype(jnp.float32))
+    maps = maps.astype(jnp.float32)
+    calls = {name: functools.partial(lambda p: jax.block_until_ready(p(maps, coordinates)), p) for name, p in programs.items()}
+    for name, value in medians(calls, max(3, arguments.repeats // 3)).items():
+        memory = programs[name].memory_analysis().temp_size_in_bytes
+        print(f"{name:45s} {1e3 * value:8.1f} {memory / 2**20:9.1f}")
+
+
+if __name__ == "__main__":
+    main()

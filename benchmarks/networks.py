@@ -47,7 +47,7 @@ def count(model: nn.Module, size: int) -> tuple[int, int]:
             macs += 2 * math.prod(output.shape)
         return output
 
-    with nn.intercept_methods(observe):
+    with nn.intercept_methods(observe), jax.disable_jit():  # a jitted block would be seen once for all of its shape
         image = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
         variables = jax.eval_shape(model.init, jax.random.key(0), image)
     return models.count_parameters(variables["params"]), macs

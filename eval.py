@@ -27,10 +27,9 @@ from h3r_jax.training import config as run_config
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe that the network was trained with")
 WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "DIR/checkpoints/STEP of a run, or a file or directory that h3r_jax.convert reads; the last step of the workdir by default",
+    "checkpoint", None, "DIR/checkpoints/STEP, or what h3r_jax.convert reads; the last step of the workdir by default"
 )
+LOGITS = flags.DEFINE_string("logits", None, "also write the logit maps to this .npz, for python -m benchmarks.decoders")
 flags.mark_flags_as_required(["config", "workdir"])
 
 SHOWN = 8  # examples in each row of the sheet
@@ -64,6 +63,8 @@ def main(_):
         split.matrices,
         mesh,
     )
+    if LOGITS.value:
+        write_logits(LOGITS.value, variables, recipe, split, scheme, config.eval.batch_size)
     if jax.process_index() > 0:
         return
     distances = split.annotations.normalizing_distances(scheme)
@@ -91,6 +92,21 @@ def main(_):
     visualize.save(curve, directory / f"{name}-curve.png")
     visualize.save(overlays(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-overlays.png")
     print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-overlays.png")
+
+
+def write_logits(path, variables, recipe, split, scheme, batch_size):
+    """The logit maps of a split in float16, with what benchmarks.decoders needs to score them; one process only."""
+    predict = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))
+    logits = [np.float16(predict(variables, batch["image"])) for batch in split.batches(batch_size)]
+    landmarks = geometry.transform_points(split.matrices, split.annotations.landmarks)
+    landmarks[split.annotations.visibility == 0] = np.nan
+    np.savez(
+        path,
+        logits=np.concatenate(logits)[: split.num_examples],
+        landmarks=landmarks,
+        stride=recipe.stride,
+        normaliser=split.annotations.normalizing_distances(scheme) * split.matrices[:, 0, 0],
+    )
 
 
 def table(errors, predictions, split, recipe, thresholds):

@@ -8,7 +8,19 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("augment", "codec", "geometry", "landmarks", "losses", "metrics", "models", "training", "visualize")
+_MODULES = (
+    "augment",
+    "codec",
+    "convert",
+    "geometry",
+    "landmarks",
+    "losses",
+    "metrics",
+    "models",
+    "reference_crop",
+    "training",
+    "visualize",
+)
 
 __all__ = ["__version__", *_MODULES]
 

@@ -5,11 +5,12 @@ second one, and `jax.lax.platform_dependent` picks when a function is lowered, f
 for. The derivatives are written out, because those of the fast forms are not fast by themselves. Reverse
 mode only.
 
-What was found slow on a CPU, in a MobileNetV2 train step (`python -m benchmarks.step`):
+What is slow on a CPU, in a MobileNetV2 train step (`python -m benchmarks.step`):
 - the grouped convolution, 8 times slower than PyTorch's: here it is nine shifted multiply-adds;
-- a sum over all axes but the last reads its operand once per sum, and writes it to memory first where it is
-  not one already. `channel_sums` takes several sums in one pass, over blocks of rows small enough to be
-  unrolled, so that the channels are the vectorised loop.
+- a sum over all axes but the last: each reads its operand again, and has it written to memory first where it
+  is the result of something else. `channel_sums` takes several sums in one pass over blocks of rows that
+  are small enough to be unrolled, so that the vectorised loop is the one over channels;
+- the derivative of a matrix product by the matrix, as JAX derives it: whole images are transposed for it.
 
 Images are [B, H, W, C], kernels [3, 3, C_in / groups, C_out]; padding is one pixel on every side.
 """
@@ -182,10 +183,12 @@ def _normalize_backward(epsilon, residuals, gradients):
     count = x.size // x.shape[-1]
     centred = x.astype(scale.dtype) - _per_channel(mean)
     by_bias, product = channel_sums(gradient, gradient * centred)
+    # The same sum once more, as a use that XLA cannot fuse: so the gradient is computed once, not in every use.
+    total = gradient.sum((0, 1, 2))
     by_scale = product * inverse
     factor = scale * inverse
     by_x = (_per_channel(factor) * gradient - _per_channel(factor * inverse * by_scale / count) * centred
-            - _per_channel(factor * by_bias / count))
+            - _per_channel(factor * total / count))
     return by_x.astype(x.dtype), by_scale, by_bias
 
 

@@ -5,7 +5,13 @@
 A train step is the forward pass with statistics of the batch, the spatial softmax cross-entropy against four
 weighted points per landmark, the gradient, and an update by SGD with momentum 0.9. PyTorch runs
 channels-last. The four are run in turn, in one process, so that a busy machine slows all of them; the table
-gives medians and the ratio of ours to PyTorch's. Both use the processors that the process may use.
+gives medians and the ratio of ours to PyTorch's, of the time that passed and of the processor time, which
+depends less on what else runs. Both use the processors that the process may use.
+
+On Linux a good part of a train step on a CPU goes into page faults: XLA asks for its memory anew in every
+step, and glibc gives large blocks back to the system. This keeps them:
+
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_ARENA_MAX=1 python -m benchmarks.step
 """
 from __future__ import annotations
 
@@ -126,20 +132,24 @@ def main():
     times = {name: [] for name in runs}
     for round_ in range(arguments.rounds + 3):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             run()
             if round_ >= 3:
-                times[name].append(1e3 * (time.perf_counter() - start))
+                times[name].append((1e3 * (time.perf_counter() - start[0]), 1e3 * (time.process_time() - start[1])))
 
+    settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("XLA_", "MALLOC_"))]
     print(f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}; "
-          f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
+          f"{' '.join(settings)}")
     print(f"{arguments.model}, {arguments.landmarks} landmarks, batch {arguments.batch}, "
           f"{arguments.size}x{arguments.size}, {arguments.dtype}; medians of {arguments.rounds}\n")
-    print("|           | ours, ms | PyTorch, ms | ratio | trace, s | compile, s |")
-    print("|-----------|---------:|------------:|------:|---------:|-----------:|")
+    print("|            | ours, ms | PyTorch, ms | ratio | ours, processor ms | PyTorch | ratio | trace, s | compile, s |")
+    print("|------------|---------:|------------:|------:|-------------------:|--------:|------:|---------:|-----------:|")
     for name, label, build in (("infer", "inference", infer_build), ("train", "train step", train_build)):
-        ours, theirs = statistics.median(times[name]), statistics.median(times["torch " + name])
-        print(f"| {label:<10}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {build[0]:8.1f} | {build[1]:10.1f} |")
+        (ours, ours_processor), (theirs, theirs_processor) = (
+            map(statistics.median, zip(*times[key])) for key in (name, "torch " + name))
+        print(f"| {label:<11}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {ours_processor:18.1f} "
+              f"| {theirs_processor:7.1f} | {ours_processor / theirs_processor:5.2f} "
+              f"| {build[0]:8.1f} | {build[1]:10.1f} |")
 
 
 if __name__ == "__main__":

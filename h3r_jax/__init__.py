@@ -22,7 +22,7 @@ _MODULES = (
     "visualize",
 )
 
-__all__ = ["__version__", *_MODULES]
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604  (they are strings)
 
 
 def __getattr__(name):

@@ -149,7 +149,7 @@ def test_every_landmark_is_a_feature_that_can_be_seen_to_move():
         figure = scene(index).figure
         before, landmarks = np.sqrt(paint(figure)), figure.landmarks(96)
         for name, row, (x, y) in zip(phantom.NAMES, phantom.LANDMARK_ROWS, landmarks):
-            column, line = int(round(x)), int(round(y))
+            column, line = round(x), round(y)
             near = np.s_[:, line - 4 : line + 5, column - 4 : column + 5]
             for axis in (0, 1):
                 points = figure.points.copy()

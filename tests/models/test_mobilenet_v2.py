@@ -1,6 +1,8 @@
 """MobileNetV2 and the layers under it against PyTorch, and the interface of `h3r_jax.models`."""
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from h3r_jax import models
 from h3r_jax.models import layers, mobilenet_v2, operations
 
 torch = pytest.importorskip("torch")
-from tests.models import torch_networks  # noqa: E402
+from tests.models import torch_networks
 
 
 def random(shape, seed=0):
@@ -104,7 +106,7 @@ def test_initialization_is_a_function_of_the_seed_and_keeps_the_signal():
 
 @pytest.mark.parametrize("arguments", [{"name": "resnet"}, {"head": "regression"}, {"stride": 3}, {"dtype": "int8"}])
 def test_unknown_name(arguments):
-    with pytest.raises(ValueError, match=f"{list(arguments.values())[0]}.*known: "):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments.values()))}.*known: "):
         models.build(**{"name": "mobilenet_v2", "num_landmarks": 5, **arguments})
 
 
@@ -141,7 +143,7 @@ def test_forms_of_a_convolution_agree(form, apply, kernel_shape, stride):
     images, kernel = random((2, 6, 8, 4)), random(kernel_shape, 1)
     results = []
     for function in (form, operations.convolution, apply):
-        output, pullback = jax.vjp(lambda x, k: function(x, k, stride), images, kernel)
+        output, pullback = jax.vjp(functools.partial(function, stride=stride), images, kernel)
         results.append((output, *pullback(random(output.shape, 2))))
     for result in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0], result)

@@ -80,7 +80,7 @@ def round_trip(name, coordinates, size, stride):
 def analysis(shapes, size=256, stride=4):
     """`(thresholds, measured bias [T, 2])`, after printing it beside the theory."""
     coordinates, _ = crops(shapes, size)
-    grid = dict(heatmap_shape=(size // stride, size // stride), stride=float(stride))
+    grid = {"heatmap_shape": (size // stride, size // stride), "stride": float(stride)}
     thresholds = np.linspace(0, 1, 11)
     rounded = jax.jit(functools.partial(codec.threshold_rounding, **grid))
     back = [np.asarray(codec.expectation(rounded(coordinates, threshold=np.float32(t)), stride=stride)) for t in thresholds]
@@ -145,14 +145,15 @@ def draw(folder, sizes, results, thresholds, bias, fractions, mismatched, stride
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    figure, left = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, left = pyplot.subplots(figsize=(8, 4), layout="constrained")
+    left.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for name in results:
         nme = [value for _, value in results[name][: len(sizes)]]
         left.plot(sizes, np.maximum(nme, 1e-6), "--" if name in BASELINES else "-", marker=".", label=name.replace("_", " "))
     left.set(xscale="log", yscale="log", xlabel="input size, pixels", ylabel="NME, %", title="error of the codec alone, stride 4")
     left.set_xticks(sizes, sizes)
     left.minorticks_off()
-    left.legend(fontsize=6, ncols=2)
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(folder / "quantization.png", dpi=90)
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from h3r_jax.codec.activation import ActivationPoints, along_last, expectation, strides
+from h3r_jax.codec.activation import along_last, expectation, strides
 from h3r_jax.codec.selection import SELECTIONS, flatten, usable
 
 

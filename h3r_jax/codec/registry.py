@@ -1,7 +1,8 @@
 """Encoder and decoder of each method by name, in one form."""
 
 import functools
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from h3r_jax.codec.activation import encode, expected_heatmap
 from h3r_jax.codec.classical import dark, gaussian, maximum, quarter_shift, udp

@@ -56,9 +56,13 @@ def maps_of_every_kind(shape, dtype, seed=0):
     }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-# Blocks in one stage, in two with the last one filled up, and in three; and too few cells for blocks.
-@pytest.mark.parametrize("size, k", [(1024, K), (1001, K), (9000, K), (200, K), (2000, 1), (K, K), (3000, 40)])
+# One stage of blocks; the last one filled up; two stages; too few cells for blocks; the special cases of k.
+SIZES = [(1024, K), (1001, K), (9000, K), (200, K), (2000, 1), (K, K), (3000, 40)]
+
+
+@pytest.mark.parametrize(
+    "size, k, dtype", [(*case, np.float32) for case in SIZES] + [(s, K, dtype) for s in (1001, 200) for dtype in DTYPES[1:]]
+)
 def test_equal_to_lax_top_k(size, k, dtype):
     shape = (2, size, 3)
     kinds = maps_of_every_kind(shape, dtype)

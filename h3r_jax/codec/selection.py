@@ -5,8 +5,8 @@ import math
 
 import jax.numpy as jnp
 
+from h3r_jax.codec import top_k as strongest
 from h3r_jax.codec.activation import along_last, flat_index
-from h3r_jax.codec.top_k import top_k
 
 
 def flatten(heatmaps, ndim):
@@ -56,7 +56,7 @@ def take_or_nothing(maps, cells, shape):
 
 def argmax(maps, shape):
     """The strongest cell of each map, `int32[..., K, D]`; ties go to the lowest row-major index."""
-    return unravel(jnp.argmax(maps, axis=-2), shape)
+    return unravel(strongest.argmax(maps), shape)
 
 
 def usable(maps):
@@ -71,7 +71,7 @@ def usable(maps):
 def _top_k(maps, shape, k, activation):
     """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
     del activation  # grows with the value, so the order is that of the values
-    values, index = top_k(maps, k)
+    values, index = strongest.top_k(maps, k)
     return values, unravel(index, shape)
 
 

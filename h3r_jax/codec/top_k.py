@@ -1,4 +1,4 @@
-"""The k strongest cells of channels-last heatmaps, exactly as `lax.top_k` chooses them."""
+"""The strongest cells of channels-last heatmaps, exactly as `lax.top_k` chooses them."""
 
 import math
 
@@ -31,6 +31,18 @@ def top_k(maps, k):
       `int32[..., K, k]` into S. Differentiable through the values.
     """
     return lax.platform_dependent(maps, cpu=lambda maps: _on_cpu(maps, k), default=lambda maps: _transposed(maps, k))
+
+
+def argmax(maps):
+    """The cell of the strongest value of each map `[..., S, K]`, `int32[..., K]`; ties as in `top_k`.
+
+    `jnp.argmax` along an axis that is not the last is slow on a CPU.
+    """
+    return lax.platform_dependent(
+        maps,
+        cpu=lambda maps: _on_cpu(maps, 1)[1][..., 0],
+        default=lambda maps: jnp.argmax(maps, axis=-2).astype(jnp.int32),
+    )
 
 
 def _transposed(maps, k):

@@ -53,7 +53,7 @@ def _on_cpu(maps, k):
     *lead, size, num_landmarks = maps.shape
     if maps.dtype.itemsize > 4:
         return _transposed(maps, k)  # only float32 has a fast kernel
-    if math.prod(maps.shape) == 0 or size <= 2 * BLOCK * k:  # no gain from blocks
+    if math.prod(maps.shape) == 0 or size <= BLOCK * max(2 * k, BLOCK):  # no gain from blocks
         values, index = _strongest(jnp.swapaxes(maps, -1, -2).astype(jnp.float32), k)
         return values.astype(maps.dtype), index
     maps = maps.reshape(-1, size, num_landmarks)

@@ -11,10 +11,10 @@ import pytest
 from h3r_jax import codec
 from tests.codec import slow
 
-NEIGHBOURS = {1: (2, 5), 2: (1, 4, 5, 9, 25), 3: (8, 7, 27)}
+NEIGHBOURS = {1: (2,), 2: (4, 5, 9, 25), 3: (8, 7)}
 SHAPES = {1: (17,), 2: (9, 12), 3: (5, 6, 7)}
 STRIDES = {1: (2.0,), 2: (4.0, 2.5), 3: (4.0, 1.0, 2.5)}
-CASES = [(ndim, "top_k", k) for ndim, k in ((1, 4), (2, 1), (2, 9), (3, 8), (2, 108))]
+CASES = [(ndim, "top_k", k) for ndim, k in ((1, 4), (2, 1), (2, 9), (3, 8))]
 CASES += [(ndim, "neighbours", k) for ndim, ks in NEIGHBOURS.items() for k in ks]
 
 

@@ -6,14 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-BLOCK = 16  # cells; 8 and 32 are slower at 64x64 and k = 9
+BLOCK = 8  # cells; 4, 16 and 32 are slower at 64x64 and k = 9
+SMALL = 256  # cells of a map that is searched directly
 
 
 def top_k(maps, k):
     """The `k` largest values of each map and their cells; ties go to the lowest index.
 
     Equal to `lax.top_k` of the transposed maps on everything free of NaN, signed
-    zeros and subnormal numbers included. On a CPU it reads the maps once, where
+    zeros and subnormal numbers included (16-bit ones with jax 0.10 only). On a CPU it reads the maps once, where
     they are, instead of transposing them: the maximum of each block of 16 cells,
     the k best blocks, then the k best of their cells. Elsewhere it is `lax.top_k`.
 
@@ -53,7 +54,7 @@ def _on_cpu(maps, k):
     *lead, size, num_landmarks = maps.shape
     if maps.dtype.itemsize > 4:
         return _transposed(maps, k)  # only float32 has a fast kernel
-    if math.prod(maps.shape) == 0 or size <= BLOCK * max(2 * k, BLOCK):  # no gain from blocks
+    if math.prod(maps.shape) == 0 or size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
         values, index = _strongest(jnp.swapaxes(maps, -1, -2).astype(jnp.float32), k)
         return values.astype(maps.dtype), index
     maps = maps.reshape(-1, size, num_landmarks)

@@ -14,11 +14,12 @@ def top_k(maps, k):
     """The `k` largest values of each map and their cells; ties go to the lowest index.
 
     Equal to `lax.top_k` of the transposed maps on everything free of NaN, signed
-    zeros and subnormal numbers included (16-bit ones with jax 0.10 only). On a CPU it reads the maps once, where
-    they are, instead of transposing them: the maximum of each block of 16 cells,
-    the k best blocks, then the k best of their cells. Elsewhere it is `lax.top_k`.
+    zeros and subnormal numbers included (16-bit ones with jax 0.10 only). On a CPU
+    it reads the maps once, where they are, instead of transposing them: the
+    maximum of each block of 8 cells, the k best blocks (found in the same way),
+    then the k best of their cells. Elsewhere it is `lax.top_k`.
 
-    The two stages lose nothing. Order cells by (value down, index up). If the
+    The stages lose nothing. Order cells by (value down, index up). If the
     block of a chosen cell were not among the k best blocks, ordered by (maximum
     down, index up), then k blocks would come before it, and each holds a cell that
     comes before the chosen one; so it would not be among the first k.

@@ -28,9 +28,13 @@ import optax
 import torch
 
 from h3r_jax import models
-from tests.models import torch_networks
+from tests.models import torch_hrnet, torch_networks
 
-TORCH_BACKBONES = {"mobilenet_v2": torch_networks.MobileNetV2}
+TORCH_BACKBONES = {
+    "mobilenet_v2": torch_networks.MobileNetV2,
+    "hrnet_w18": lambda: torch_hrnet.HRNet(**torch_hrnet.W18),
+    "hrnet_w18_small": lambda: torch_hrnet.HRNet(**torch_hrnet.W18_SMALL),
+}
 LEARNING_RATE, MOMENTUM, POINTS = 0.01, 0.9, 4
 
 

@@ -53,18 +53,6 @@ class Annotations:
             raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
         return boxes
 
-    def normalizing_distances(self, scheme):
-        """The unit of the normalised error of each record, `float64[N]` pixels; ValueError names a record that has none."""
-        distances = scheme.normalizing_distance(self.landmarks, self.visibility)
-        bad = ~(distances > 0)
-        if bad.any():
-            first = int(np.argmax(bad))
-            raise ValueError(
-                f"{self.name[first]}: the normalising distance ({scheme.normalizer}) is {distances[first]}; "
-                "correct those landmarks or choose another config.landmarks.normalizer"
-            )
-        return distances
-
     def outside_image(self):
         """How many labelled landmarks lie beyond their image."""
         limits = self.size[:, None, ::-1] - 0.5

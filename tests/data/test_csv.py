@@ -11,7 +11,6 @@ from PIL import Image
 import data.prepare
 from data import builder
 from data.source import Source
-from h3r_jax.landmarks import LandmarkScheme
 
 HEADER = "image,x0,y0,x1,y1"
 GOOD = "0.png,1,2.5,30,20"
@@ -97,19 +96,6 @@ def test_finite_landmarks_outside_the_image_are_legal_and_counted(folder):
     # The image covers x from -0.5 to 39.5 and y from -0.5 to 23.5.
     folder.csv(HEADER + ",v0,v1", "0.png,-0.5,23.5,-0.6,3,1,1", "1.png,39.6,0,3,500,1,0", "0.png,1,1,,,1,0")
     assert folder.annotations().outside_image() == 2
-
-
-def test_normalising_distance_that_is_zero_names_the_record(folder):
-    folder.csv(HEADER, GOOD, "1.png,5,6,5,6")
-    scheme = LandmarkScheme("mine", 2, (1, 0), (0, 1))
-    with pytest.raises(ValueError, match=r"line 3 \(1.png\): the normalising distance .* correct those landmarks or choose"):
-        folder.annotations().normalizing_distances(scheme)
-
-
-def test_box_normaliser_does_not_need_unlabelled_landmarks(folder):
-    folder.csv("image,x0,y0,x1,y1,x2,y2,v0,v1,v2", "0.png,1,1,5,10,,,1,1,0")
-    annotations = Source(folder.prepare(num_landmarks=3), "train").annotations()
-    np.testing.assert_allclose(annotations.normalizing_distances(LandmarkScheme("mine", 3, (1, 0, 2), "box")), 6)
 
 
 ROWS = {

@@ -22,6 +22,7 @@ import collections
 import dataclasses
 import math
 import sys
+import typing
 
 import numpy as np
 
@@ -186,6 +187,7 @@ class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
     NUM_LANDMARKS = NUM_JOINTS
+    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352}
 
     @classmethod
     def annotation_files(cls, folder):

@@ -6,13 +6,15 @@ import io
 
 from etils import epath
 
-from data import csv_landmarks, phantom
+from data import coco_keypoints, csv_landmarks, mpii, phantom
 from data.builder import make_builder
 
 # name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns a TFDS builder
 DATASETS = {
     "phantom": functools.partial(make_builder, phantom.Phantom),
     "csv": csv_landmarks.make_builder,
+    "mpii": functools.partial(make_builder, mpii.Mpii),
+    "coco": functools.partial(make_builder, coco_keypoints.CocoKeypoints),
 }
 
 

@@ -93,14 +93,14 @@ class Source:
         """The examples at `indices` in that order, with their "index"; images stay encoded.
 
         Args:
-          indices: tf.data.Dataset of `int64[]`.
+          indices: tf.data.Dataset of `int64[]`; from N on they count through the records again.
 
         Returns:
           tf.data.Dataset of the features of `data.features` and "index".
         """
 
         def fetch(index):
-            return self._records[int(index)]
+            return self._records[int(index) % len(self)]
 
         def parse(index):
             record = tf.ensure_shape(tf.numpy_function(fetch, [index], tf.string, stateful=False), ())

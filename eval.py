@@ -69,13 +69,14 @@ def main(_):
     if jax.process_index() > 0:
         return
     with run_config.clear_errors():
-        scores = {name: protocol.score(predictions[name], confidence, split.annotations) for name in decoders}
+        scores = {name: protocol.score(predictions[name], confidence, split) for name in decoders}
     described = run_config.describe_protocol(config, protocol)
     print(f"{split.name}: {split.num_examples} examples; {description}")
     print(f"protocol: {described}; decoder for the files: {chosen}")
     print(decoder_table(scores, predictions, split, recipe))
-    if protocol.subsets:
-        print(subset_table(scores[chosen], protocol.subsets))
+    parts = [*protocol.subsets, *(name.partition("/")[2] for name in scores[chosen].metrics if "/" in name)]
+    if parts:
+        print(part_table(scores[chosen], dict.fromkeys(parts)))
 
     dataset, folder = inputs.test_set(config)
     dataset = folder or dataset
@@ -126,15 +127,15 @@ def decoder_table(scores, predictions, split, recipe):
     return "\n".join(lines)
 
 
-def subset_table(score, subsets):
-    """One line per subset, of the chosen decoder."""
-    names = [name for name in score.metrics if "/" not in name]
-    lines = [f"{'subset':<16}{'count':>8}" + "".join(f"{name:>{max(10, len(name) + 2)}}" for name in names)]
-    for subset in subsets:
-        numbers = (score.metrics.get(f"{name}/{subset}") for name in names)
+def part_table(score, parts):
+    """One line per subset of the split or group of landmarks, of the chosen decoder; "-" where nothing can be said."""
+    names = list(dict.fromkeys(name.partition("/")[0] for name in score.metrics if "/" in name))
+    lines = [f"{'part':<16}{'count':>8}" + "".join(f"{name:>{max(10, len(name) + 2)}}" for name in names)]
+    for part in parts:
+        numbers = (score.metrics.get(f"{name}/{part}") for name in names)
         cells = ("-" if number is None else f"{number:.3f}" for number in numbers)
-        lines.append(f"{subset:<16}{score.counts[subset]:>8}"
-                     + "".join(f"{cell:>{max(10, len(name) + 2)}}" for name, cell in zip(names, cells)))
+        row = "".join(f"{cell:>{max(10, len(name) + 2)}}" for name, cell in zip(names, cells))
+        lines.append(f"{part:<16}{score.counts.get(part, ''):>8}{row}")
     return "\n".join(lines)
 
 

@@ -134,7 +134,7 @@ def main(_):
             mesh,
         )
         (landmarks,) = predictions.values()
-        return protocol.score(landmarks, confidence, validation.annotations).metrics
+        return protocol.score(landmarks, confidence, validation).metrics
 
     def steps_of(epochs):
         return steps(epochs, train_input.num_examples, batch_size)

@@ -57,6 +57,7 @@ def get_config():
     augment.color = 0.3
     augment.blur = 1.0
     augment.occlusion = 0.3
+    augment.half_body = 0.0
 
     config.train = train = ConfigDict()
     train.batch_size = 16  # of all devices together

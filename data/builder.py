@@ -100,6 +100,11 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """split -> iterable of Records; ValueError or FileNotFoundError for a fault, by file and record."""
         raise TypeError(f"{cls.__name__} has no records")
 
+    @classmethod
+    def truth_file(cls, folder, split):
+        """The official file against which predictions of a split are scored, where a protocol needs one; else None."""
+        del folder, split
+
     def _info(self):
         return self.dataset_info_from_configs(
             features=landmark_features(self.builder_config.num_landmarks),

@@ -24,7 +24,14 @@ def _source(config, scheme, split, name, folder):
 def train_input(config, scheme, recipe):
     """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
     source, annotations = _source(config, scheme, config.data.train_split, config.data.name, config.data.folder)
-    return TrainInput(source, annotations, augmentation=recipe.augmentation, **_crop(config, recipe.shape))
+    return TrainInput(
+        source,
+        annotations,
+        augmentation=recipe.augmentation,
+        half_body=recipe.augmentation.half_body,
+        upper_body=scheme.upper_body,
+        **_crop(config, recipe.shape),
+    )
 
 
 def test_set(config):

@@ -240,13 +240,15 @@ class EvalInput:
     source, annotations, shape, box, box_scale: as `TrainInput`.
     crop: key of `CROPS`.
     matrices: `float64[N, 2, 3]`, image to network pixels.
+    truth_file, whole: see data.source.Source.
     """
 
     def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
         if crop not in CROPS:
             raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
-        self.name = source.name
+        self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.annotations = annotations
+        self.shape = tuple(shape)
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
         self.canvases = Canvases(source, regions, render, shape, cache_bytes)
 

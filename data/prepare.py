@@ -14,7 +14,7 @@ DATASETS = {
     "phantom": functools.partial(make_builder, phantom.Phantom),
     "csv": csv_landmarks.make_builder,
     "mpii": functools.partial(make_builder, mpii.Mpii),
-    "coco": functools.partial(make_builder, coco_keypoints.CocoKeypoints),
+    "coco_keypoints": functools.partial(make_builder, coco_keypoints.CocoKeypoints),
 }
 
 

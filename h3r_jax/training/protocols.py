@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.metrics import NormalizedErrors, nme_per_example
+from h3r_jax.metrics import (
+    NormalizedErrors,
+    average_precision,
+    head_errors,
+    keypoint_similarity,
+    nme_per_example,
+    person_results,
+)
 
 
 class Scores(NamedTuple):
@@ -56,13 +63,13 @@ class Protocol:
         """The metric that chooses the best checkpoint, and whether a lower one is better."""
         return METRICS[self.metric].best, METRICS[self.metric].lower_is_better
 
-    def score(self, predictions, confidence, annotations):
+    def score(self, predictions, confidence, split):
         """Scores of predictions.
 
         Args:
           predictions: `float64[N, K, 2]`, image pixels.
           confidence: `float[N, K]`, of each landmark.
-          annotations: data.source.Annotations, or anything with its fields.
+          split: data.pipeline.EvalInput, or anything with its fields.
 
         Returns:
           Scores.
@@ -70,7 +77,7 @@ class Protocol:
         Raises:
           ValueError: a record cannot be scored; names it.
         """
-        return METRICS[self.metric].score(self, predictions, confidence, annotations)
+        return METRICS[self.metric].score(self, predictions, confidence, split)
 
 
 def units(protocol, annotations, normalizer):
@@ -98,9 +105,10 @@ def members(protocol, annotations):
     return {name: np.array([name in subsets for subsets in annotations.subsets]) for name in protocol.subsets}
 
 
-def score_nme(protocol, predictions, confidence, annotations):
+def score_nme(protocol, predictions, confidence, split):
     """Normalised mean error, failure rate and AUC, of all and of each subset."""
     del confidence
+    annotations = split.annotations
     first, *others = protocol.normalizers or ("",)
     errors = {
         name: nme_per_example(predictions, annotations.landmarks, annotations.visibility, units(protocol, annotations, name))
@@ -120,6 +128,41 @@ def score_nme(protocol, predictions, confidence, annotations):
     return Scores(metrics, counts, errors[first], NormalizedErrors(errors[first]))
 
 
+def score_pckh(protocol, predictions, confidence, split):
+    """PCKh of MPII, of all joints and by groups of them."""
+    del confidence
+    annotations = split.annotations
+    units(protocol, annotations, "")  # which names the record that has none
+    errors = head_errors(predictions, annotations.landmarks, annotations.visibility, annotations.object_size)
+    counted = np.where(errors.labelled, errors.errors, 0.0).sum(axis=1) / np.maximum(errors.labelled.sum(axis=1), 1)
+    return Scores(errors.summary(), {}, counted, None)
+
+
+def score_coco(protocol, predictions, confidence, split):
+    """AP and AR of COCO over the images of the split, all that the official file lists where the split is whole."""
+    annotations = split.annotations
+    if split.truth_file is None:
+        raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
+    if not protocol.scheme.sigmas:
+        raise ValueError(f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs")
+    height, width = split.shape
+    results = person_results(
+        predictions,
+        confidence,
+        score=annotations.score,
+        image_id=annotations.image_id,
+        areas=height * width / np.linalg.det(split.matrices[:, :, :2]),
+        sigmas=protocol.scheme.sigmas,
+    )
+    images = None if split.whole else set(annotations.image_id.tolist())
+    metrics = average_precision(results, split.truth_file, sigmas=protocol.scheme.sigmas, image_ids=images)
+    similarity = keypoint_similarity(
+        predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas
+    )
+    likeness = np.where(np.isnan(similarity), confidence.mean(axis=1), similarity)  # of detections nothing is known but that
+    return Scores(metrics, {}, 1 - likeness, None)
+
+
 class Metric(NamedTuple):
     """A way to score: the function, and which of its numbers tells the best checkpoint."""
 
@@ -128,4 +171,8 @@ class Metric(NamedTuple):
     lower_is_better: bool
 
 
-METRICS = {"nme": Metric(score_nme, "nme", True)}
+METRICS = {
+    "nme": Metric(score_nme, "nme", True),
+    "pckh": Metric(score_pckh, "pckh@0.5", False),
+    "coco": Metric(score_coco, "ap", False),
+}

@@ -14,7 +14,7 @@ SCHEME = LandmarkScheme("mine", 3, (1, 0, 2), (("pair", (0, 1)), ("box", "box"),
 def split(count=20, seed=0):
     rng = np.random.default_rng(seed)
     subsets = [frozenset({"odd"} if i % 2 else {"even", "low"} if i < 4 else {"even"}) for i in range(count)]
-    return types.SimpleNamespace(
+    annotations = types.SimpleNamespace(
         landmarks=rng.uniform(0, 100, (count, 3, 2)),
         visibility=np.ones((count, 3), np.float32),
         box=np.full((count, 4), np.nan),
@@ -22,6 +22,7 @@ def split(count=20, seed=0):
         subsets=tuple(subsets),
         name=tuple(f"record {i}" for i in range(count)),
     )
+    return types.SimpleNamespace(annotations=annotations)
 
 
 def protocol(**fields):
@@ -30,9 +31,10 @@ def protocol(**fields):
 
 
 def test_units_and_subsets_are_those_of_a_plain_loop():
-    annotations = split()
+    made = split()
+    annotations = made.annotations
     predictions = annotations.landmarks + np.random.default_rng(1).normal(size=(20, 3, 2))
-    scores = protocol(normalizers=("pair", "size"), subsets=("even", "odd", "low", "blur")).score(predictions, None, annotations)
+    scores = protocol(normalizers=("pair", "size"), subsets=("even", "odd", "low", "blur")).score(predictions, None, made)
     values = {"pair": [], "size": []}
     for i in range(20):
         error = sum(np.hypot(*(predictions[i, j] - annotations.landmarks[i, j])) for j in range(3)) / 3
@@ -49,26 +51,28 @@ def test_units_and_subsets_are_those_of_a_plain_loop():
 
 
 def test_a_record_without_its_unit_is_named():
-    annotations = split()
+    made = split()
+    annotations = made.annotations
     annotations.landmarks[3, 1] = annotations.landmarks[3, 0]
     annotations.object_size[5] = np.nan
     for name, record in (("pair", 3), ("size", 5)):
         with pytest.raises(ValueError, match=f"record {record}: the normalising distance .* correct that record or choose"):
-            protocol(normalizers=(name,)).score(annotations.landmarks, None, annotations)
+            protocol(normalizers=(name,)).score(annotations.landmarks, None, made)
 
 
 def test_the_box_needs_no_unlabelled_landmarks():
-    annotations = split()
+    made = split()
+    annotations = made.annotations
     annotations.landmarks[:, 2] = np.nan
     annotations.visibility[:, 2] = 0
     predictions = np.nan_to_num(annotations.landmarks, nan=7.0)
-    assert protocol(normalizers=("box",)).score(predictions, None, annotations).metrics["nme"] == 0
+    assert protocol(normalizers=("box",)).score(predictions, None, made).metrics["nme"] == 0
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metric": "pck"}, "unknown metric 'pck'; known are nme"),
+        ({"metric": "pck"}, "unknown metric 'pck'; known are nme, pckh, coco"),
         ({"normalizers": ("pupils",)}, "has no normaliser 'pupils'; it has pair, box, size"),
         ({"thresholds": (8,)}, "fractions between 0 and 1, got 8"),
     ],

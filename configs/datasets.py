@@ -32,7 +32,7 @@ def w300(box):
 
     `box` is "landmarks", or "dataset" for the detector's (`bb_detector` of the official files).
     """
-    config = _base("w300", "ibug68", box=box)
+    config = _base("w300", "ibug68", folder="300w", box=box)
     config.eval.subsets = ("common", "challenge")
     return config
 

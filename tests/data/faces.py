@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import data.prepare
@@ -48,8 +49,6 @@ def error(name, folder):
 
 def stored_images(source):
     """The images `uint8[H, W, 3]` of a source, decoded."""
-    import tensorflow as tf
-
     return [decode_image(example["image"]).numpy() for example in source.examples(tf.data.Dataset.range(len(source)))]
 
 

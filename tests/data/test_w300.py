@@ -94,7 +94,7 @@ FAULTS = {
     "no landmarks": (lambda f: (f.path / "ibug" / "b.pts").unlink(), "b.jpg: there is no "),
     "two images": (lambda f: save(dotted(0, 68)[0], f.path / "ibug" / "b.png"), "both b.jpg and b.png are there; remove one"),
     "broken image": (lambda f: (f.path / "ibug" / "b.jpg").write_bytes(b"JPEG"), "b.jpg is not an image of a known format"),
-    "empty directory": (lambda f: (f.path / "afw").mkdir(), "afw holds no file that ends in .pts; fetch the data set anew"),
+    "empty directory": (lambda f: (f.path / "afw").mkdir(), "afw holds no file that ends in .pts; is config.data_dir right, and the data set whole?"),
     "box": (lambda f: f.boxes("ibug", **{"b.jpg": (9, 9, 5, 40)}), "bounding_boxes_ibug.mat bounding_boxes{1}: the box [9.0, "),
     "half a box": (lambda f: f.boxes("ibug", **{"b.jpg": (9, 9)}), "bounding_boxes{1}: want imgName and bb_detector with four"),
 }

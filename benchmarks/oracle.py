@@ -30,15 +30,23 @@ RECIPES = sorted(
 
 
 def oracle(config):
-    """What comes back of the truth of a recipe's test split.
+    """What comes back of the truth of a recipe's test split; see `score_truth`."""
+    scheme = run_config.make_scheme(config)
+    recipe = run_config.make_recipe(config, scheme)
+    return score_truth(inputs.test_input(config, scheme, recipe), recipe, run_config.make_protocol(config, scheme))
+
+
+def score_truth(split, recipe, protocol):
+    """The truth of a split through matrices, encoder, decoder and back, scored.
+
+    Args:
+      split: data.pipeline.EvalInput.
+      recipe: training.step.Recipe.
+      protocol: training.protocols.Protocol.
 
     Returns:
       {"examples", "inside", "outside" (labelled landmarks), "error" (largest, original image pixels), "metrics"}.
     """
-    scheme = run_config.make_scheme(config)
-    recipe = run_config.make_recipe(config, scheme)
-    protocol = run_config.make_protocol(config, scheme)
-    split = inputs.test_input(config, scheme, recipe)
     truth = split.annotations
     crops = geometry.transform_points(split.matrices, truth.landmarks).astype(np.float32)
     points = codec.activation_points(crops, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
@@ -49,14 +57,13 @@ def oracle(config):
     inside = np.asarray(points.inside) & labelled
     # What is outside counts as known, so that the metric speaks of the rest.
     predictions = np.where(inside[..., None], predictions, np.nan_to_num(truth.landmarks))
-    confidence = np.ones(labelled.shape)
     errors = np.linalg.norm(predictions - truth.landmarks, axis=-1)[inside]
     return {
-        "examples": split.num_examples,
+        "examples": len(predictions),
         "inside": int(inside.sum()),
         "outside": int((labelled & ~inside).sum()),
         "error": float(errors.max(initial=0.0)),
-        "metrics": protocol.score(predictions, confidence, split).metrics,
+        "metrics": protocol.score(predictions, np.ones(labelled.shape), split).metrics,
     }
 
 

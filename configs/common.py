@@ -19,7 +19,7 @@ def get_config():
     config.prepared_dir = os.environ.get("H3R_PREPARED", "~/h3r_data/prepared")  # what TFDS makes of them
 
     config.data = data = ConfigDict()
-    data.name = ""  # key of data.DATASETS
+    data.name = ""  # key of data.prepare.DATASETS
     data.folder = ""  # under data_dir; empty for the data set's name
     data.train_split = "train"
     data.validation_split = "val"  # held out of training; chooses the best checkpoint

@@ -1,7 +1,7 @@
 """From a configuration to what feeds training and evaluation."""
 
-from data import prepare
 from data.pipeline import EvalInput, TrainInput
+from data.prepare import prepare
 from data.source import Source
 
 
@@ -22,7 +22,7 @@ def _source(config, scheme, split):
 
 
 def train_input(config, scheme, recipe):
-    """The training stream of `config.data.train_split`; errors as `data.prepare` and `Annotations.boxes`."""
+    """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
     source, annotations = _source(config, scheme, config.data.train_split)
     return TrainInput(source, annotations, augmentation=recipe.augmentation, **_crop(config, recipe.shape))
 

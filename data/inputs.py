@@ -24,7 +24,13 @@ def _source(config, scheme, split):
 def train_input(config, scheme, recipe):
     """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
     source, annotations = _source(config, scheme, config.data.train_split)
-    return TrainInput(source, annotations, augmentation=recipe.augmentation, **_crop(config, recipe.shape))
+    return TrainInput(
+        source,
+        annotations,
+        augmentation=recipe.augmentation,
+        on_error=config.data.on_error,
+        **_crop(config, recipe.shape),
+    )
 
 
 def eval_input(config, scheme, recipe, split):

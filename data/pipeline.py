@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from data.canvases import Canvases
 from data.features import decode_image
 from h3r_jax import augment, geometry, reference_crop
 
@@ -91,50 +92,6 @@ def reference_crops(boxes, shape, scale):
 CROPS = {"exact": exact_crops, "reference": reference_crops}
 
 
-class Canvases:
-    """The canvases of a split, decoded on the way or kept in memory.
-
-    source: data.source.Source of N records.
-    regions: `[N, ...]`, what is cut from each image, in the form that `render` takes.
-    render: function from encoded image, region and `(H, W)` to `uint8[H, W, 3]`, such as `render_canvas`.
-    shape: `(H, W)` of a canvas.
-    cache_bytes: all canvases are kept if they need no more than this.
-    """
-
-    def __init__(self, source, regions, render, shape, cache_bytes):
-        self._source, self._regions, self._render, self.shape = source, regions, render, tuple(shape)
-        self.nbytes = len(source) * int(np.prod(self.shape)) * 3
-        self.cached = self.nbytes <= cache_bytes
-        self._cache = None
-
-    def batches(self, index_batches):
-        """The canvases `uint8[b, H, W, 3]` of each of `index_batches` (`int64[b]`, all of one length), in order."""
-        if not self.cached:
-            yield from self._read(index_batches)
-            return
-        if self._cache is None:
-            cache = np.empty((len(self._source), *self.shape, 3), np.uint8)
-            for index, canvas in enumerate(self._read(np.arange(len(cache))[:, None])):
-                cache[index] = canvas[0]
-            self._cache = cache
-        for indices in index_batches:
-            yield self._cache[indices]
-
-    def _read(self, index_batches):
-        index_batches = iter(index_batches)
-        first = next(index_batches)
-        spec = tf.TensorSpec(first.shape, tf.int64)
-        indices = tf.data.Dataset.from_generator(lambda: itertools.chain([first], index_batches), output_signature=spec)
-        regions = tf.constant(self._regions)
-
-        def render(example):
-            return self._render(example["image"], regions[example["index"]], self.shape)
-
-        canvases = self._source.examples(indices.unbatch())
-        canvases = canvases.map(render, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield from canvases.batch(len(first)).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
-
-
 def _share(batch_size, process_count):
     if batch_size % process_count:
         raise ValueError(f"a global batch of {batch_size} does not divide among {process_count} processes")
@@ -148,9 +105,10 @@ class TrainInput:
     shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
     matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation.
     augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
+    cache_bytes, on_error: see `Canvases`.
     """
 
-    def __init__(self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes):
+    def __init__(self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, on_error="stop"):
         self.name = source.name
         self.num_examples = len(source)
         self.annotations = annotations
@@ -158,7 +116,7 @@ class TrainInput:
         crops = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
         self.matrices = crops
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
-        self.canvases = Canvases(source, matrices, render_canvas, canvas, cache_bytes)
+        self.canvases = Canvases(source, matrices, render_canvas, canvas, cache_bytes, annotations.name, on_error)
         self._landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
         self._visibility = annotations.visibility
 
@@ -167,7 +125,8 @@ class TrainInput:
 
         Yields:
           {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "visibility"
-          `float32[b, K]`, "index" `int32[b]`}, `b = batch_size / process_count`.
+          `float32[b, K]`, "index" `int32[b]`, "readable" `bool[b]`, whether the image could be read},
+          `b = batch_size / process_count`.
         """
         share = _share(batch_size, process_count)
 
@@ -182,6 +141,7 @@ class TrainInput:
                 "landmarks": self._landmarks[indices],
                 "visibility": self._visibility[indices],
                 "index": indices.astype(np.int32),
+                "readable": ~np.isin(indices, list(self.canvases.unreadable)),
             }
 
 
@@ -190,6 +150,7 @@ class EvalInput:
 
     source, annotations, shape, box, box_scale: as `TrainInput`.
     crop: key of `CROPS`.
+    cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
     matrices: `float64[N, 2, 3]`, image to network pixels.
     """
 
@@ -199,7 +160,7 @@ class EvalInput:
         self.name = source.name
         self.annotations = annotations
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
-        self.canvases = Canvases(source, regions, render, shape, cache_bytes)
+        self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
 
     @property
     def num_examples(self):

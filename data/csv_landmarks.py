@@ -11,35 +11,21 @@ empty). An image path is relative to `FOLDER/<split>` or to `FOLDER`.
 
 import csv
 import dataclasses
-import hashlib
 import io
 import math
-import os
 
 import numpy as np
-import tensorflow_datasets as tfds
-from absl import logging
 
-from data.features import landmark_features, read_image
+from data import builder
+from data.builder import LandmarkBuilder, Record, file_state
 
 SPLITS = ("train", "val", "test")
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of a CSV file: an image with its landmarks `[K, 2]`, visibility `[K]` and box `[4]`."""
-
-    name: str
-    image: str
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    box: np.ndarray
-
-
 def read_rows(path, num_landmarks):
-    """All rows of a CSV file.
+    """All rows of a CSV file, as Records whose image is the name in the row.
 
     Args:
       path: of the file.
@@ -110,7 +96,7 @@ def _parse_row(path, line, cells, header, num_landmarks):
     landmarks = [
         [number(f"{axis}{i}", empty=None if visibility[i] else math.nan) for axis in "xy"] for i in range(num_landmarks)
     ]
-    box = np.full(4, np.nan)
+    box = None
     if BOX_COLUMNS[0] in values:
         box = np.array([number(column) for column in BOX_COLUMNS])
         extent = box[2:] - box[:2]
@@ -119,69 +105,17 @@ def _parse_row(path, line, cells, header, num_landmarks):
     image = values["image"].strip()
     if not image.isprintable() or not image:
         raise ValueError(f"{name}: the column image is {image!r}; name a file or remove the row")
-    return Row(name, image, np.array(landmarks), visibility, box)
+    return Record(name, image, np.array(landmarks), visibility, box)
 
 
-@dataclasses.dataclass
-class CsvConfig(tfds.core.BuilderConfig):
-    """A folder as it was when it was fingerprinted.
-
-    folder: the directory of the CSV files.
-    rows: split -> rows.
-    num_landmarks: K.
-    """
-
-    folder: object = None
-    rows: dict = dataclasses.field(default_factory=dict, repr=False)
-    num_landmarks: int = 0
-
-
-class CsvLandmarks(tfds.core.GeneratorBasedBuilder):
+class CsvLandmarks(LandmarkBuilder):
     """Images and landmarks of a folder of CSV files (see the module's documentation)."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=landmark_features(self.builder_config.num_landmarks),
-            description=__doc__,
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {split: self._generate_examples(split) for split in self.builder_config.rows}
-
-    def _generate_examples(self, split):
-        folder = self.builder_config.folder
-        for index, row in enumerate(self.builder_config.rows[split]):
-            content, size = read_image(image_path(folder, split, row.image), row.name)
-            yield index, {
-                "image": content,
-                "landmarks": row.landmarks.astype(np.float32),
-                "visibility": row.visibility,
-                "box": row.box.astype(np.float32),
-                "size": np.array(size, np.int32),
-                "name": f"{row.name} ({row.image})",
-            }
 
 
 def image_path(folder, split, name):
     """Where an image of a split lies: under `folder/split` or else under `folder`."""
     beside = folder / split / name
     return beside if beside.exists() else folder / name
-
-
-def _state(path):
-    """What changes when a file is written again: its length and time, to the nanosecond where the file system tells."""
-    try:
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    except OSError:  # not there, or not a local path
-        if not path.exists():
-            return None
-        status = path.stat()
-        return status.length, status.mtime
 
 
 def make_builder(folder, prepared_dir, num_landmarks):
@@ -195,23 +129,15 @@ def make_builder(folder, prepared_dir, num_landmarks):
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if path.exists()}
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    digest = hashlib.sha256(str(num_landmarks).encode())
-    for split, path in files.items():
-        if split in rows:
-            digest.update(split.encode() + path.read_bytes())
-            for row in rows[split]:
-                image = image_path(folder, split, row.image)
-                digest.update(f"{row.image} {_state(image)}".encode())
-    config = CsvConfig(
-        name=f"{folder.resolve().name}-{digest.hexdigest()[:12]}",
-        description=f"Images and landmarks of {folder.name}.",
-        folder=folder,
-        rows=rows,
-        num_landmarks=num_landmarks,
+    fingerprint = [str(num_landmarks).encode()]
+    splits = {}
+    for split, records in rows.items():
+        fingerprint += [split.encode(), files[split].read_bytes()]
+        splits[split] = [
+            dataclasses.replace(row, name=f"{row.name} ({row.image})", image=image_path(folder, split, row.image))
+            for row in records
+        ]
+        fingerprint += [f"{record.name} {file_state(record.image)}".encode() for record in splits[split]]
+    return builder.make_builder(
+        CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, fingerprint=b"".join(fingerprint)
     )
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
-    try:
-        return CsvLandmarks(config=config, data_dir=prepared_dir)
-    finally:
-        logging.set_verbosity(verbosity)

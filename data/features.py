@@ -17,6 +17,11 @@ def landmark_features(num_landmarks):
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
     visibility: `float32[K]`, weight in losses and metrics; zero where the landmark is not labelled.
     box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
+    subsets: names of the protocol's subsets that the record belongs to, with spaces between.
+    object_size: `float32[]`, a length in image pixels that the data set delivers as unit of the error: the head
+      size of MPII, the square root of COCO's segment area, the side of AFLW's face box; NaN if it delivers none.
+    score: `float32[]`, of the detector that found the box; NaN where the box was labelled.
+    image_id: `int64[]`, by which COCO's protocol groups the objects of an image; -1 elsewhere.
     size: `int32[2]`, height and width.
     name: what a message calls the record.
     """
@@ -26,6 +31,10 @@ def landmark_features(num_landmarks):
             "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
             "visibility": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
             "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "subsets": tfds.features.Text(),
+            "object_size": tfds.features.Scalar(np.float32),
+            "score": tfds.features.Scalar(np.float32),
+            "image_id": tfds.features.Scalar(np.int64),
             "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
             "name": tfds.features.Text(),
         }
@@ -64,9 +73,7 @@ def read_image(path, name):
             opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             if not (opaque and image.format in ("JPEG", "PNG")):
-                stored = io.BytesIO()
-                _to_rgb(image).save(stored, "PNG")
-                content = stored.getvalue()
+                content = _png(_to_rgb(image))
             size = image.height, image.width
         # PIL overlooks damage that stops TensorFlow, which reads the image in training.
         if decode_image(content).shape[:2] != size:
@@ -82,6 +89,17 @@ def read_image(path, name):
             "store the pixels upright and remove the tag"
         )
     return content, size
+
+
+def store_pixels(pixels):
+    """The bytes to store for pixels `uint8[H, W]` or `uint8[H, W, 3]` that come in no file: a PNG."""
+    return _png(Image.fromarray(pixels).convert("RGB"))
+
+
+def _png(image):
+    stored = io.BytesIO()
+    image.save(stored, "PNG", compress_level=1)
+    return stored.getvalue()
 
 
 def _to_rgb(image):

@@ -22,29 +22,23 @@ from h3r_jax.models import hrnet, layers
 from h3r_jax.training import checkpoints, config
 from h3r_jax.training import state as training_state
 from h3r_jax.training import step as training_step
+from tests import pages
 
 SHAPE = (64, 32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), dtype=np.uint8)
 TOLERANCE = 1e-3  # pixels; of confidence too
 
-RUN_STABLEHLO = """
-import jax, jax.export, numpy
-with open("network.stablehlo", "rb") as file:
-    find_landmarks = jax.export.deserialize(file.read()).call
-run = lambda images: find_landmarks(images)
-"""
-RUN_SAVEDMODEL = """
+RUN_STABLEHLO, RUN_SAVEDMODEL = pages.python_blocks(pages.EXPORT)
+NO_JAX = """
 import sys
 sys.modules["jax"] = None  # TensorFlow imports it where it can
-import numpy, tensorflow
-signature = tensorflow.saved_model.load("network.savedmodel").signatures["serving_default"]
-run = lambda images: signature(images=tensorflow.constant(images))
 """
 COMPARE = """
 import sys
+import numpy
 data = numpy.load("expected.npz")
 for count in (1, len(data["images"])):
-    found = run(data["images"][:count])
+    found = find_landmarks(data["images"][:count])
     for name in ("landmarks", "confidence"):
         assert found[name].shape == data[name][:count].shape
         difference = numpy.abs(numpy.asarray(found[name]) - data[name][:count]).max()
@@ -108,7 +102,7 @@ def test_stablehlo_runs_with_jax_alone(tmp_path):
 def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
     source = directory(tmp_path / "converted")
     export.main([str(source), str(tmp_path / "network.savedmodel"), "--input_size=64,32", "--format=savedmodel"])
-    run_elsewhere(tmp_path, source, RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
+    run_elsewhere(tmp_path, source, NO_JAX + RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
 
 
 @pytest.mark.parametrize(("name", "head"), [("mobilenet_v2", "binary"), ("tiny_hrnet", "facial")])

@@ -3,7 +3,7 @@
     python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=PATH] [--config.field=value]
 
 Prints a table of decoders on the same network and writes to DIR/eval: the
-metrics as JSON, a cumulative error curve, a sheet of overlays with the worst cases.
+metrics as JSON, a cumulative error curve, a sheet of overlays and one of heatmaps with the worst cases.
 """
 
 import json
@@ -91,7 +91,8 @@ def main(_):
     curve = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
     visualize.save(curve, directory / f"{name}-curve.png")
     visualize.save(overlays(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-overlays.png")
-    print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-overlays.png")
+    visualize.save(heatmaps(split, variables, recipe, errors[chosen]), directory / f"{name}-heatmaps.png")
+    print(f"Wrote {directory}/{name}.json, {name}-curve.png, {name}-overlays.png and {name}-heatmaps.png")
 
 
 def write_logits(path, variables, recipe, split, scheme, batch_size):
@@ -134,6 +135,14 @@ def overlays(split, predictions, errors, scheme):
         titles=[f"{100 * errors.values[i]:.1f} %" for i in shown],
         columns=SHOWN,
     )
+
+
+def heatmaps(split, variables, recipe, errors):
+    """What the network believes about the worst examples."""
+    shown = np.argsort(errors.values)[::-1][:SHOWN]
+    images = next(split.canvases.batches([shown]))
+    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(variables, images)
+    return visualize.heatmap_sheet(images, logits, titles=[f"{100 * errors.values[i]:.1f} %" for i in shown], columns=SHOWN)
 
 
 if __name__ == "__main__":

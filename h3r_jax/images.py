@@ -90,14 +90,23 @@ def crop_image(pixels, matrix, shape):
     if not (last > first).all():
         return np.zeros((*shape, 3), np.uint8)
     low, high = start + pixel * first, start + pixel * last
-    # What lies within the reach of the filter; the outermost pixels of the crop look over the border by up to half of themselves.
+    # What lies within the reach of the filter.
     window = [slice(max(0, int(a - pixel) - 2), max(1, int(b + pixel) + 2)) for a, b in zip(low, high)]
     seen = pixels[window[0], window[1]]
     origin = np.array([axis.start for axis in window])
-    if (low < 0).any() or (high > pixels.shape[:2]).any():
-        margin = int(np.ceil(pixel / 2))
-        seen, origin = np.pad(seen, ((margin, margin), (margin, margin), (0, 0)), mode="edge"), origin - margin
-    part = _resize(seen, low - origin, high - origin, last - first)
+    size = last - first
+    if (low >= 0).all() and (high <= pixels.shape[:2]).all():
+        part = _resize(seen, low - origin, high - origin, size)
+    else:
+        # The outermost pixels look over the border: into black, and then divided by the share of the filter within.
+        margin = int(pixel) + 2
+        low, high = low - origin + margin, high - origin + margin
+        rows, columns = (np.pad(np.ones((count, 1), np.float32), ((margin, margin), (0, 0))) for count in seen.shape[:2])
+        rows = _resize(rows, (low[0], 0), (high[0], 1), (size[0], 1))
+        columns = _resize(columns, (low[1], 0), (high[1], 1), (size[1], 1))
+        seen = np.pad(seen, ((margin, margin), (margin, margin), (0, 0)))
+        part = _resize(seen, low, high, size) / (rows * columns.T)[..., None]
+        part = np.minimum(np.round(part), 255).astype(np.uint8)
     if part.shape[:2] == tuple(shape):
         return part
     crop = np.zeros((*shape, 3), np.uint8)

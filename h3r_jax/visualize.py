@@ -97,7 +97,7 @@ def overlay(image, prediction, scheme=None):
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=0.6))
         # Points of a small face are small, or nothing else would be seen of it.
         side = zoom * max(x1 - x0, y1 - y0) * 72 / OVERLAY_DPI
-        _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=np.clip(side / 50, 0.5, 2))
+        _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=np.clip(side / 36, 0.7, 2))
     return figure
 
 

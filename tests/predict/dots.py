@@ -1,0 +1,62 @@
+"""A network without weights that finds a red, a green and a blue dot, and pictures of such dots."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from h3r_jax import models
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.predict import Network
+
+SCHEME = LandmarkScheme("dots", 3, (0, 1, 2), (0, 1))
+SHAPE, STRIDE = (64, 64), 4
+BLUR = 4.0  # pixels
+
+
+class Dots(nn.Module):
+    """Normalised images `[B, H, W, 3]` to the logarithm of each colour, blurred and taken at the cells: `[B, h, w, 3]`."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        colors = images * jnp.asarray(models.IMAGE_STD) + jnp.asarray(models.IMAGE_MEAN)
+        reach = int(4 * BLUR)
+        bell = jnp.exp(-(jnp.arange(-reach, reach + 1) ** 2) / (2 * BLUR**2))
+        kernel = jnp.tile((bell[:, None] * bell)[..., None, None], (1, 1, 1, 3))
+        blurred = lax.conv_general_dilated(
+            colors,
+            kernel,
+            (STRIDE, STRIDE),
+            ((reach, reach - STRIDE + 1),) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=3,
+        )
+        return jnp.log(jnp.maximum(blurred, 0) + 1e-3)
+
+
+def network(**changes):
+    fields = {
+        "model": Dots(),
+        "head": "heatmap",
+        "logits": "difference",
+        "activation": "softmax",
+        "k": 81,
+        "selection": "top_k",
+        "flip": False,
+        "scheme": SCHEME,
+        "shape": SHAPE,
+        "stride": STRIDE,
+        "box_scale": 1.25,
+        "crop": "exact",
+    }
+    return Network(**(fields | changes))
+
+
+VARIABLES = {"params": {}, "batch_stats": {}}
+
+
+def picture(size, centers, sigma):
+    """Three dots, `uint8[H, W, 3]`; `size` is (H, W), `centers` `[3, 2]`."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    spots = [255 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)) for cx, cy in centers]
+    return np.stack(spots, axis=-1).round().astype(np.uint8)

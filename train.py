@@ -47,7 +47,9 @@ def account(config, recipe, train_input, validation, variables, beginning, start
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
     lines = {
         "data": f"{train_input.name}, {train_input.num_examples} examples; {counts}",
-        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint",
+        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint"
+        if validation
+        else "none; the last checkpoint counts",
         "input": f"{recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
         f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB, {kept}",
         "model": f"{config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
@@ -82,9 +84,10 @@ def main(_):
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
         recipe = run_config.make_recipe(config, scheme)
+        protocol = run_config.make_protocol(config, scheme)
         decoder = dict([run_config.make_decoder(config, recipe)])
         train_input = inputs.train_input(config, scheme, recipe)
-        validation = inputs.eval_input(config, scheme, recipe, config.data.validation_split)
+        validation = inputs.validation_input(config, scheme, recipe)
         run_config.check_same_run(config, workdir)
 
     batch_size = config.train.batch_size
@@ -105,7 +108,7 @@ def main(_):
     # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.
     state = jax.device_put(state, sharding.replicated(mesh))
 
-    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints)
+    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, best=protocol.best)
     if saved.latest() is not None:
         state = saved.restore(saved.latest(), state)
     start = int(state.step)
@@ -126,11 +129,10 @@ def main(_):
         return
 
     eval_step = step.jit_eval_step(recipe, mesh, decoders=decoder, flip=config.eval.flip)
-    distances = validation.annotations.normalizing_distances(scheme)
 
     def evaluate(state):
         averaged = config.eval.averaged and state.average is not None
-        predictions = evaluation.predict_split(
+        predictions, confidence = evaluation.predict_split(
             eval_step,
             state.average if averaged else state.variables,
             validation.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
@@ -138,7 +140,7 @@ def main(_):
             mesh,
         )
         (landmarks,) = predictions.values()
-        return evaluation.score(landmarks, validation.annotations, distances).summary(config.eval.thresholds)
+        return protocol.score(landmarks, confidence, validation).metrics
 
     def steps_of(epochs):
         return steps(epochs, train_input.num_examples, batch_size)
@@ -159,14 +161,14 @@ def main(_):
             ),
             writer=writer,
             checkpoints=saved,
-            evaluate=evaluate,
+            evaluate=evaluate if validation else None,
             profile_to=workdir / "profile" if PROFILE.value else None,
         )
     finally:
         saved.close()
         writer.close()
-    best = saved.best()
-    print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last) and step {best} (the best on validation).")
+    best = f" and step {saved.best()} (the best on validation)" if validation else ""
+    print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last){best}.")
 
 
 if __name__ == "__main__":

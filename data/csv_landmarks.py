@@ -11,35 +11,20 @@ empty). An image path is relative to `FOLDER/<split>` or to `FOLDER`.
 
 import csv
 import dataclasses
-import hashlib
 import io
 import math
-import os
 
 import numpy as np
-import tensorflow_datasets as tfds
-from absl import logging
 
-from data.features import landmark_features, read_image
+from data import builder, parsing
+from data.builder import LandmarkBuilder, Record, file_state
 
 SPLITS = ("train", "val", "test")
-FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of a CSV file: an image with its landmarks `[K, 2]`, visibility `[K]` and box `[4]`."""
-
-    name: str
-    image: str
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    box: np.ndarray
-
-
 def read_rows(path, num_landmarks):
-    """All rows of a CSV file.
+    """All rows of a CSV file, as Records whose image is the name in the row.
 
     Args:
       path: of the file.
@@ -49,11 +34,7 @@ def read_rows(path, num_landmarks):
       ValueError: another header than the module's documentation says, a row of the wrong length, a
         value that is not a number, a box of no size, or no rows; names file and line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = csv.reader(io.StringIO(parsing.read_text(path), newline=""), strict=True)
     try:
         return _parse_lines(path, lines, num_landmarks)
     except csv.Error as error:
@@ -96,13 +77,10 @@ def _parse_row(path, line, cells, header, num_landmarks):
         if not text and empty is not None:
             return empty
         try:
-            value = float(text.replace("_", "?"))  # Python would read 1_5 as 15
-        except ValueError:
+            return parsing.number(text)
+        except ValueError as error:
             remedy = "correct it, or give the landmark visibility 0" if column[0] in "xy" else "correct it"
-            raise ValueError(f"{name}: column {column} is {text!r}, which is not a number; {remedy}") from None
-        if not abs(value) <= FLOAT32_MAX:
-            raise ValueError(f"{name}: column {column} is {text!r}; want a finite number")
-        return value
+            raise ValueError(f"{name}: column {column} is {error}; {remedy}") from None
 
     visibility = np.array([number(f"v{i}") if f"v{i}" in values else 1.0 for i in range(num_landmarks)], np.float32)
     if (visibility < 0).any():
@@ -110,60 +88,17 @@ def _parse_row(path, line, cells, header, num_landmarks):
     landmarks = [
         [number(f"{axis}{i}", empty=None if visibility[i] else math.nan) for axis in "xy"] for i in range(num_landmarks)
     ]
-    box = np.full(4, np.nan)
+    box = None
     if BOX_COLUMNS[0] in values:
-        box = np.array([number(column) for column in BOX_COLUMNS])
-        extent = box[2:] - box[:2]
-        if extent.min() < 0 or extent.max() == 0:
-            raise ValueError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point")
+        box = parsing.check_box([number(column) for column in BOX_COLUMNS], name)
     image = values["image"].strip()
     if not image.isprintable() or not image:
         raise ValueError(f"{name}: the column image is {image!r}; name a file or remove the row")
-    return Row(name, image, np.array(landmarks), visibility, box)
+    return Record(name, image, np.array(landmarks), visibility, box)
 
 
-@dataclasses.dataclass
-class CsvConfig(tfds.core.BuilderConfig):
-    """A folder as it was when it was fingerprinted.
-
-    folder: the directory of the CSV files.
-    rows: split -> rows.
-    num_landmarks: K.
-    """
-
-    folder: object = None
-    rows: dict = dataclasses.field(default_factory=dict, repr=False)
-    num_landmarks: int = 0
-
-
-class CsvLandmarks(tfds.core.GeneratorBasedBuilder):
+class CsvLandmarks(LandmarkBuilder):
     """Images and landmarks of a folder of CSV files (see the module's documentation)."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=landmark_features(self.builder_config.num_landmarks),
-            description=__doc__,
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {split: self._generate_examples(split) for split in self.builder_config.rows}
-
-    def _generate_examples(self, split):
-        folder = self.builder_config.folder
-        for index, row in enumerate(self.builder_config.rows[split]):
-            content, size = read_image(image_path(folder, split, row.image), row.name)
-            yield index, {
-                "image": content,
-                "landmarks": row.landmarks.astype(np.float32),
-                "visibility": row.visibility,
-                "box": row.box.astype(np.float32),
-                "size": np.array(size, np.int32),
-                "name": f"{row.name} ({row.image})",
-            }
 
 
 def image_path(folder, split, name):
@@ -172,46 +107,28 @@ def image_path(folder, split, name):
     return beside if beside.exists() else folder / name
 
 
-def _state(path):
-    """What changes when a file is written again: its length and time, to the nanosecond where the file system tells."""
-    try:
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    except OSError:  # not there, or not a local path
-        if not path.exists():
-            return None
-        status = path.stat()
-        return status.length, status.mtime
-
-
 def make_builder(folder, prepared_dir, num_landmarks):
     """The builder of a folder; a changed CSV file or image makes another one, prepared anew.
 
     Raises:
       FileNotFoundError: no train.csv, val.csv or test.csv in `folder`.
-      ValueError: see `read_rows`.
+      ValueError: see `read_rows`; also if `num_landmarks` is None.
     """
+    if num_landmarks is None:
+        raise ValueError("a csv data set does not say how many landmarks it has; give --landmarks=K")
     files = {split: folder / f"{split}.csv" for split in SPLITS}
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if path.exists()}
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    digest = hashlib.sha256(str(num_landmarks).encode())
-    for split, path in files.items():
-        if split in rows:
-            digest.update(split.encode() + path.read_bytes())
-            for row in rows[split]:
-                image = image_path(folder, split, row.image)
-                digest.update(f"{row.image} {_state(image)}".encode())
-    config = CsvConfig(
-        name=f"{folder.resolve().name}-{digest.hexdigest()[:12]}",
-        description=f"Images and landmarks of {folder.name}.",
-        folder=folder,
-        rows=rows,
-        num_landmarks=num_landmarks,
+    fingerprint = [str(num_landmarks).encode()]
+    splits = {}
+    for split, records in rows.items():
+        fingerprint += [split.encode(), files[split].read_bytes()]
+        splits[split] = [
+            dataclasses.replace(row, name=f"{row.name} ({row.image})", image=image_path(folder, split, row.image))
+            for row in records
+        ]
+        fingerprint += [f"{record.name} {file_state(record.image)}".encode() for record in splits[split]]
+    return builder.make_builder(
+        CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, fingerprint=b"".join(fingerprint)
     )
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
-    try:
-        return CsvLandmarks(config=config, data_dir=prepared_dir)
-    finally:
-        logging.set_verbosity(verbosity)

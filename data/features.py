@@ -7,6 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image, UnidentifiedImageError
 
+from h3r_jax.images import to_rgb
+
 EXIF_ORIENTATION = 0x0112
 
 
@@ -17,6 +19,11 @@ def landmark_features(num_landmarks):
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
     visibility: `float32[K]`, weight in losses and metrics; zero where the landmark is not labelled.
     box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
+    subsets: names of the protocol's subsets that the record belongs to, with spaces between.
+    object_size: `float32[]`, a length in image pixels that the data set delivers as unit of the error: the head
+      size of MPII, the square root of COCO's segment area, the side of AFLW's face box; NaN if it delivers none.
+    score: `float32[]`, of the detector that found the box; NaN where the box was labelled.
+    image_id: `int64[]`, by which COCO's protocol groups the objects of an image; -1 elsewhere.
     size: `int32[2]`, height and width.
     name: what a message calls the record.
     """
@@ -26,6 +33,10 @@ def landmark_features(num_landmarks):
             "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
             "visibility": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
             "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "subsets": tfds.features.Text(),
+            "object_size": tfds.features.Scalar(np.float32),
+            "score": tfds.features.Scalar(np.float32),
+            "image_id": tfds.features.Scalar(np.int64),
             "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
             "name": tfds.features.Text(),
         }
@@ -58,15 +69,18 @@ def read_image(path, name):
         raise ValueError(f"{name}: there is no image {path}; correct the path or remove the row") from None
     except OSError as error:
         raise ValueError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
+    return check_image(content, path, name)
+
+
+def check_image(content, path, name):
+    """The bytes to store for those of an image file, and its `(height, width)`; see `read_image`."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             if not (opaque and image.format in ("JPEG", "PNG")):
-                stored = io.BytesIO()
-                _to_rgb(image).save(stored, "PNG")
-                content = stored.getvalue()
+                content = _png(to_rgb(image))
             size = image.height, image.width
         # PIL overlooks damage that stops TensorFlow, which reads the image in training.
         if decode_image(content).shape[:2] != size:
@@ -84,13 +98,12 @@ def read_image(path, name):
     return content, size
 
 
-def _to_rgb(image):
-    """8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black; ValueError for 32-bit pixels."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel; store 8 or 16")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("RGB")
+def store_pixels(pixels):
+    """The bytes to store for pixels `uint8[H, W]` or `uint8[H, W, 3]` that come in no file: a PNG."""
+    return _png(Image.fromarray(pixels).convert("RGB"))
+
+
+def _png(image):
+    stored = io.BytesIO()
+    image.save(stored, "PNG", compress_level=1)
+    return stored.getvalue()

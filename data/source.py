@@ -17,6 +17,8 @@ class Annotations:
     landmarks: `float64[N, K, 2]`, image pixels.
     visibility: `float32[N, K]`.
     box: `float64[N, 4]`, as delivered; NaN where the data set delivers none.
+    subsets: `N` sets of names of the protocol's subsets that the record belongs to.
+    object_size: `float64[N]`, image pixels, and score: `float64[N]`, and image_id: `int64[N]`; see `data.features`.
     size: `int32[N, 2]`, height and width.
     name: `N` strings.
     """
@@ -24,6 +26,10 @@ class Annotations:
     landmarks: np.ndarray
     visibility: np.ndarray
     box: np.ndarray
+    subsets: tuple[frozenset[str], ...]
+    object_size: np.ndarray
+    score: np.ndarray
+    image_id: np.ndarray
     size: np.ndarray
     name: tuple[str, ...]
 
@@ -47,18 +53,6 @@ class Annotations:
             raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
         return boxes
 
-    def normalizing_distances(self, scheme):
-        """The unit of the normalised error of each record, `float64[N]` pixels; ValueError names a record that has none."""
-        distances = scheme.normalizing_distance(self.landmarks, self.visibility)
-        bad = ~(distances > 0)
-        if bad.any():
-            first = int(np.argmax(bad))
-            raise ValueError(
-                f"{self.name[first]}: the normalising distance ({scheme.normalizer}) is {distances[first]}; "
-                "correct those landmarks or choose another config.landmarks.normalizer"
-            )
-        return distances
-
     def outside_image(self):
         """How many labelled landmarks lie beyond their image."""
         limits = self.size[:, None, ::-1] - 0.5
@@ -67,17 +61,35 @@ class Annotations:
 
 
 class Source:
-    """One split of a prepared builder."""
+    """One split of a prepared builder, or a part of one.
+
+    name: for messages.
+    truth_file: see `LandmarkBuilder.truth_file`.
+    whole: whether it is the whole split.
+    """
 
     def __init__(self, builder, split):
-        """ValueError if the builder has no such split or the split is empty."""
-        if split not in builder.info.splits:
+        """
+        Args:
+          builder: prepared LandmarkBuilder.
+          split: name of a split, or a part of one in the notation of TFDS, such as "train[:98%]" or "train[-100:]".
+
+        Raises:
+          ValueError: the builder has no such split, the part is not understood, or it is empty.
+        """
+        name = split.partition("[")[0]
+        if name not in builder.info.splits:
             raise ValueError(f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
+        try:
+            files = builder.info.splits[split].file_instructions
+        except (ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]") from None
+        self.truth_file = builder.truth_file(builder.builder_config.folder, name)
+        self.whole = name == split
         self.name = f"{builder.info.full_name} {split}"
         self._features = builder.info.features
-        self._records = array_record_data_source.ArrayRecordDataSource(
-            [str(path) for path in builder.info.splits[split].filepaths]
-        )
+        self._records = array_record_data_source.ArrayRecordDataSource(files)
         if not len(self._records):
             raise ValueError(f"{self.name} is empty; a split needs at least one image")
 
@@ -88,14 +100,14 @@ class Source:
         """The examples at `indices` in that order, with their "index"; images stay encoded.
 
         Args:
-          indices: tf.data.Dataset of `int64[]`.
+          indices: tf.data.Dataset of `int64[]`; from N on they count through the records again.
 
         Returns:
           tf.data.Dataset of the features of `data.features` and "index".
         """
 
         def fetch(index):
-            return self._records[int(index)]
+            return self._records[int(index) % len(self)]
 
         def parse(index):
             record = tf.ensure_shape(tf.numpy_function(fetch, [index], tf.string, stateful=False), ())
@@ -114,6 +126,10 @@ class Source:
             landmarks=columns["landmarks"].astype(np.float64),
             visibility=columns["visibility"],
             box=columns["box"].astype(np.float64),
+            subsets=tuple(frozenset(names.decode().split()) for names in columns["subsets"]),
+            object_size=columns["object_size"].astype(np.float64),
+            score=columns["score"].astype(np.float64),
+            image_id=columns["image_id"],
             size=columns["size"],
             name=tuple(name.decode() for name in columns["name"]),
         )

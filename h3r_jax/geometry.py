@@ -11,6 +11,11 @@ bfloat16, which moves a point at 200 pixels by half a pixel.
 import jax.numpy as jnp
 import numpy as np
 
+# Half a body is cropped if the whole has so many joints and the half so many (HRNet: more than 8, more than 2),
+HALF_BODY_LEAST, HALF_LEAST = 9, 3
+# and by 1.5 times its box where a whole person is by 1.25 times (HRNet).
+HALF_BODY_GROWTH = 1.5 / 1.25
+
 
 def landmark_box(landmarks, visibility=None):
     """The smallest box around landmarks (protocol P1 of the reference).
@@ -30,6 +35,28 @@ def landmark_box(landmarks, visibility=None):
     high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2, initial=-np.inf)
     box = np.concatenate([low, high], axis=-1)
     return np.where(counts.any(axis=-1, keepdims=True), box, np.nan)
+
+
+def half_body_boxes(landmarks, visibility, upper_body):
+    """Boxes around the upper and the lower half of bodies, to be cropped by the scale that fits the boxes of whole people.
+
+    Args:
+      landmarks: `[..., K, 2]`, pixels; numpy.
+      visibility: `[..., K]`; landmarks at zero do not count.
+      upper_body: indices of the upper half; the other landmarks are the lower.
+
+    Returns:
+      `float64[..., 2, 4]`: x0, y0, x1, y1 of the upper and of the lower half, grown by `HALF_BODY_GROWTH`; NaN for a
+      half of fewer than `HALF_LEAST` landmarks or of a body of fewer than `HALF_BODY_LEAST`.
+    """
+    counts = np.asarray(visibility) > 0
+    upper = np.isin(np.arange(counts.shape[-1]), upper_body)
+    halves = counts[..., None, :] & np.stack([upper, ~upper])
+    enough = (halves.sum(axis=-1) >= HALF_LEAST) & (counts.sum(axis=-1, keepdims=True) >= HALF_BODY_LEAST)
+    boxes = landmark_box(np.asarray(landmarks, np.float64)[..., None, :, :], halves)
+    growth = (HALF_BODY_GROWTH - 1) / 2 * (boxes[..., 2:] - boxes[..., :2] + 1)
+    boxes = np.concatenate([boxes[..., :2] - growth, boxes[..., 2:] + growth], axis=-1)
+    return np.where(enough[..., None], boxes, np.nan)
 
 
 def crop_matrix(boxes, *, shape, scale=1.25):
@@ -112,6 +139,27 @@ def mirror_landmarks(landmarks, width, order):
     xp = np if isinstance(landmarks, np.ndarray) else jnp
     x, y = landmarks[..., 0], landmarks[..., 1]
     return xp.stack([width - 1 - x, y], axis=-1)[..., np.asarray(order), :]
+
+
+def mirror_heatmaps(heatmaps, stride, order):
+    """Heatmaps of the image from those of its mirror image, every cell's mass where it belongs.
+
+    Cell j of the mirrored map stands at pixel `stride * j` there, which is `width - 1 - stride * j` here: turned
+    round, the map is `1 - 1 / stride` cells too far left. It is moved by that by linear interpolation, under which
+    a mean moves exactly. What is moved beyond the last cell is lost: no cell stands for those pixels.
+
+    Args:
+      heatmaps: `[..., H, W, K]`, of probabilities, on which interpolation is mixture; not of logits.
+      stride: input pixels per cell, along x.
+      order: `K` indices (`LandmarkScheme.mirror`).
+
+    Returns:
+      `[..., H, W, K]`.
+    """
+    turned = heatmaps[..., ::-1, :][..., np.asarray(order)]
+    before = jnp.concatenate([jnp.zeros_like(turned[..., :1, :]), turned[..., :-1, :]], axis=-2)
+    shift = 1 - 1 / stride
+    return (1 - shift) * turned + shift * before
 
 
 def warp_image(image, matrix, shape):

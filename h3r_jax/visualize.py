@@ -113,7 +113,7 @@ def heatmap_sheet(images, heatmaps, *, titles=None, columns=8):
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255.
-      heatmaps: `[N, h, w, K]`, logits of a softmax over cells. Each map is shown relative to its maximum.
+      heatmaps: `[N, h, w, K]`, logits. Of each map the odds are shown, relative to the largest.
       titles: `N` strings.
       columns: images in a row.
 

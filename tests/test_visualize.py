@@ -13,7 +13,7 @@ from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.metrics import NormalizedErrors
 from h3r_jax.predict import Prediction
 
-SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (0, 1), connections=((0, 1), (1, 2)))
+SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (("pair", (0, 1)),), connections=((0, 1), (1, 2)))
 
 
 def pixels(figure):

@@ -27,6 +27,7 @@ from h3r_jax.predict import boxes as box_files
 from h3r_jax.predict import faces, video
 from h3r_jax.predict.loading import load_predictor
 from h3r_jax.predict.predictor import CROPS
+from h3r_jax.training import step
 
 
 def parse(arguments):
@@ -46,7 +47,7 @@ def parse(arguments):
     settings.add_argument("--logits", help="of a two-channel head: difference, or on")
     settings.add_argument("--activation", help="of the decoder: softmax, sigmoid or identity")
     settings.add_argument("--k", type=int, help="cells of the decoder")
-    settings.add_argument("--flip", action="store_true", default=None, help="average with the mirrored image")
+    settings.add_argument("--flip", choices=step.FLIPS, help="what to average with the mirrored image")
     options = parser.parse_args(arguments)
     names = [action.dest for action in settings._group_actions]
     return options, {name: getattr(options, name) for name in names if getattr(options, name) is not None}

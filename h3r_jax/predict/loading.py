@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from h3r_jax import convert, models
 from h3r_jax.convert.files import stored_config
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
+from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.predict.predictor import Network, Predictor
 from h3r_jax.training import checkpoints, sharding
 from h3r_jax.training import config as run_config
@@ -21,7 +22,7 @@ DEFAULTS = {
     "crop": "exact",
     "k": 9,
     "selection": "top_k",
-    "flip": False,
+    "flip": "",
 }
 # How networks trained elsewhere are decoded, by head: those of H3R from the softmax of their "on" maps, those trained to
 # draw a Gaussian from the values themselves.
@@ -122,11 +123,8 @@ def _from_config(config, path):
 def _scheme(num_landmarks):
     """The only known scheme with that number of landmarks, else one that mirrors nothing."""
     found = [scheme for scheme in SCHEMES.values() if scheme.num_landmarks == num_landmarks]
-    return (
-        found[0]
-        if len(found) == 1
-        else LandmarkScheme(_plain(num_landmarks), num_landmarks, tuple(range(num_landmarks)), "box")
-    )
+    plain = LandmarkScheme(_plain(num_landmarks), num_landmarks, tuple(range(num_landmarks)), (("box", BOX),))
+    return found[0] if len(found) == 1 else plain
 
 
 def _plain(num_landmarks):

@@ -35,7 +35,7 @@ class Network:
     model: Flax module from normalised images to head outputs.
     head, logits: how head outputs become one logit map per landmark, see `training.step.Recipe`.
     activation, k, selection: of the decoder, see `codec.decode`.
-    flip: whether to average with the prediction of the mirrored crop.
+    flip: what to average with the mirrored crop: "" for nothing, "coordinates" or "heatmaps", see `training.step.eval_step`.
     scheme: LandmarkScheme.
     shape: `(H, W)` of the input, pixels.
     stride: input pixels per heatmap cell.
@@ -49,7 +49,7 @@ class Network:
     activation: str
     k: int
     selection: str
-    flip: bool
+    flip: str
     scheme: LandmarkScheme
     shape: tuple[int, int]
     stride: int
@@ -57,9 +57,11 @@ class Network:
     crop: str
 
     def __post_init__(self):
-        for name, known in (("crop", CROPS), ("logits", step.LOGITS)):
+        for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}")
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+        if self.flip == "heatmaps" and self.activation == "identity":
+            raise ValueError('flip="heatmaps" averages probabilities, which activation="identity" has not; want "coordinates"')
         if any(size % self.stride or size < self.stride for size in self.shape):
             raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if self.crop == "reference" and self.shape[0] != self.shape[1]:
@@ -69,7 +71,7 @@ class Network:
         return (
             f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "
             f"{self.scheme.num_landmarks} landmarks, logits {self.logits}, {self.activation} over k={self.k} cells ({self.selection}), "
-            f"flip test {'on' if self.flip else 'off'}"
+            f"flip test {f'averages {self.flip}' if self.flip else 'off'}"
         )
 
 
@@ -230,10 +232,13 @@ class Predictor:
         """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels."""
         network = self.network
         options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
-        decoded = codec.decode_with_statistics(step.predict_logits(variables, images, recipe=network), **options)
+        logits = step.predict_logits(variables, images, recipe=network)
         if not network.flip:
-            return decoded
+            return codec.decode_with_statistics(logits, **options)
         mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
+        if network.flip == "heatmaps":
+            return codec.decode_with_statistics(step.mirror_average(logits, mirrored, network), **options)
+        decoded = codec.decode_with_statistics(logits, **options)
         coordinates, confidence, covariance = codec.decode_with_statistics(mirrored, **options)
         order = np.asarray(network.scheme.mirror)
         sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)

@@ -9,7 +9,6 @@ from orbax.checkpoint import checkpoint_managers
 from h3r_jax import convert, models
 
 DIRECTORY = "checkpoints"
-BEST_METRIC = "nme"  # on the validation split; lower is better
 
 
 class Checkpoints:
@@ -19,19 +18,21 @@ class Checkpoints:
     a killed process leaves no half checkpoint that counts.
     """
 
-    def __init__(self, workdir, *, keep=None):
+    def __init__(self, workdir, *, keep=None, best=("nme", True)):
         """
         Args:
           workdir: of the run.
           keep: how many of the latest to keep beside the best; None to read only.
+          best: the metric on the validation split that chooses the best, and whether a lower one is better.
         """
+        best_metric, lower_is_better = best
         self._directory = epath.Path(workdir).resolve() / DIRECTORY
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-                    reverse=True,
+                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    reverse=lower_is_better,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -39,8 +40,8 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy if keep else None,
-            best_fn=lambda metrics: metrics[BEST_METRIC],
-            best_mode="min",
+            best_fn=lambda metrics: metrics[best_metric],
+            best_mode="min" if lower_is_better else "max",
             create=keep is not None,
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)

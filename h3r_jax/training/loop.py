@@ -35,7 +35,7 @@ def fit(state, batches, *, train_step, mesh, total_steps, intervals, writer, che
       intervals: Intervals.
       writer: metric writer.
       checkpoints: Checkpoints.
-      evaluate: function from a TrainState to {name: number} on the split held out of training; has "nme".
+      evaluate: function from a TrainState to {name: number} on the split held out of training; None without one.
       profile_to: directory for a profile of a few steps, None for none.
 
     Returns:
@@ -77,7 +77,7 @@ def fit(state, batches, *, train_step, mesh, total_steps, intervals, writer, che
             progress.set_postfix(loss=f"{scalars['train/loss']:.3f}", refresh=False)
             pending, waited, since = [], 0.0, time.perf_counter()
         results = None
-        if step % intervals.evaluate == 0 or last:
+        if evaluate and (step % intervals.evaluate == 0 or last):
             paused = time.perf_counter()
             results = evaluate(state)
             writer.write(step, {f"validation/{name}": value for name, value in results.items()})

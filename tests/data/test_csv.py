@@ -2,15 +2,15 @@
 
 import os
 import pathlib
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import data
-from data import csv_landmarks
+import data.prepare
+from data import builder
 from data.source import Source
-from h3r_jax.landmarks import LandmarkScheme
 
 HEADER = "image,x0,y0,x1,y1"
 GOOD = "0.png,1,2.5,30,20"
@@ -33,7 +33,7 @@ class Folder:
         return self
 
     def prepare(self, num_landmarks=2):
-        return data.prepare(
+        return data.prepare.prepare(
             "csv", data_dir=self.root, prepared_dir=self.root / "prepared", folder="mine", num_landmarks=num_landmarks
         )
 
@@ -98,19 +98,6 @@ def test_finite_landmarks_outside_the_image_are_legal_and_counted(folder):
     assert folder.annotations().outside_image() == 2
 
 
-def test_normalising_distance_that_is_zero_names_the_record(folder):
-    folder.csv(HEADER, GOOD, "1.png,5,6,5,6")
-    scheme = LandmarkScheme("mine", 2, (1, 0), (0, 1))
-    with pytest.raises(ValueError, match=r"line 3 \(1.png\): the normalising distance .* correct those landmarks or choose"):
-        folder.annotations().normalizing_distances(scheme)
-
-
-def test_box_normaliser_does_not_need_unlabelled_landmarks(folder):
-    folder.csv("image,x0,y0,x1,y1,x2,y2,v0,v1,v2", "0.png,1,1,5,10,,,1,1,0")
-    annotations = Source(folder.prepare(num_landmarks=3), "train").annotations()
-    np.testing.assert_allclose(annotations.normalizing_distances(LandmarkScheme("mine", 3, (1, 0, 2), "box")), 6)
-
-
 ROWS = {
     "too few columns": ("1.png,5,6,7", "4 columns, but the header names 5; correct or remove"),
     "too many columns": ("1.png,5,6,7,8,9", "6 columns, but the header names 5; correct or remove"),
@@ -118,9 +105,9 @@ ROWS = {
     "word": ("1.png,5,six,7,8", "column y0 is 'six', which is not a number; correct it"),
     "empty": ("1.png,5,,7,8", "column y0 is '', which is not a number; correct it, or give the landmark visibility 0"),
     "grouped digits": ("1.png,1_5,2,7,8", "column x0 is '1_5', which is not a number"),
-    "nan": ("1.png,5,6,nan,8", "column x1 is 'nan'; want a finite number"),
-    "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf'; want a finite number"),
-    "too large to store": ("1.png,5,6,7,1e39", "column y1 is '1e39'; want a finite number"),
+    "nan": ("1.png,5,6,nan,8", "column x1 is 'nan', which is not a finite number"),
+    "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf', which is not a finite number"),
+    "too large to store": ("1.png,5,6,7,1e39", "column y1 is '1e39', which is not a finite number"),
     "no image": (",5,6,7,8", "the column image is ''; name a file or remove the row"),
     "missing image": ("2.png,5,6,7,8", "there is no image "),
     "image is a folder": (".,5,6,7,8", "there is no image "),
@@ -139,7 +126,7 @@ def test_bad_rows_are_named_with_a_remedy_and_nothing_is_left_behind(folder, row
     (folder.path / "train" / "cut.jpg").write_bytes((folder.path / "train" / "whole.jpg").read_bytes()[:-300])
     folder.csv(HEADER, GOOD, row)
     message = folder.error()
-    assert f"{folder.path / 'train.csv'} line 3: " in message
+    assert re.search(f"{folder.path / 'train.csv'} line 3(: | [(])", message)
     assert expected in message
     # What could be read so far must not be taken for the whole the next time.
     prepared = folder.root / "prepared"
@@ -196,9 +183,9 @@ def test_no_csv_and_no_folder_ask_for_the_data_directory(folder):
     with pytest.raises(FileNotFoundError, match="holds none of train.csv, val.csv, test.csv; is config.data_dir right"):
         folder.prepare()
     with pytest.raises(FileNotFoundError, match="nowhere holds none"):
-        data.prepare("csv", data_dir=folder.root, prepared_dir=folder.root, folder="nowhere", num_landmarks=2)
+        data.prepare.prepare("csv", data_dir=folder.root, prepared_dir=folder.root, folder="nowhere", num_landmarks=2)
     with pytest.raises(ValueError, match="unknown data set 'cvs'; known are phantom, csv"):
-        data.prepare("cvs", data_dir=folder.root, prepared_dir=folder.root, folder="", num_landmarks=2)
+        data.prepare.prepare("cvs", data_dir=folder.root, prepared_dir=folder.root, folder="", num_landmarks=2)
 
 
 def test_a_file_that_is_not_text_is_named(folder):
@@ -207,8 +194,8 @@ def test_a_file_that_is_not_text_is_named(folder):
 
 
 def test_only_changes_are_prepared_anew(folder, monkeypatch):
-    reads, original = [], csv_landmarks.read_image
-    monkeypatch.setattr(csv_landmarks, "read_image", lambda path, name: reads.append(path) or original(path, name))
+    reads, original = [], builder.read_image
+    monkeypatch.setattr(builder, "read_image", lambda path, name: reads.append(path) or original(path, name))
 
     def fresh():
         reads.clear()

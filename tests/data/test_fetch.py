@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data
+import data.prepare
 from data import fetch_ytfaces68
 from data.source import Source
 
@@ -63,7 +63,7 @@ def test_the_archive_becomes_a_csv_data_set_with_people_apart(tmp_path, prefix):
     folder.parent.mkdir()
     assert fetch_ytfaces68.convert(tmp_path / "a.zip", folder) == {"train": 42, "val": 9}
     assert sorted(path.name for path in folder.parent.iterdir()) == ["ytfaces68"]
-    builder = data.prepare(
+    builder = data.prepare.prepare(
         "csv", data_dir=folder.parent, prepared_dir=tmp_path / "prepared", folder="ytfaces68", num_landmarks=68
     )
     seen = set()

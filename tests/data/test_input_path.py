@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data
+import data.prepare
 from data.pipeline import EvalInput, TrainInput
 from data.source import Source
 from h3r_jax import augment
@@ -58,7 +58,7 @@ class Path:
         self.images, self.landmarks, self.shape = images, np.asarray(landmarks, np.float64), shape
         write_split(folder / "set", "train", images, landmarks, [VISIBILITY] * len(images))
         arguments = {"data_dir": folder, "prepared_dir": folder / "prepared", "folder": "set", "num_landmarks": 4}
-        source = Source(data.prepare("csv", **arguments), "train")
+        source = Source(data.prepare.prepare("csv", **arguments), "train")
         crop = {"shape": shape, "box": "landmarks", "box_scale": 1.25, "cache_bytes": 2**30}
         self.train = TrainInput(source, source.annotations(), augmentation=augmentation, **crop)
         self.eval = EvalInput(source, source.annotations(), crop="exact", **crop)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import data
+import data.prepare
 from data import phantom, phantom_drawing
 from data.features import decode_image
 from data.source import Source
@@ -20,7 +20,7 @@ def builder(tmp_path_factory):
 
 
 def prepare(prepared, num_landmarks=PHANTOM23.num_landmarks):
-    return data.prepare("phantom", data_dir=prepared / "not there", prepared_dir=prepared, folder="", num_landmarks=num_landmarks)
+    return data.prepare.prepare("phantom", data_dir=prepared / "not there", prepared_dir=prepared, folder="", num_landmarks=num_landmarks)
 
 
 def test_records_are_the_drawings_in_order(builder):
@@ -51,7 +51,7 @@ def test_every_record_can_be_cropped_and_scored(builder):
     for split in phantom.SEEDS:
         annotations = Source(builder, split).annotations()
         assert np.isfinite(annotations.boxes("landmarks")).all()
-        assert (annotations.normalizing_distances(PHANTOM23) > 5).all()
+        assert (PHANTOM23.normalizing_distance(annotations.landmarks) > 5).all()
 
 
 def test_another_number_of_landmarks_is_refused(tmp_path):

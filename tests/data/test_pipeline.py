@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import data
+import data.prepare
 from data.features import decode_image
 from data.pipeline import EvalInput, TrainInput, global_order, render_canvas
 from data.source import Source
@@ -30,7 +30,7 @@ def source(tmp_path_factory):
     landmarks = rng.uniform(-5, 40, (COUNT, 3, 2))
     write_split(folder / "set", "train", images, landmarks, rng.uniform(0, 1, (COUNT, 3)), suffixes=(".png", ".jpg"))
     arguments = {"data_dir": folder, "prepared_dir": folder / "prepared", "folder": "set", "num_landmarks": 3}
-    return Source(data.prepare("csv", **arguments), "train")
+    return Source(data.prepare.prepare("csv", **arguments), "train")
 
 
 def train_input(source, cache_bytes=2**20):

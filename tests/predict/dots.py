@@ -9,7 +9,7 @@ from h3r_jax import models
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Network
 
-SCHEME = LandmarkScheme("dots", 3, (0, 1, 2), (0, 1))
+SCHEME = LandmarkScheme("dots", 3, (0, 1, 2), (("pair", (0, 1)),))
 SHAPE, STRIDE = (64, 64), 4
 BLUR = 4.0  # pixels
 
@@ -42,7 +42,7 @@ def network(**changes):
         "activation": "softmax",
         "k": 81,
         "selection": "top_k",
-        "flip": False,
+        "flip": "",
         "scheme": SCHEME,
         "shape": SHAPE,
         "stride": STRIDE,

@@ -25,7 +25,7 @@ def make_config():
     config.data.box_scale = 1.5
     config.eval.k = 4
     config.eval.selection = "neighbours"
-    config.eval.flip = True
+    config.eval.flip = "heatmaps"
     return config
 
 
@@ -59,7 +59,7 @@ def test_a_run_and_what_is_made_of_it(run, tmp_path):
     network = predictor.network
     assert network.model == recipe.model and network.scheme == recipe.scheme
     found = [getattr(network, name) for name in ("head", "logits", "activation", "k", "selection", "flip", "shape", "stride")]
-    assert found == ["binary", "difference", "sigmoid", 4, "neighbours", True, (64, 96), 8]
+    assert found == ["binary", "difference", "sigmoid", 4, "neighbours", "heatmaps", (64, 96), 8]
     assert network.box_scale == 1.5 and network.crop == "exact"
 
     convert.convert(workdir / "checkpoints" / "1", tmp_path / "one.safetensors")
@@ -69,8 +69,8 @@ def test_a_run_and_what_is_made_of_it(run, tmp_path):
         assert_same_weights(other, averages[1])
         assert other.network == network
 
-    changed = load_predictor(workdir, flip=False, k=9, selection="top_k", input_size=128).network
-    assert (changed.flip, changed.k, changed.shape, changed.stride) == (False, 9, (128, 128), 8)
+    changed = load_predictor(workdir, flip="", k=9, selection="top_k", input_size=128).network
+    assert (changed.flip, changed.k, changed.shape, changed.stride) == ("", 9, (128, 128), 8)
 
 
 def test_what_a_run_refuses(run, tmp_path):
@@ -80,7 +80,8 @@ def test_what_a_run_refuses(run, tmp_path):
         ({"landmarks": 68}, "is a run with landmarks 23; 68 was asked for"),
         ({"scheme": "ibug68"}, "the network has 23 landmarks, scheme ibug68 has 68"),
         ({"size": 128}, "unknown setting 'size'; known are activation, box_scale"),
-        ({"crop": "rough"}, "unknown crop 'rough'; known are exact, reference"),
+        ({"crop": "rough"}, "unknown crop 'rough'; known are 'exact', 'reference'"),
+        ({"activation": "identity"}, 'flip="heatmaps" averages probabilities'),
         ({"crop": "reference"}, 'the crop "reference" is square, but the input is 64x96'),
         ({"input_size": 100}, "not a multiple of stride 8"),
         ({"max_batch": 0}, "max_batch=0 must be positive"),
@@ -116,9 +117,9 @@ def test_files_of_others(tmp_path):
     assert (network.shape, network.stride, network.box_scale, network.crop) == ((256, 256), 4, 1.25, "exact")
     assert network.scheme.mirror == tuple(range(5)) and not network.flip
     with pytest.raises(ValueError, match="flip needs the mirror order of the 5 landmarks; give a scheme"):
-        load_predictor(path, flip=True)
-    own = LandmarkScheme("own", 5, (1, 0, 2, 4, 3), (0, 1))
-    assert load_predictor(path, scheme=own, flip=True, logits="difference", activation="sigmoid").network.scheme is own
+        load_predictor(path, flip="coordinates")
+    own = LandmarkScheme("own", 5, (1, 0, 2, 4, 3), (("eyes", (0, 1)),))
+    assert load_predictor(path, scheme=own, flip="coordinates", logits="difference", activation="sigmoid").network.scheme is own
     assert load_predictor(path, landmarks=10).network.head == "heatmap"
     assert load_predictor(write_weights(tmp_path / "68.safetensors", 68)).network.scheme.name == "ibug68"
 

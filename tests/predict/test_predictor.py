@@ -78,8 +78,9 @@ def test_the_whole_image_is_the_whole_crop(predictor):
     assert np.isfinite(predictor(PIXELS[:1, :1]).landmarks).all()
 
 
-def test_flipping_finds_the_same_points(predictor):
-    flipping = Predictor(dots.network(flip=True), dots.VARIABLES, max_batch=8)
+@pytest.mark.parametrize("flip", ["coordinates", "heatmaps"])
+def test_flipping_finds_the_same_points(predictor, flip):
+    flipping = Predictor(dots.network(flip=flip), dots.VARIABLES, max_batch=8)
     turned = PIXELS.copy()
     # A long, slanted red dot has a covariance between x and y.
     y, x = np.mgrid[:160, :200]
@@ -113,8 +114,9 @@ def test_what_cannot_be_predicted(predictor, tmp_path):
 
 def test_agrees_with_evaluation(predictor, tmp_path):
     """The same boxes of the same files through the input pipeline and the evaluation step."""
-    data = pytest.importorskip("data")
+    pytest.importorskip("tensorflow")
     from data.pipeline import EvalInput
+    from data.prepare import prepare
     from data.source import Source
     from h3r_jax.training import config as run_config
     from h3r_jax.training import evaluation, sharding, step
@@ -130,7 +132,7 @@ def test_agrees_with_evaluation(predictor, tmp_path):
         images.append(dots.picture(size, landmarks[-1], size[0] / 30))
     write_split(tmp_path / "set", "val", images, landmarks)
     arguments = {"data_dir": tmp_path, "prepared_dir": tmp_path / "prepared", "folder": "set", "num_landmarks": 3}
-    source = Source(data.prepare("csv", **arguments), "val")
+    source = Source(prepare("csv", **arguments), "val")
     annotations = source.annotations()
     split = EvalInput(
         source, annotations, shape=dots.SHAPE, box="landmarks", box_scale=1.25, crop="exact", cache_bytes=2**20
@@ -138,8 +140,8 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     recipe = tiny.make_recipe(model=dots.Dots(), shape=dots.SHAPE, scheme=dots.SCHEME)
     mesh = sharding.make_mesh()
     decoders = {"chosen": run_config.decoder(recipe, k=81)}
-    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=False)
-    expected = evaluation.predict_split(eval_step, dots.VARIABLES, split.batches(8), split.matrices, mesh)["chosen"]
+    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip="")
+    expected = evaluation.predict_split(eval_step, dots.VARIABLES, split.batches(8), split.matrices, mesh)[0]["chosen"]
 
     paths = [tmp_path / "set" / "val" / f"{i}.png" for i in range(3)]
     found = predictor(paths, list(annotations.boxes("landmarks")))

@@ -1,4 +1,4 @@
-"""Metrics over examples, in float64 on the host, mergeable across batches and hosts."""
+"""The normalised mean error, failure rate and AUC."""
 
 import dataclasses
 

@@ -68,6 +68,7 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
             theirs = recipe.scheme.num_landmarks if name == "landmarks" else found[name]
             if wanted not in (None, theirs):
                 raise ValueError(f"{path} is a run with {name} {theirs}; {wanted} was asked for")
+        network = _network({**found, **settings}, scheme)
         variables, description = checkpoints.load_variables(
             workdir, None if path == workdir else path, recipe, averaged=config.eval.averaged, sharding=whole
         )
@@ -79,15 +80,11 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
         if stored:
             found, _ = _from_config(ConfigDict(stored), path)
         else:
-            found = {
-                **DEFAULTS,
-                **DECODING[spec.head],
-                "model": spec.model,
-                "head": spec.head,
-                "scheme": _scheme(spec.landmarks),
-            }
+            network = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
+            found = {**DEFAULTS, **DECODING[spec.head], **network}
+        network = _network({**found, **settings}, scheme)
         description = f"{spec} of {path.name}"
-    return Predictor(_network({**found, **settings}, scheme), variables, description, max_batch=max_batch, devices=devices)
+    return Predictor(network, variables, description, max_batch=max_batch, devices=devices)
 
 
 def _read_config(path):

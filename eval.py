@@ -7,6 +7,7 @@ metrics as JSON, a cumulative error curve, a sheet of overlays and one of heatma
 """
 
 import json
+import math
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
 
@@ -101,7 +102,7 @@ def evaluate(config, workdir):
         "protocol": f"{described}, decoder {chosen}, {description}",
         "count": split.num_examples,
         "subset_counts": scores[chosen].counts,
-        "metrics": scores[chosen].metrics,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores[chosen].metrics.items()},
     }
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
     pictures = {
@@ -171,7 +172,8 @@ def overlays(split, predictions, score, scheme):
 
 
 def heatmaps(split, variables, recipe, score):
-    """What the network believes about the worst examples."""
+    """What the network believes about the worst examples; by this process alone, hence from its own copy of the variables."""
+    variables = jax.device_get(variables)
     shown = np.argsort(score.per_example)[::-1][:SHOWN]
     images = next(split.canvases.batches([shown]))
     logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(variables, images)

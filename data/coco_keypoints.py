@@ -200,6 +200,11 @@ class CocoKeypoints(LandmarkBuilder):
         return files
 
     @classmethod
+    def truth_file(cls, folder, split):
+        """The labelled people of all images, those without a detection among them."""
+        return folder / ANNOTATIONS[split.partition("_")[0]]
+
+    @classmethod
     def read_splits(cls, folder):
         files = cls.annotation_files(folder)
         splits = {}

@@ -67,6 +67,11 @@ def read_image(path, name):
         raise ValueError(f"{name}: there is no image {path}; correct the path or remove the row") from None
     except OSError as error:
         raise ValueError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
+    return check_image(content, path, name)
+
+
+def check_image(content, path, name):
+    """The bytes to store for those of an image file, and its `(height, width)`; see `read_image`."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

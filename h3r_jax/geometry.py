@@ -141,6 +141,27 @@ def mirror_landmarks(landmarks, width, order):
     return xp.stack([width - 1 - x, y], axis=-1)[..., np.asarray(order), :]
 
 
+def mirror_heatmaps(heatmaps, stride, order):
+    """Heatmaps of the image from those of its mirror image, every cell's mass where it belongs.
+
+    Cell j of the mirrored map stands at pixel `stride * j` there, which is `width - 1 - stride * j` here: turned
+    round, the map is `1 - 1 / stride` cells too far left. It is moved by that by linear interpolation, under which
+    a mean moves exactly. What is moved beyond the last cell is lost: no cell stands for those pixels.
+
+    Args:
+      heatmaps: `[..., H, W, K]`, of probabilities, on which interpolation is mixture; not of logits.
+      stride: input pixels per cell, along x.
+      order: `K` indices (`LandmarkScheme.mirror`).
+
+    Returns:
+      `[..., H, W, K]`.
+    """
+    turned = heatmaps[..., ::-1, :][..., np.asarray(order)]
+    before = jnp.concatenate([jnp.zeros_like(turned[..., :1, :]), turned[..., :-1, :]], axis=-2)
+    shift = 1 - 1 / stride
+    return (1 - shift) * turned + shift * before
+
+
 def warp_image(image, matrix, shape):
     """An image seen through an affine map, by bilinear interpolation; zero beyond its border.
 

@@ -12,13 +12,14 @@ import data.prepare
 from data.pipeline import TrainInput, global_order, random_variants
 from data.source import Source
 from h3r_jax import augment, geometry
+from h3r_jax.landmarks import get_scheme
 from h3r_jax.training import step
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
 from tests.data.made_up import fit_affine
 
+SCHEME = get_scheme("mpii16")
 UPPER = tuple(range(7, 16))
 SHAPE = (64, 48)
-MIRROR = (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10)
 AUGMENTATION = augment.Augmentation(rotation=20.0, scale=0.2, mirror=0.5)
 PEOPLE = 4
 
@@ -38,7 +39,7 @@ def source(tmp_path_factory):
     return Source(data.prepare.prepare("mpii", **arguments, num_landmarks=16), "train")
 
 
-def train_input(source, half_body, cache_bytes=2**30, upper_body=UPPER):
+def train_input(source, half_body, cache_bytes=2**30, upper_body=SCHEME.upper_body):
     return TrainInput(
         source,
         source.annotations(),
@@ -156,9 +157,7 @@ def test_halves_are_always_shown_at_probability_one(source):
 
 def test_joints_lie_on_their_dots_in_training_crops(source):
     stream = train_input(source, 0.5)
-    recipe = types.SimpleNamespace(
-        seed=5, augmentation=AUGMENTATION, shape=SHAPE, scheme=types.SimpleNamespace(mirror=MIRROR)
-    )
+    recipe = types.SimpleNamespace(seed=5, augmentation=AUGMENTATION, shape=SHAPE, scheme=SCHEME)
     examples = jax.jit(functools.partial(step.augment_batch, recipe=recipe))
     errors, scales = [], []
     for number, batch in enumerate(take(stream, 24)):
@@ -167,7 +166,7 @@ def test_joints_lie_on_their_dots_in_training_crops(source):
             assert (np.isfinite(places[:, 0]) == (weights > 0)).all()
             original = stream.annotations.landmarks[index]
             fits = []
-            for order in (range(16), MIRROR):
+            for order in (range(16), SCHEME.mirror):
                 joints = original[list(order)]
                 good = np.isfinite(joints[:, 0]) & np.isfinite(places[:, 0])
                 matrix = fit_affine(joints[good], places[good])

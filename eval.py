@@ -21,7 +21,7 @@ from ml_collections import config_flags
 from configs import common
 from data import inputs
 from h3r_jax import codec, geometry, visualize
-from h3r_jax.training import checkpoints, evaluation, protocols, sharding, step
+from h3r_jax.training import checkpoints, distributed, evaluation, protocols, sharding, step
 from h3r_jax.training import config as run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe that the network was trained with")
@@ -31,6 +31,7 @@ CHECKPOINT = flags.DEFINE_string(
 )
 LOGITS = flags.DEFINE_string("logits", None, "also write the logit maps to this .npz, for python -m benchmarks.decoders")
 flags.mark_flags_as_required(["config", "workdir"])
+distributed.define_flags()
 
 SHOWN = 8  # examples in each row of the sheet
 
@@ -38,8 +39,18 @@ SHOWN = 8  # examples in each row of the sheet
 def main(_):
     config, workdir = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     run_config.quiet_libraries()
+    with run_config.clear_errors():
+        distributed.initialize(*(flags.FLAGS[name].value for name in distributed.FLAGS))
+    with distributed.end_for_all():
+        evaluate(config, workdir)
+
+
+def evaluate(config, workdir):
+    """The evaluation, from the configuration to the files; every process takes part, the first one writes."""
     mesh = sharding.make_mesh()
     with run_config.clear_errors():
+        if LOGITS.value and jax.process_count() > 1:
+            raise ValueError("--logits is for one process; leave it out or run eval.py alone")
         run_config.check_fields(config, common.get_config())
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
@@ -49,7 +60,8 @@ def main(_):
         variables, description = checkpoints.load_variables(
             workdir, CHECKPOINT.value, recipe, averaged=config.eval.averaged, sharding=sharding.replicated(mesh)
         )
-        split = inputs.test_input(config, scheme, recipe)
+        with distributed.first_process_first():
+            split = inputs.test_input(config, scheme, recipe)
 
     decoders = {
         "argmax": run_config.decoder(recipe, k=1),
@@ -66,7 +78,7 @@ def main(_):
     )
     if LOGITS.value:
         write_logits(LOGITS.value, variables, recipe, split, protocol, config.eval.batch_size)
-    if jax.process_index() > 0:
+    if not distributed.is_first():
         return
     with run_config.clear_errors():
         scores = {name: protocol.score(predictions[name], confidence, split) for name in decoders}

@@ -2,8 +2,13 @@
 
     python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile]
 
-Stopped and started again with the same arguments, it goes on from its last checkpoint.
+Stopped and started again with the same arguments, it goes on from its last checkpoint, also on another number of
+devices or hosts. SIGTERM makes it save first and exit with 143. On several hosts, the same command on each: docs/scaling.md.
 """
+
+import contextlib
+import functools
+import sys
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
 
@@ -18,7 +23,7 @@ from ml_collections import config_flags
 from configs import common
 from data import inputs
 from h3r_jax import codec, convert, geometry, models, visualize
-from h3r_jax.training import checkpoints, evaluation, loop, sharding, step, writers
+from h3r_jax.training import checkpoints, distributed, evaluation, loop, nonfinite, preemption, sharding, step, writers
 from h3r_jax.training import config as run_config
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
@@ -26,6 +31,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe, such as co
 WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
 PROFILE = flags.DEFINE_bool("profile", False, "write a profile of ten steps to WORKDIR/profile")
 flags.mark_flags_as_required(["config", "workdir"])
+distributed.define_flags()
 
 
 def steps(epochs, num_examples, batch_size):
@@ -57,7 +63,8 @@ def account(config, recipe, train_input, validation, variables, beginning, start
         "weights": beginning if start == 0 else f"checkpoint of step {start}",
         "loss": f"{recipe.loss} against {recipe.target} activation points, decoded with {recipe.activation}",
         "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
-        "steps": f"{start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs",
+        "steps": f"{start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs"
+        + (f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""),
     }
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
@@ -77,10 +84,23 @@ def sheets(config, recipe, train_input, count=24, magnified=6):
 def main(_):
     config, workdir = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     run_config.quiet_libraries()
-    mesh = sharding.make_mesh()
     with run_config.clear_errors():
+        distributed.initialize(*(flags.FLAGS[name].value for name in distributed.FLAGS))
+    try:
+        with distributed.end_for_all():
+            train(config, workdir)
+    except preemption.Preempted as stop:
+        if distributed.is_first():
+            print(f"{stop}; the same command goes on from there.")
+        sys.exit(preemption.EXIT_CODE)
+
+
+def train(config, workdir):
+    """The run, from its configuration to its last checkpoint."""
+    mesh = sharding.make_mesh()
+    with run_config.clear_errors(), distributed.first_process_first():
         run_config.check_fields(config, common.get_config())
-        sharding.check_batch_size(config.train.batch_size, mesh)
+        sharding.check_batch_size(config.train.batch_size, mesh, config.train.accumulation)
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
         recipe = run_config.make_recipe(config, scheme)
@@ -91,10 +111,14 @@ def main(_):
         run_config.check_same_run(config, workdir)
 
     batch_size = config.train.batch_size
-    total_steps = steps(config.train.epochs, train_input.num_examples, batch_size)
+
+    def steps_of(epochs):
+        return steps(epochs, train_input.num_examples, batch_size)
+
+    total_steps = steps_of(config.train.epochs)
     schedule = make_schedule(
         learning_rate=config.train.learning_rate,
-        warmup_steps=steps(config.train.warmup_epochs, train_input.num_examples, batch_size),
+        warmup_steps=steps_of(config.train.warmup_epochs),
         total_steps=total_steps,
     )
     optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
@@ -108,23 +132,33 @@ def main(_):
     # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.
     state = jax.device_put(state, sharding.replicated(mesh))
 
-    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, best=protocol.best)
-    if saved.latest() is not None:
-        state = saved.restore(saved.latest(), state)
+    about = functools.partial(run_config.describe_run, config)
+    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, best=protocol.best, about=about)
+    latest = saved.latest()
+    if latest is not None:
+        with run_config.clear_errors():
+            warning = run_config.check_checkpoint(config, saved.about(latest), f"{workdir}: the checkpoint of step {latest}")
+        if warning and distributed.is_first():
+            print(f"warning: {warning}")
+        state = saved.restore(latest, state)
     start = int(state.step)
-    batches = train_input.batches(
-        seed=config.seed,
-        batch_size=batch_size,
-        start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    if jax.process_index() == 0:
-        print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh))
+
+    def batches_from(step):
+        return train_input.batches(
+            seed=config.seed,
+            batch_size=batch_size,
+            start_step=step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    if distributed.is_first():
+        print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
         for name, sheet in sheets(config, recipe, train_input).items():
             visualize.save(sheet, workdir / f"{name}.png")
+        if start >= total_steps:
+            print(f"The run in {workdir} is complete.")
     if start >= total_steps:
-        print(f"The run in {workdir} is complete.")
         saved.close()
         return
 
@@ -142,15 +176,15 @@ def main(_):
         (landmarks,) = predictions.values()
         return protocol.score(landmarks, confidence, validation).metrics
 
-    def steps_of(epochs):
-        return steps(epochs, train_input.num_examples, batch_size)
-
-    outputs = [writers.JsonLinesWriter(workdir / "metrics.jsonl"), writers.TensorBoardWriter(workdir / "tensorboard")]
-    writer = writers.MultiWriter(*(outputs if jax.process_index() == 0 else []))
-    try:
+    outputs = []
+    if distributed.is_first():
+        outputs = [writers.JsonLinesWriter(workdir / "metrics.jsonl"), writers.TensorBoardWriter(workdir / "tensorboard")]
+    writer = writers.MultiWriter(*outputs)
+    ends_in_a_sentence = run_config.clear_errors(FloatingPointError, OSError)
+    with contextlib.closing(saved), contextlib.closing(writer), distributed.end_for_all(), ends_in_a_sentence:
         loop.fit(
             state,
-            batches,
+            batches_from(start),
             train_step=step.jit_train_step(recipe, optimizer, mesh),
             mesh=mesh,
             total_steps=total_steps,
@@ -162,13 +196,13 @@ def main(_):
             writer=writer,
             checkpoints=saved,
             evaluate=evaluate if validation else None,
+            incidents=nonfinite.Incidents(workdir, config.train.nonfinite, lambda step: next(batches_from(step - 1))),
             profile_to=workdir / "profile" if PROFILE.value else None,
         )
-    finally:
-        saved.close()
-        writer.close()
-    best = f" and step {saved.best()} (the best on validation)" if validation else ""
-    print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last){best}.")
+        saved.wait()
+    if distributed.is_first():
+        best = f" and step {saved.best()} (the best on validation)" if validation else ""
+        print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last){best}.")
 
 
 if __name__ == "__main__":

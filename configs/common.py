@@ -28,6 +28,7 @@ def get_config():
     data.test_split = "val"  # what eval.py reports
     data.box = "landmarks"  # what is cropped: "landmarks" (P1) or "dataset" (P2)
     data.box_scale = 1.25
+    data.on_error = "stop"  # at a training image that cannot be read, or "skip": no weight, counted; evaluation stops
     data.cache_bytes = 2 << 30  # of main memory per split, for decoded canvases
 
     config.landmarks = landmarks = ConfigDict()
@@ -61,12 +62,14 @@ def get_config():
 
     config.train = train = ConfigDict()
     train.batch_size = 16  # of all devices together
+    train.accumulation = 1  # micro-batches whose gradients make one step
     train.epochs = 60.0
     train.learning_rate = 4e-3  # peak
     train.warmup_epochs = 1.0
     train.weight_decay = 1e-4
     train.clip_norm = 10.0
     train.average_decay = 0.998  # exponential moving average of variables; 0 for none
+    train.nonfinite = "stop"  # at a loss or gradient that is not finite, or "skip": the step changes nothing, counted
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 64

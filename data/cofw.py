@@ -67,7 +67,7 @@ def _image(file, reference, name):
         pixels = file[reference][()].T  # [H, W] or [H, W, 3]
     except (AttributeError, KeyError, OSError, ValueError) as error:
         raise ValueError(f"{name}: its image cannot be read ({error}); fetch the file anew") from None
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] == 3):
+    if pixels.dtype != np.uint8 or not pixels.size or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(
             f"{name}: its image is {pixels.dtype}{list(pixels.shape[::-1])} in the file, want uint8[3, W, H] or uint8[W, H]; "
             "fetch the file anew"

@@ -143,7 +143,9 @@ def files_in(folder, suffixes):
     # Archives made on a Mac hold a hidden "._name" beside every file.
     found = sorted(path for path in found if path.suffix.lower() in suffixes and not path.name.startswith("."))
     if not found:
-        raise FileNotFoundError(f"{folder} holds no file that ends in {' or '.join(suffixes)}; fetch the data set anew")
+        raise FileNotFoundError(
+            f"{folder} holds no file that ends in {' or '.join(suffixes)}; is config.data_dir right, and the data set whole?"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from data.canvases import Canvases
 from data.features import decode_image
 from h3r_jax import augment, geometry, reference_crop
 
@@ -114,50 +115,6 @@ def reference_crops(boxes, shape, scale):
 CROPS = {"exact": exact_crops, "reference": reference_crops}
 
 
-class Canvases:
-    """The canvases of a split, decoded on the way or kept in memory.
-
-    source: data.source.Source of N records.
-    regions: `[M, ...]`, what is cut from the images, in the form that `render` takes; region i from record `i % N`.
-    render: function from encoded image, region and `(H, W)` to `uint8[H, W, 3]`, such as `render_canvas`.
-    shape: `(H, W)` of a canvas.
-    cache_bytes: all canvases are kept if they need no more than this.
-    """
-
-    def __init__(self, source, regions, render, shape, cache_bytes):
-        self._source, self._regions, self._render, self.shape = source, regions, render, tuple(shape)
-        self.nbytes = len(regions) * int(np.prod(self.shape)) * 3
-        self.cached = self.nbytes <= cache_bytes
-        self._cache = None
-
-    def batches(self, index_batches):
-        """The canvases `uint8[b, H, W, 3]` of regions `index_batches` (`int64[b]` each, all of one length), in order."""
-        if not self.cached:
-            yield from self._read(index_batches)
-            return
-        if self._cache is None:
-            cache = np.empty((len(self._regions), *self.shape, 3), np.uint8)
-            for index, canvas in enumerate(self._read(np.arange(len(cache))[:, None])):
-                cache[index] = canvas[0]
-            self._cache = cache
-        for indices in index_batches:
-            yield self._cache[indices]
-
-    def _read(self, index_batches):
-        index_batches = iter(index_batches)
-        first = next(index_batches)
-        spec = tf.TensorSpec(first.shape, tf.int64)
-        indices = tf.data.Dataset.from_generator(lambda: itertools.chain([first], index_batches), output_signature=spec)
-        regions = tf.constant(self._regions)
-
-        def render(example):
-            return self._render(example["image"], regions[example["index"]], self.shape)
-
-        canvases = self._source.examples(indices.unbatch())
-        canvases = canvases.map(render, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield from canvases.batch(len(first)).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
-
-
 def _share(batch_size, process_count):
     if batch_size % process_count:
         raise ValueError(f"a global batch of {batch_size} does not divide among {process_count} processes")
@@ -174,10 +131,12 @@ class TrainInput:
     half_body: probability that a person is shown by the upper or the lower half (`geometry.half_body_boxes`). Above
       zero there are three canvases of each record, the whole and the halves, and the budget is for all of them.
     upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`).
+    cache_bytes, on_error: see `Canvases`.
     """
 
     def __init__(
-        self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, half_body=0.0, upper_body=()
+        self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, half_body=0.0, upper_body=(),
+        on_error="stop",
     ):
         if not 0 <= half_body <= 1:
             raise ValueError(f"augment.half_body is a probability, got {half_body}")
@@ -199,7 +158,9 @@ class TrainInput:
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
         landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
         # Crop v of record i at v * N + i, as its landmarks.
-        self.canvases = Canvases(source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes)
+        self.canvases = Canvases(
+            source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name, on_error
+        )
         self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
         self._visibility = annotations.visibility
 
@@ -215,7 +176,8 @@ class TrainInput:
 
         Yields:
           {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "visibility"
-          `float32[b, K]`, "index" `int32[b]`}, `b = batch_size / process_count`.
+          `float32[b, K]`, "index" `int32[b]`, "readable" `bool[b]`, whether the image could be read},
+          `b = batch_size / process_count`.
         """
         share = _share(batch_size, process_count)
 
@@ -231,6 +193,7 @@ class TrainInput:
                 "landmarks": self._landmarks[crops],
                 "visibility": self._visibility[indices],
                 "index": indices.astype(np.int32),
+                "readable": ~np.isin(crops, list(self.canvases.unreadable)),
             }
 
 
@@ -239,6 +202,7 @@ class EvalInput:
 
     source, annotations, shape, box, box_scale: as `TrainInput`.
     crop: key of `CROPS`.
+    cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
     matrices: `float64[N, 2, 3]`, image to network pixels.
     truth_file, whole: see data.source.Source.
     """
@@ -250,7 +214,7 @@ class EvalInput:
         self.annotations = annotations
         self.shape = tuple(shape)
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
-        self.canvases = Canvases(source, regions, render, shape, cache_bytes)
+        self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
 
     @property
     def num_examples(self):

@@ -12,6 +12,7 @@ _MODULES = (
     "augment",
     "codec",
     "convert",
+    "export",
     "geometry",
     "images",
     "landmarks",

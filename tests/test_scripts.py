@@ -1,73 +1,27 @@
 """train.py and eval.py as a user runs them: killed and started again, and given wrong input."""
 
-import csv
 import json
-import os
 import signal
-import subprocess
-import sys
+import socket
 import time
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from data import phantom_drawing
+from benchmarks import tiny_run
 
-ROOT = Path(__file__).parents[1]
-NUM_TRAIN, BATCH, TOTAL_STEPS = 40, 8, 20
-
-
-def write_split(folder, split, seed, count):
-    rows = []
-    for index in range(count):
-        drawing = phantom_drawing.draw(seed, index, 64)
-        path = folder / split / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawing.image).save(path)
-        rows.append([path.name, *drawing.landmarks.ravel().round(3)])
-    with (folder / f"{split}.csv").open("w", newline="") as file:
-        names = [f"{axis}{i}" for i in range(phantom_drawing.NUM_LANDMARKS) for axis in "xy"]
-        csv.writer(file).writerows([["image", *names], *rows])
+TOTAL_STEPS = 20
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of faces and what every run shares: prepared data and compiled programs."""
     place = tmp_path_factory.mktemp("scripts")
-    write_split(place / "faces", "train", 11, NUM_TRAIN)
-    write_split(place / "faces", "val", 12, 9)
+    tiny_run.write_data(place)
     return place
 
 
 def command(script, place, workdir, *overrides):
-    fields = {
-        "data_dir": place,
-        "prepared_dir": place / "prepared",
-        "data.name": "csv",
-        "data.folder": "faces",
-        "data.validation_split": "val",
-        "data.test_split": "val",
-        "model.input_size": "(32, 32)",
-        "train.batch_size": BATCH,
-        "train.epochs": TOTAL_STEPS * BATCH / NUM_TRAIN,
-        "eval.batch_size": 4,
-        "log.every_steps": 1,
-        "log.checkpoint_every_epochs": 2 * BATCH / NUM_TRAIN,
-        "log.eval_every_epochs": 2.0,
-    }
-    arguments = [f"--config.{name}={value}" for name, value in fields.items()]
-    return [sys.executable, script, "--config=configs/quickstart.py", f"--workdir={workdir}", *arguments, *overrides]
-
-
-def start(place, arguments):
-    flags = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
-    environment = os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_COMPILATION_CACHE_DIR": str(place / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
-    return subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return tiny_run.command(script, place, workdir, *overrides, total_steps=TOTAL_STEPS)
 
 
 def finish(process):
@@ -76,7 +30,7 @@ def finish(process):
 
 
 def run(place, *arguments):
-    code, output = finish(start(place, command(*arguments)))
+    code, output = finish(tiny_run.start(place, command(*arguments)))
     assert code == 0, output[-3000:]
     return output
 
@@ -99,7 +53,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
         assert (straight / picture).stat().st_size > 10_000
     assert list((straight / "tensorboard").iterdir())
 
-    process = start(place, command("train.py", place, killed))
+    process = tiny_run.start(place, command("train.py", place, killed))
     deadline = time.monotonic() + 300
     while not any((killed / "checkpoints" / str(step)).exists() for step in range(6, TOTAL_STEPS)):
         assert process.poll() is None and time.monotonic() < deadline, finish(process)[1][-3000:]
@@ -141,8 +95,56 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
 )
 def test_wrong_input_ends_in_one_sentence(place, script, override, sentence):
     workdir = place / ("straight" if script == "eval.py" else "wrong")
-    code, output = finish(start(place, command(script, place, workdir, override)))
+    code, output = finish(tiny_run.start(place, command(script, place, workdir, override)))
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert code == 1 and len(lines) == 1 and sentence in lines[0], output[-3000:]
     assert "Traceback" not in output
     assert not (workdir / "checkpoints").exists() or script == "eval.py"
+
+
+def last_saved(workdir):
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
+
+
+def run_two(script, place, workdir, *overrides, stop_after=None):
+    """Two processes of a script; with `stop_after`, one of them gets SIGTERM once that step is saved. Their exit codes and outputs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"--coordinator_address=127.0.0.1:{free.getsockname()[1]}"
+    ranks = (f"--process_id={number}" for number in range(2))
+    commands = [command(script, place, workdir, *overrides, address, "--num_processes=2", rank) for rank in ranks]
+    processes = [tiny_run.start(place, arguments) for arguments in commands]
+    try:
+        deadline = time.monotonic() + 300
+        while stop_after and last_saved(workdir) < stop_after:
+            assert processes[1].poll() is None and time.monotonic() < deadline, finish(processes[1])[1][-3000:]
+            time.sleep(0.02)
+        if stop_after:
+            processes[1].send_signal(signal.SIGTERM)
+        results = [finish(process) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return results
+
+
+def test_two_processes_stop_together_go_on_and_evaluate_as_one(place):
+    workdir, longer = place / "two", f"--config.train.epochs={60 * tiny_run.BATCH / tiny_run.NUM_TRAIN}"
+    results = run_two("train.py", place, workdir, longer, stop_after=4)
+    assert [code for code, _ in results] == [143, 143], results
+    step = last_saved(workdir)
+    assert 4 <= step < 60 and f"stopped by SIGTERM after step {step} of 60, which is saved" in results[0][1]
+
+    results = run_two("train.py", place, workdir, longer)
+    assert [code for code, _ in results] == [0, 0], results
+    assert f"steps       {step} -> 60" in results[0][1] and "2 x cpu in 2 process(es)" in results[0][1]
+    assert "steps       " not in results[1][1], "one process speaks for all"
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "train/loss" in record] == list(range(1, 61)), "no step lost or done twice"
+
+    figures = []
+    for code, output in (run_two("eval.py", place, workdir)[0], finish(tiny_run.start(place, command("eval.py", place, workdir)))):
+        assert code == 0, output[-3000:]
+        figures.append(json.loads((workdir / "eval" / "faces-val.json").read_text()))
+    assert figures[0]["count"] == figures[1]["count"] == 9
+    assert figures[0]["metrics"] == pytest.approx(figures[1]["metrics"], rel=1e-4)

@@ -140,7 +140,7 @@ def write_safetensors(path, tensors, spec, config=None):
     if config:
         metadata[METADATA_CONFIG] = json.dumps(config)
     data = safetensors.numpy.save(tensors, metadata=metadata)
-    _whole(path, lambda temporary: temporary.write_bytes(data))
+    write_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_directory(path, variables, spec, source, left_out, config=None):
@@ -162,11 +162,19 @@ def write_directory(path, variables, spec, source, left_out, config=None):
         description = {**dataclasses.asdict(spec), "source": str(source), "left_out": left_out, CONFIG: config}
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
-    _whole(path, write)
+    write_whole(path, write)
 
 
-def _whole(path, write):
-    """Lets `write` write beside `path`, and renames when it is done."""
+def write_whole(path, write):
+    """Lets `write` write a file or directory, which is at `path` when it is done, and nowhere if it fails.
+
+    Args:
+      path: must not exist.
+      write: is called with a path beside it.
+
+    Raises:
+      ValueError: there is something at `path` already.
+    """
     path = epath.Path(path).resolve()
     if path.exists():
         raise ValueError(f"{path} exists already; remove it or choose another destination")

@@ -1,4 +1,7 @@
-"""Checkpoints of a run: the latest few and the best, each a whole TrainState."""
+"""Checkpoints of a run: the latest few and the best, each a whole TrainState with a description of the run."""
+
+import contextlib
+import errno
 
 import jax
 import numpy as np
@@ -15,17 +18,19 @@ class Checkpoints:
     """The checkpoints of a workdir.
 
     A step is saved into a temporary directory and renamed when complete, so that
-    a killed process leaves no half checkpoint that counts.
+    a killed process leaves no half checkpoint that counts; the next run removes it.
     """
 
-    def __init__(self, workdir, *, keep=None, best=("nme", True)):
+    def __init__(self, workdir, *, keep=None, best=("nme", True), about=None):
         """
         Args:
           workdir: of the run.
           keep: how many of the latest to keep beside the best; None to read only.
           best: the metric on the validation split that chooses the best, and whether a lower one is better.
+          about: function from a step to what is stored beside the arrays, for JSON; None for nothing.
         """
         best_metric, lower_is_better = best
+        self._about = about
         self._directory = epath.Path(workdir).resolve() / DIRECTORY
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -43,6 +48,7 @@ class Checkpoints:
             best_fn=lambda metrics: metrics[best_metric],
             best_mode="min" if lower_is_better else "max",
             create=keep is not None,
+            cleanup_tmp_directories=keep is not None,
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
@@ -59,12 +65,35 @@ class Checkpoints:
         return self._manager.best_step()
 
     def save(self, state, metrics=None):
-        """Saves in the background; `metrics` are those of the validation split, if it was evaluated at this step."""
+        """Saves in the background; `metrics` are those of the validation split, if it was evaluated at this step.
+
+        Raises:
+          OSError: the disk is full, now or at the save before; names the step that is safe.
+        """
+        step = int(state.step)
         items = {"variables": state.variables, "progress": {"step": state.step, "optimizer": state.optimizer}}
         if state.average is not None:
             items["average"] = state.average
-        args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in items.items()})
-        self._manager.save(int(state.step), args=args, metrics=metrics)
+        args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        if self._about:
+            args["about"] = ocp.args.JsonSave(self._about(step))
+        args = ocp.args.Composite(**args)
+        with self._room_for(step):
+            self._manager.save(step, args=args, metrics=metrics)
+
+    @contextlib.contextmanager
+    def _room_for(self, step):
+        """Says in one sentence that the disk is full; the checkpoints before are as they were."""
+        try:
+            yield
+        except Exception as error:
+            # The writer's own error is the cause of the cause, and in its words it is only recognised by the system's text.
+            if "No space left" not in str(error) and getattr(error, "errno", None) != errno.ENOSPC:
+                raise
+            steps = self.steps()
+            safe = f"step {steps[-1]} is the last that is safe" if steps else "nothing was saved before"
+            sentence = f"{self._directory}: no room to save a checkpoint by step {step}; {safe}. Free some space and start again"
+            raise OSError(sentence) from error
 
     def _restore(self, step, targets):
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
@@ -106,9 +135,20 @@ class Checkpoints:
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
         return self._restore(step, {item: abstract})[item], averaged
 
+    def about(self, step):
+        """What was stored beside the arrays of `step`; None if nothing was."""
+        if not (self._directory / str(step) / "about").exists():
+            return None
+        return self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+
+    def wait(self):
+        """Waits for saves under way; errors as `save`."""
+        with self._room_for(self._manager.latest_step()):
+            self._manager.wait_until_finished()
+
     def close(self):
-        """Waits for saves under way."""
-        self._manager.wait_until_finished()
+        """Waits for saves under way; errors as `save`."""
+        self.wait()
         self._manager.close()
 
 

@@ -1,9 +1,13 @@
 """From a configuration to the objects that training needs, and what makes two configurations the same run."""
 
 import contextlib
+import hashlib
+import importlib.metadata
 import json
+import platform
 import sys
 
+import jax
 from absl import flags, logging
 from etils import epath
 
@@ -14,8 +18,12 @@ from h3r_jax.training.protocols import Protocol
 from h3r_jax.training.step import Recipe
 
 FILE = "config.json"
-# Fields that change paths, evaluation or logging, but not the function that is trained.
-FREE_FIELDS = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_name", "data.test_folder", "data.test_split", "eval", "log")
+# Fields that change paths, evaluation, logging or what happens after an accident, but not the function that is trained.
+FREE_FIELDS = (
+    "data_dir", "prepared_dir", "data.cache_bytes", "data.on_error", "data.test_name", "data.test_folder", "data.test_split",
+    "train.nonfinite", "eval", "log",
+)  # fmt: skip
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")  # whose versions may change a result
 
 
 def quiet_libraries():
@@ -25,11 +33,16 @@ def quiet_libraries():
 
 
 @contextlib.contextmanager
-def clear_errors():
-    """What a user can put right ends the program with one sentence; `--verbosity=1` shows the trace."""
+def clear_errors(*kinds):
+    """What a user can put right ends the program with one sentence; `--verbosity=1` shows the trace.
+
+    Args:
+      kinds: classes of exceptions; ValueError and FileNotFoundError by default.
+    """
+    kinds = kinds or (ValueError, FileNotFoundError)
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except kinds as error:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
         sys.exit(f"error: {error}")
@@ -54,12 +67,7 @@ def check_same_run(config, workdir):
     mine = json.loads(config.to_json())
     path = workdir / FILE
     if path.exists():
-        theirs = _flatten(json.loads(path.read_text()))
-        changes = [
-            f"{field}: {theirs.get(field)!r} there, {value!r} here"
-            for field, value in _flatten(mine).items()
-            if theirs.get(field) != value and not field.startswith(FREE_FIELDS)
-        ]
+        changes = _changes(json.loads(path.read_text()), mine)
         if changes:
             raise ValueError(
                 f"{path} is of another run ({'; '.join(changes)}); choose another --workdir, or make the fields agree to resume"
@@ -67,6 +75,60 @@ def check_same_run(config, workdir):
         return
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(mine, indent=2))
+
+
+def _changes(theirs, mine):
+    """Fields of the function that is trained in which two configurations differ, in words."""
+    theirs = _flatten(theirs)
+    return [
+        f"{field}: {theirs.get(field)!r} there, {value!r} here"
+        for field, value in _flatten(mine).items()
+        if theirs.get(field) != value and not field.startswith(FREE_FIELDS)
+    ]
+
+
+def fingerprint(config):
+    """A hash of the fields that make two configurations the same run."""
+    fields = {name: value for name, value in _flatten(json.loads(config.to_json())).items() if not name.startswith(FREE_FIELDS)}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def describe_run(config, step):
+    """What a checkpoint says of its run: where it stands, of which configuration, made by which libraries."""
+    return {
+        "step": step,
+        "examples_seen": step * config.train.batch_size,  # the position in the one global order
+        "seed": config.seed,
+        "config_hash": fingerprint(config),
+        "config": json.loads(config.to_json()),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)",
+    }
+
+
+def check_checkpoint(config, about, name):
+    """Whether a run may go on from a checkpoint.
+
+    Args:
+      config: ConfigDict of the run.
+      about: what `describe_run` stored there; None if nothing was.
+      name: of the checkpoint, for messages.
+
+    Returns:
+      A sentence about library versions that differ; empty if none does.
+
+    Raises:
+      ValueError: the checkpoint is of another function; names the fields.
+    """
+    if about is None:
+        return f"{name} does not say which configuration and library versions it is of"
+    if about["config_hash"] != fingerprint(config):
+        changes = "; ".join(_changes(about["config"], json.loads(config.to_json()))) or "fields that are no longer there"
+        raise ValueError(f"{name} is of another run ({changes}); choose another --workdir, or make the fields agree to resume")
+    mine = describe_run(config, 0)["versions"]
+    changed = [f"{name} {about['versions'].get(name)} there, {version} here" for name, version in mine.items()
+               if about["versions"].get(name) != version]
+    return f"{name} was written with other versions ({', '.join(changed)}); the run may not repeat to the last bit" if changed else ""
 
 
 def _flatten(tree, prefix=""):
@@ -140,6 +202,8 @@ def make_recipe(config, scheme):
         augmentation=augment.Augmentation(**config.augment.to_dict()),
         average_decay=config.train.average_decay,
         seed=config.seed,
+        accumulation=config.train.accumulation,
+        nonfinite=config.train.nonfinite,
     )
 
 

@@ -2,13 +2,15 @@
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def make_mesh(devices=None):
     """A mesh of one axis, "data", over `devices` (all devices of all processes by default)."""
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    # By process, so that the slices of a global batch lie one behind the other in the order of the processes.
+    devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh):
@@ -21,10 +23,13 @@ def batch_sharding(mesh):
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch_size(batch_size, mesh):
-    """ValueError unless a global batch of that size splits evenly over the mesh."""
-    if batch_size < 1 or batch_size % mesh.size:
-        raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {mesh.size} devices")
+def check_batch_size(batch_size, mesh, accumulation=1):
+    """ValueError unless a global batch of that size splits evenly over the mesh, in so many micro-batches."""
+    if accumulation < 1:
+        raise ValueError(f"train.accumulation={accumulation} must be 1 or more micro-batches")
+    if batch_size < 1 or batch_size % (mesh.size * accumulation):
+        times = f" times {accumulation} micro-batches" if accumulation > 1 else ""
+        raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {mesh.size} devices{times}")
 
 
 def to_devices(batch, mesh):

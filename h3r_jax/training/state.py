@@ -12,13 +12,15 @@ import optax
 class TrainState:
     """One training run at one step.
 
-    step: `int32[]`, optimiser steps done.
+    step: `int32[]`, steps done, the skipped ones included.
+    halted: `bool[]`, whether a step was not finite, after which nothing changes (see `step.Recipe.nonfinite`); never saved.
     variables: {"params", "batch_stats"} of the model.
     optimizer: the optimiser's state.
     average: exponential moving average of `variables`; None if the recipe keeps none.
     """
 
     step: jax.Array
+    halted: jax.Array
     variables: Any
     optimizer: Any
     average: Any
@@ -33,7 +35,7 @@ def create_state(variables, optimizer, *, keep_average):
       keep_average: whether to keep an exponential moving average.
     """
     average = jax.tree.map(jnp.array, variables) if keep_average else None
-    return TrainState(jnp.zeros((), jnp.int32), variables, optimizer.init(variables["params"]), average)
+    return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), bool), variables, optimizer.init(variables["params"]), average)
 
 
 def update_average(average, variables, step, decay):

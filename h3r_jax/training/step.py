@@ -11,7 +11,7 @@ import optax
 
 from h3r_jax import augment, codec, geometry, losses, models
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.training import sharding
+from h3r_jax.training import nonfinite, sharding
 from h3r_jax.training.state import update_average
 
 TARGETS = ("sampled", "expected")
@@ -38,6 +38,9 @@ class Recipe:
     augmentation: ranges of the random changes.
     average_decay: of the moving average of variables; 0 for none.
     seed: of every random choice in the step.
+    accumulation: micro-batches whose gradients make one step.
+    nonfinite: what a step does whose loss or gradient is not finite: "stop", keep the state before it from then on, or
+      "skip", leave that step out.
     """
 
     model: Any
@@ -51,9 +54,11 @@ class Recipe:
     augmentation: augment.Augmentation
     average_decay: float
     seed: int
+    accumulation: int = 1
+    nonfinite: str = "stop"
 
     def __post_init__(self):
-        choices = {"loss": losses.LOSSES, "target": TARGETS, "logits": LOGITS}
+        choices = {"loss": losses.LOSSES, "target": TARGETS, "logits": LOGITS, "nonfinite": nonfinite.POLICIES}
         for name, known in choices.items():
             value = getattr(self, name)
             if value not in known:
@@ -76,7 +81,7 @@ def augment_batch(batch, step, recipe):
 
     Args:
       batch: {"image" `uint8[B, H', W', 3]` canvases, "landmarks" `[B, K, 2]` canvas pixels,
-        "visibility" `[B, K]`, "index" `int32[B]`}.
+        "visibility" `[B, K]`, "index" `int32[B]`}, and "readable" `bool[B]` where images may be missing.
       step: `int32[]`.
       recipe: Recipe.
 
@@ -118,39 +123,88 @@ def landmark_logits(outputs, recipe):
     return LOGITS[recipe.logits](outputs) if recipe.head == "binary" else outputs
 
 
+def _loss_and_gradient(variables, batch, step, recipe):
+    """Loss, gradient, new batch statistics and weight (of all landmarks that count) of a batch or micro-batch."""
+    images, landmarks, visibility = augment_batch(batch, step, recipe)
+    points = target_points(landmarks, batch["index"], step, recipe)
+    weights = losses.landmark_weights(points, visibility)
+    if "readable" in batch:
+        weights = jnp.where(batch["readable"][:, None], weights, 0)
+
+    def objective(params):
+        inputs = models.normalize_images(images)
+        outputs, updates = recipe.model.apply({**variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
+        values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe), points)
+        return losses.weighted_mean(values, weights), updates["batch_stats"]
+
+    (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(variables["params"])
+    return loss, gradient, batch_stats, jnp.sum(weights), jnp.mean(weights > 0)
+
+
+def _accumulated(variables, batch, step, recipe):
+    """As `_loss_and_gradient`, from `recipe.accumulation` micro-batches one after the other.
+
+    The same function of the parameters as the whole batch, except for batch normalisation: each micro-batch is
+    normalised by its own statistics, and each updates the running ones in turn.
+    """
+    count = recipe.accumulation
+    # Micro-batch m holds the examples m, m + count, ...: every device splits its own share, and nothing is moved.
+    parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch)
+
+    def add(carry, part):
+        batch_stats, sums, total = carry
+        loss, gradient, batch_stats, weight, counted = _loss_and_gradient(
+            {**variables, "batch_stats": batch_stats}, part, step, recipe
+        )
+        # The mean over the batch, from means over its parts: each by the weight of its landmarks.
+        sums = jax.tree.map(lambda s, x: s + weight.astype(x.dtype) * x, sums, (loss, gradient))
+        return (batch_stats, sums, total + weight), counted
+
+    part_shapes = jax.eval_shape(lambda: _loss_and_gradient(variables, jax.tree.map(lambda x: x[0], parts), step, recipe))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), part_shapes[:2])
+    start = (variables["batch_stats"], zeros, jnp.zeros_like(part_shapes[3]))
+    (batch_stats, sums, total), counted = jax.lax.scan(add, start, parts)
+    loss, gradient = jax.tree.map(lambda s: s / jnp.maximum(total, math.ulp(1.0)).astype(s.dtype), sums)
+    return loss, gradient, batch_stats, total, jnp.mean(counted)
+
+
 def train_step(state, batch, *, recipe, optimizer):
     """One optimiser step on one global batch.
 
+    A loss or gradient that is not finite changes nothing; see `Recipe.nonfinite`.
+
     Args:
       state: TrainState.
-      batch: see `augment_batch`.
+      batch: see `augment_batch`; an example that is not "readable" has no weight in the loss.
       recipe: Recipe.
       optimizer: optax GradientTransformation.
 
     Returns:
       The next TrainState, and float metrics: loss (nats per counted landmark), grad_norm,
-      counted (landmarks with weight, of all).
+      counted (landmarks with weight, of all), skipped (1 if the state was kept), unreadable (examples).
     """
-    images, landmarks, visibility = augment_batch(batch, state.step, recipe)
-    points = target_points(landmarks, batch["index"], state.step, recipe)
-    weights = losses.landmark_weights(points, visibility)
-
-    def objective(params):
-        variables = {"params": params, "batch_stats": state.variables["batch_stats"]}
-        inputs = models.normalize_images(images)
-        outputs, updates = recipe.model.apply(variables, inputs, train=True, mutable=["batch_stats"])
-        values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe), points)
-        return losses.weighted_mean(values, weights), updates["batch_stats"]
-
-    (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.variables["params"])
+    compute = _loss_and_gradient if recipe.accumulation == 1 else _accumulated
+    loss, gradient, batch_stats, _, counted = compute(state.variables, batch, state.step, recipe)
+    grad_norm = optax.tree.norm(gradient)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.variables["params"])
     params = optax.apply_updates(state.variables["params"], updates)
     variables = {"params": params, "batch_stats": batch_stats}
     average = state.average
     if average is not None:
         average = update_average(average, variables, state.step, recipe.average_decay)
-    metrics = {"loss": loss, "grad_norm": optax.tree.norm(gradient), "counted": jnp.mean(weights > 0)}
-    return state.replace(step=state.step + 1, variables=variables, optimizer=optimizer_state, average=average), metrics
+    after = state.replace(step=state.step + 1, variables=variables, optimizer=optimizer_state, average=average)
+
+    applied = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    if recipe.nonfinite == "stop":
+        applied &= ~state.halted
+        kept = state.replace(halted=jnp.ones((), bool))
+    else:
+        kept = state.replace(step=state.step + 1)
+    after = jax.tree.map(lambda new, old: jnp.where(applied, new, old), after, kept)
+    unreadable = jnp.sum(~batch["readable"]) if "readable" in batch else 0
+    metrics = {"loss": loss, "grad_norm": grad_norm, "counted": counted, "skipped": ~applied, "unreadable": unreadable}
+    metrics = {name: jnp.asarray(value, jnp.promote_types(loss.dtype, jnp.float32)) for name, value in metrics.items()}
+    return after, metrics
 
 
 def predict_logits(variables, images, *, recipe):

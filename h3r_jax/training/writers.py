@@ -12,12 +12,15 @@ class JsonLinesWriter:
     def __init__(self, path):
         path = epath.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a")
+        self._path, self._file = path, path.open("a")
 
     def write(self, step, scalars):
         values = {name: float(value) if math.isfinite(value) else None for name, value in scalars.items()}
-        self._file.write(json.dumps({"step": int(step), **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": int(step), **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(f"{self._path}: {error.strerror or error}; the metrics of step {step} could not be written") from error
 
     def close(self):
         self._file.close()

@@ -1,12 +1,23 @@
 """The loop and its checkpoints: resumption to the last bit, what is kept, when it stops."""
 
+import dataclasses
+import functools
+import itertools
 import json
+import os
+import shutil
+import signal
+import subprocess
 
 import jax
 import numpy as np
 import pytest
 
-from h3r_jax.training import checkpoints, loop, sharding, step, writers
+from configs import common
+from h3r_jax import augment
+from h3r_jax.training import checkpoints, loop, nonfinite, preemption, sharding, step, writers
+from h3r_jax.training import config as run_config
+from h3r_jax.training.interval import starved_seconds
 from tests.training import tiny
 
 INTERVALS = loop.Intervals(log=2, evaluate=4, save=2)
@@ -20,9 +31,9 @@ def fresh_state():
     return jax.device_put(tiny.make_state(RECIPE)[0], sharding.replicated(MESH))
 
 
-def run(workdir, total_steps, *, evaluate=lambda state: {"nme": 1.0}, batches=None):
+def run(workdir, total_steps, *, evaluate=lambda state: {"nme": 1.0}, batches=None, incidents=None, about=None):
     """Trains from the last checkpoint of `workdir`, or from the start."""
-    saved = checkpoints.Checkpoints(workdir, keep=2)
+    saved = checkpoints.Checkpoints(workdir, keep=2, about=about)
     state = fresh_state()
     if saved.latest() is not None:
         state = saved.restore(saved.latest(), state)
@@ -38,6 +49,7 @@ def run(workdir, total_steps, *, evaluate=lambda state: {"nme": 1.0}, batches=No
             writer=writer,
             checkpoints=saved,
             evaluate=evaluate,
+            incidents=incidents,
         )
     finally:
         saved.close()
@@ -91,15 +103,137 @@ def test_metrics_are_written_and_averaged_over_the_interval(tmp_path):
     assert lines[0]["train/loss"] == pytest.approx(np.mean(losses), rel=1e-6)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
-    def broken():
-        for number, batch in enumerate(tiny.batches_from(0, RECIPE)):
-            if number == 5:
-                batch["visibility"][0, 0] = np.nan
-            yield batch
+def broken_batch(step):
+    """The batch of a step counted from 1; those of steps 6 and 7 hold a weight that is not a number."""
+    batch = tiny.batch_at(step - 1, RECIPE)
+    if step in (6, 7):
+        batch["visibility"][0] = np.nan
+    return batch
 
-    with pytest.raises(FloatingPointError, match="between steps 5 and 6"):
-        run(tmp_path, 10, batches=broken())
+
+def broken_batches(start):
+    return (broken_batch(step) for step in itertools.count(start + 1))
+
+
+def test_a_step_that_is_not_finite_stops_the_run_and_leaves_what_made_it(tmp_path):
+    incidents = nonfinite.Incidents(tmp_path, "stop", broken_batch)
+    with pytest.raises(FloatingPointError, match=r"step 6 is not finite \(loss nan.*nonfinite/6.*train.nonfinite="):
+        run(tmp_path, 10, batches=broken_batches(0), incidents=incidents)
     saved = checkpoints.Checkpoints(tmp_path)
     assert saved.latest() == 4
     saved.close()
+    (place,) = (tmp_path / "nonfinite").iterdir()
+    assert json.loads((place / "report.json").read_text())["state_after_step"] == 5
+    before = nonfinite.load_arrays(place / "state.npz", fresh_state())
+    assert_bitwise_equal(before.variables, run(tmp_path / "straight", 5).variables)
+    batch = nonfinite.load_arrays(place / "batch-0.npz", broken_batch(6))
+    before = jax.device_put(before.replace(halted=np.zeros((), bool)), sharding.replicated(MESH))
+    _, metrics = TRAIN_STEP(before, sharding.to_devices(batch, MESH))
+    assert np.isnan(metrics["loss"]) and metrics["skipped"] == 1
+
+
+def test_steps_that_are_not_finite_can_be_skipped_and_are_counted(tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, nonfinite="skip", target="expected", augmentation=augment.Augmentation())
+    monkeypatch.setitem(globals(), "TRAIN_STEP", step.jit_train_step(recipe, OPTIMIZER, MESH))
+    state = run(tmp_path, 8, batches=broken_batches(0), incidents=nonfinite.Incidents(tmp_path, "skip", broken_batch))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"]: line["train/skipped"] for line in lines if "train/loss" in line} == {2: 0, 4: 0, 6: 1, 8: 1}
+    assert all(line.get("train/loss", 0) is not None for line in lines), "the mean is over the steps that count"
+    assert sorted(path.name for path in (tmp_path / "nonfinite").iterdir()) == ["6", "7"]
+    assert int(state.step) == 8
+    # Without augmentation and rounding a step depends on its number by the moving average alone.
+    without = fresh_state()
+    for number in (1, 2, 3, 4, 5, 8):
+        without, _ = TRAIN_STEP(without, sharding.to_devices(broken_batch(number), MESH))
+    assert_bitwise_equal((state.variables, state.optimizer), (without.variables, without.optimizer))
+    endless = nonfinite.Incidents(tmp_path, "skip", broken_batch)
+    with pytest.raises(FloatingPointError, match="the last of 10 in a row"):
+        for number in range(1, 11):
+            endless(number, state, {"loss": np.nan, "grad_norm": np.nan})
+
+
+def test_asked_to_stop_it_saves_the_running_step(tmp_path):
+    def batches():
+        for number, batch in enumerate(tiny.batches_from(0, RECIPE)):
+            if number == 4:  # while step 5 is being prepared
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    with pytest.raises(preemption.Preempted, match="after step 5 of 10, which is saved"):
+        run(tmp_path / "stopped", 10, batches=batches())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    saved = checkpoints.Checkpoints(tmp_path / "stopped")
+    assert saved.latest() == 5
+    saved.close()
+    assert_bitwise_equal(run(tmp_path / "stopped", 10), run(tmp_path / "straight", 10))
+
+
+def test_a_checkpoint_says_what_it_is(tmp_path):
+    config = common.get_config()
+    run(tmp_path, 2, about=functools.partial(run_config.describe_run, config))
+    saved = checkpoints.Checkpoints(tmp_path)
+    about = saved.about(2)
+    saved.close()
+    assert about["step"] == 2 and about["examples_seen"] == 2 * config.train.batch_size and about["seed"] == config.seed
+    assert about["versions"]["jax"] == jax.__version__ and about["config"]["train"]["batch_size"] == 16
+    assert run_config.check_checkpoint(config, about, "it") == ""
+    config.log.every_steps = 7
+    about["versions"]["flax"] = "0.1"
+    assert "flax 0.1 there, " in run_config.check_checkpoint(config, about, "it")
+    config.train.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"it is of another run \(train.learning_rate: 0.004 there, 0.5 here\)"):
+        run_config.check_checkpoint(config, about, "it")
+
+
+def test_half_a_checkpoint_is_never_chosen_and_is_removed(tmp_path):
+    run(tmp_path, 4)
+    folder = tmp_path / "checkpoints"
+    half = folder / "5.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "4", half)
+    shutil.rmtree(half / "progress")
+    saved = checkpoints.Checkpoints(tmp_path)
+    assert saved.latest() == 4
+    saved.close()
+    assert half.exists(), "reading changes nothing"
+    run(tmp_path, 6)
+    assert not half.exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 600 KB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
+    def evaluate(state):
+        if state.step == 4:
+            room = os.statvfs(small_disk)
+            (small_disk / "fill").write_bytes(bytes(max(0, room.f_bavail * room.f_frsize - 16384)))
+        return {"nme": 1.0}
+
+    with pytest.raises(OSError, match=r"no room to save a checkpoint by step \d+; step 2 is the last that is safe"):
+        run(small_disk, 10, evaluate=evaluate)
+    (small_disk / "fill").unlink()
+    saved = checkpoints.Checkpoints(small_disk)
+    assert saved.latest() == 2
+    saved.close()
+    assert int(run(small_disk, 4).step) == 4
+
+
+@pytest.mark.parametrize(
+    ("waits", "finished", "expected"),
+    [
+        ([(0, 2), (2, 3)], [5, 9], 2),  # the second batch came while the devices were busy
+        ([(0, 2), (2, 9)], [5, 9], 2 + 4),  # it came four seconds after they were done
+        ([(0, 2), (6, 9)], [5, 9], 2 + 3),  # the host was not asking before 6: that is not the input's fault
+    ],
+)
+def test_devices_wait_for_data_only_when_they_have_nothing_to_do(waits, finished, expected):
+    assert starved_seconds(waits, finished) == expected

@@ -1,7 +1,10 @@
 """The two jitted steps: the same on any number of devices, and what they count."""
 
+import dataclasses
 import functools
+import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +40,42 @@ def test_eight_devices_train_as_one_in_float64():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-9), variables_eight, variables_one)
 
 
+class WithoutNorm(nn.Module):
+    """A network in which examples do not see each other."""
+
+    dtype: jnp.dtype = jnp.float64
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        types = {"dtype": self.dtype, "param_dtype": self.dtype}
+        self.variable("batch_stats", "steps", lambda: jnp.zeros((), self.dtype)).value += train
+        return nn.Conv(3, (1, 1), **types)(nn.relu(nn.Conv(8, (4, 4), strides=4, **types)(images)))
+
+
+def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
+    with jax.enable_x64(True):
+        augmentation = augment.Augmentation(mirror=0.5, shift=0.05)
+        recipe = tiny.make_recipe(model=WithoutNorm(), augmentation=augmentation)
+        mesh, results = sharding.make_mesh(jax.devices()[:2]), {}
+        schedule = make_schedule(learning_rate=1e-2, warmup_steps=2, total_steps=10)
+        optimizer = make_optimizer(schedule, weight_decay=1e-4, clip_norm=1.0)
+        variables = recipe.model.init(jax.random.key(0), jnp.zeros((1, *recipe.shape, 3)))
+        for count in (1, 4):
+            state = jax.device_put(create_state(variables, optimizer, keep_average=True), sharding.replicated(mesh))
+            batch = sharding.to_devices(tiny.batch_at(0, recipe), mesh)
+            many = dataclasses.replace(recipe, accumulation=count)
+            train_step = step.jit_train_step(many, optimizer, mesh).lower(state, batch).compile()
+            results[count] = train_step(state, batch)
+            assert not re.search("all-to-all|all-gather|collective-permute", train_step.as_text())
+    (one, metrics), (four, same) = results[1], results[4]
+    assert float(one.variables["batch_stats"]["steps"]) == 1 and float(four.variables["batch_stats"]["steps"]) == 4
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-10)
+    jax.tree.map(close, four.variables["params"], one.variables["params"])
+    jax.tree.map(close, same, metrics)
+    with pytest.raises(ValueError, match="positive multiple of the 2 devices times 4 micro-batches"):
+        sharding.check_batch_size(12, mesh, 4)
+
+
 @pytest.mark.parametrize("target", step.TARGETS)
 @pytest.mark.parametrize(("head", "loss"), [("heatmap", "spatial_cross_entropy"), ("binary", "binary_cross_entropy")])
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
@@ -65,6 +104,7 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     batch["visibility"][:] = 1
     batch["visibility"][:, 2] = 0
     batch["landmarks"][0, 0] = -3.0  # outside
+    batch["readable"] = np.ones(8, bool)
     train_step = jax.jit(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer))
     _, metrics = train_step(state, batch)
     moved = {**batch, "landmarks": batch["landmarks"].copy()}
@@ -73,6 +113,11 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     _, same = train_step(state, moved)
     assert float(metrics["loss"]) == float(same["loss"])
     assert np.isfinite(float(same["grad_norm"]))
+    hidden = {**batch, "visibility": batch["visibility"] * (np.arange(8) != 5)[:, None].astype(np.float32)}
+    unreadable = {**batch, "readable": np.arange(8) != 5}
+    (_, one), (_, other) = train_step(state, hidden), train_step(state, unreadable)
+    assert float(one["loss"]) == float(other["loss"]) != float(metrics["loss"])
+    assert (float(one["unreadable"]), float(other["unreadable"])) == (0, 1)
     canvas = augment.canvas_shape(recipe.augmentation, recipe.shape)
     crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.shape[0] - 1) / 2
     inside = codec.activation_points(crop, heatmap_shape=recipe.heatmap_shape, stride=4).inside
@@ -103,7 +148,7 @@ def test_every_example_is_predicted_once_whatever_the_batch_size(flip):
     assert confidence.shape == (11, 3) and (confidence > 0).all() and (confidence <= 1).all()
     assert reference["k9"].shape == (11, 3, 2) and reference["k9"].dtype == np.float64
     assert len(np.unique(reference["k9"], axis=0)) == 11
-    for batch_size, num_devices in ((4, 1), (8, 8), (16, 2)):
+    for batch_size, num_devices in ((4, 1), (8, 8), (16, 2), (4, 4)):
         other, other_confidence = predict(batch_size, num_devices)
         np.testing.assert_allclose(other_confidence, confidence, atol=1e-5)
         for name in reference:

@@ -1,0 +1,134 @@
+"""Kills a training again and again, and compares its end with that of the same training left alone.
+
+    python -m benchmarks.preemption [--kills=50 --seed=0 --keep=DIR]
+
+The tiny run of train.py, saved every other step, gets SIGKILL or SIGTERM at random moments: while it starts, within
+steps, within saves. After each it is started again with the same command. It must go on from the last step that had
+been saved completely, a SIGTERM that it could catch must lose nothing, and parameters, optimiser and moving average
+must end equal to the last bit; anything else ends the command with an error.
+"""
+
+import json
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import app, flags
+
+from benchmarks import tiny_run
+
+KILLS = flags.DEFINE_integer("kills", 50, "how many times")
+SEED = flags.DEFINE_integer("seed", 0, "of the moments and signals")
+KEEP = flags.DEFINE_string("keep", None, "directory for the two runs; a temporary one by default")
+
+STEPS_PER_KILL = 8
+DURING_START = 0.15  # of the kills, at any moment before the first step
+MOST_STEPS = 12  # after which a kill comes, counted from the start
+
+
+def saved_steps(workdir):
+    """Steps of complete checkpoints, and whether one was being written."""
+    names = [path.name for path in (workdir / "checkpoints").glob("*")]
+    return [int(name) for name in names if name.isdigit()], any("tmp" in name for name in names)
+
+
+def logged(workdir):
+    """Step and loss of each line of the log, the last of which may be cut short."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    records = [json.loads(line) for line in lines]
+    return [(record["step"], record["train/loss"]) for record in records if "train/loss" in record]
+
+
+def one_life(place, workdir, arguments, rng, starting_seconds):
+    """Starts the run and kills it at a random moment; returns what happened."""
+    number = rng.choice([signal.SIGKILL, signal.SIGTERM])
+    before, saved_before = len(logged(workdir)), max(saved_steps(workdir)[0], default=0)
+    output = workdir.parent / "output.txt"
+    with output.open("w") as file:
+        process = tiny_run.start(place, arguments, file)
+    started = time.monotonic()
+    if rng.random() < DURING_START:
+        wanted, delay = 0, rng.uniform(0, starting_seconds)
+    else:
+        wanted, delay = rng.randint(1, MOST_STEPS), rng.uniform(0, 0.2)
+    while len(logged(workdir)) < before + wanted and process.poll() is None:
+        time.sleep(0.005)
+    if wanted:
+        starting_seconds = max(starting_seconds, time.monotonic() - started - delay)
+    time.sleep(delay)
+    alive = process.poll() is None
+    process.send_signal(number)
+    code = process.wait(timeout=120)
+    text = output.read_text()
+    if not alive or code not in (-number, 143):
+        raise SystemExit(f"the run ended by itself with {code}, before it could be killed:\n{text[-3000:]}")
+    shown = text.split("steps       ")
+    if len(shown) > 1 and (resumed := int(shown[1].split(" ->")[0])) != saved_before:
+        raise SystemExit(f"resumed at step {resumed}, but step {saved_before} had been saved")
+    steps, half = saved_steps(workdir)
+    reached = max((step for step, _ in logged(workdir)[before:]), default=saved_before)
+    lost = max(0, reached - max(steps, default=0))
+    if code == 143 and lost:
+        raise SystemExit(f"SIGTERM lost {lost} steps:\n{text[-3000:]}")
+    return {"signal": number, "caught": code == 143, "half": half, "lost": lost, "started": wanted > 0}, starting_seconds
+
+
+def arrays(workdir, step):
+    """All arrays of a checkpoint."""
+    folder = (workdir / "checkpoints" / str(step)).resolve()
+    return {item: ocp.StandardCheckpointer().restore(folder / item) for item in ("variables", "progress", "average")}
+
+
+def torture(place, kills, seed):
+    """The whole experiment in the directory `place`; returns the lives of the run that was killed."""
+    rng, total_steps = random.Random(seed), STEPS_PER_KILL * kills + 2 * MOST_STEPS
+    tiny_run.write_data(place)
+    straight, killed = place / "straight", place / "killed"
+    commands = {
+        workdir: tiny_run.command("train.py", place, workdir, total_steps=total_steps) for workdir in (straight, killed)
+    }
+
+    def finish(workdir):
+        output, _ = (process := tiny_run.start(place, commands[workdir])).communicate()
+        if process.returncode:
+            raise SystemExit(output[-3000:])
+
+    finish(straight)
+    lives, starting_seconds = [], 1.0
+    for _ in range(kills):
+        life, starting_seconds = one_life(place, killed, commands[killed], rng, starting_seconds)
+        lives.append(life)
+    finish(killed)
+    for workdir in (straight, killed):
+        if (last := max(saved_steps(workdir)[0])) != total_steps:
+            raise SystemExit(f"{workdir} ended at step {last} of {total_steps}")
+    jax.tree.map(np.testing.assert_array_equal, arrays(killed, total_steps), arrays(straight, total_steps))
+    losses = dict(logged(straight))
+    different = [step for step, loss in logged(killed) if loss != losses[step]]
+    if different:
+        raise SystemExit(f"the losses of steps {different} differ")
+    return lives
+
+
+def main(_):
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        lives = torture(Path(KEEP.value or temporary), KILLS.value, SEED.value)
+    kinds = {number: [life for life in lives if life["signal"] == number] for number in (signal.SIGKILL, signal.SIGTERM)}
+    print(f"kills survived: {len(lives)} ({', '.join(f'{len(some)} {number.name}' for number, some in kinds.items())})")
+    print(f"  while it started: {sum(not life['started'] for life in lives)}; within a save: {sum(life['half'] for life in lives)}")
+    lost = [life["lost"] for life in kinds[signal.SIGKILL]]
+    print(f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at once; "
+          f"by the {sum(life['caught'] for life in lives)} SIGTERMs that were caught none")
+    print("the end: parameters, statistics, optimiser, moving average and all losses equal to the last bit")
+    print(f"{time.monotonic() - start:.0f} s in all; the run was saved every 2 steps")
+
+
+if __name__ == "__main__":
+    app.run(main)

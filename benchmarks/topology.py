@@ -1,0 +1,111 @@
+"""What the train and evaluation steps of a recipe become on a number of TPU chips or on GPUs, without having any.
+
+    pip install "libtpu==0.0.42.*"
+    python -m benchmarks.topology --config=configs/NAME.py [--topology=v5e:2x2 --per_device=16]
+
+Compiles both steps for the TPU topology, with the functions that train.py and eval.py use, and prints for each the
+bytes per device and the collectives, counted in the compiled program. Several topologies are separated by spaces.
+Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
+The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are.
+"""
+
+import collections
+import os
+import re
+import time
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU to ask
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from jax.experimental import topologies
+from ml_collections import config_flags
+
+from h3r_jax import augment, models
+from h3r_jax.training import config as run_config
+from h3r_jax.training import sharding, step
+from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "TPU topologies, such as 'v5e:2x2 v5e:2x4 v5e:16x16'")
+PER_DEVICE = flags.DEFINE_integer("per_device", 16, "examples of a batch on every chip; 0 for the recipe's batch sizes")
+flags.mark_flag_as_required("config")
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+TYPE_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8}
+
+
+def steps(config, mesh, per_device):
+    """The jitted train and evaluation step over a mesh, each with the shapes of its arguments."""
+    scheme = run_config.make_scheme(config)
+    recipe = run_config.make_recipe(config, scheme)
+    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=100, total_steps=1000)
+    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
+    variables = jax.eval_shape(lambda: models.initialize(recipe.model, 0, (*recipe.shape, 3)))
+    keep_average = config.train.average_decay > 0
+    state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=keep_average), variables)
+
+    def images(batch_size, shape):
+        return jax.ShapeDtypeStruct((batch_size, *shape, 3), jnp.uint8)
+
+    train_size = per_device * mesh.size or config.train.batch_size
+    eval_size = per_device * mesh.size or config.eval.batch_size
+    sharding.check_batch_size(train_size, mesh, config.train.accumulation)
+    sharding.check_batch_size(eval_size, mesh)
+    batch = {
+        "image": images(train_size, augment.canvas_shape(recipe.augmentation, recipe.shape)),
+        "landmarks": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks, 2), jnp.float32),
+        "visibility": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks), jnp.float32),
+        "index": jax.ShapeDtypeStruct((train_size,), jnp.int32),
+        "readable": jax.ShapeDtypeStruct((train_size,), jnp.bool_),
+    }
+    decoders = dict([run_config.make_decoder(config, recipe)])
+    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip)
+    return {
+        f"train step, batch {train_size}": (step.jit_train_step(recipe, optimizer, mesh), (state, batch)),
+        f"eval step, batch {eval_size}": (eval_step, (variables, images(eval_size, recipe.shape))),
+    }
+
+
+def collectives(text):
+    """Name -> number of operations and bytes of their results on one device, in the text of a compiled program."""
+    count, size = collections.Counter(), collections.Counter()
+    for shapes, name in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", text):
+        count[name] += 1
+        for kind, dimensions in re.findall(r"([a-z]+[0-9]*)\[([0-9,]*)\]", shapes):
+            elements = 1
+            for dimension in filter(None, dimensions.split(",")):
+                elements *= int(dimension)
+            size[name] += elements * TYPE_BYTES.get(kind, 0)
+    return {name: (count[name], size[name]) for name in count}
+
+
+def report(name, compiled, seconds):
+    """One line about a compiled step."""
+    memory = compiled.memory_analysis()
+    parts = {"arguments": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}
+    parts["in all"] = sum(parts.values()) + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    sizes = ", ".join(f"{part} {size / 2**20:.1f} MiB" for part, size in parts.items())
+    moved = ", ".join(f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items())
+    print(f"  {name}: per device {sizes}; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
+
+
+def main(_):
+    config = CONFIG.value
+    with run_config.clear_errors():
+        for name in TOPOLOGY.value.split():
+            devices = topologies.get_topology_desc(name, "tpu").devices
+            mesh = sharding.make_mesh(devices)
+            print(f"{config.model.name} {config.model.input_size} on {name}, {mesh.size} chips of {devices[0].device_kind}:")
+            for label, (function, arguments) in steps(config, mesh, PER_DEVICE.value).items():
+                start = time.perf_counter()
+                compiled = function.lower(*arguments).compile()
+                report(label, compiled, time.perf_counter() - start)
+        for label, (function, arguments) in steps(config, sharding.make_mesh(jax.devices()[:1]), PER_DEVICE.value).items():
+            text = function.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+            print(f"cuda, {label}: lowered to {len(text.splitlines())} lines of StableHLO")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,86 @@
+"""Steps whose loss or gradient is not finite: what is kept of them to look at, and when they end a run."""
+
+import json
+
+import jax
+import numpy as np
+from etils import epath
+
+POLICIES = ("stop", "skip")
+FOLDER = "nonfinite"
+MAX_KEPT = 10  # incidents written by one process; more are counted
+MAX_IN_A_ROW = 10  # skipped steps, after which a run will hardly recover
+
+
+class Incidents:
+    """Writes each step that was not finite to WORKDIR/nonfinite/STEP, and ends the run or lets it go on.
+
+        report.json         step, loss and norm of the gradient, the step that the state has seen, the policy
+        batch-PROCESS.npz   this process's slice of the batch
+        state.npz           arrays of the TrainState by path, such as variables/params/head/...
+
+    With policy "stop" the state is that before the step. With "skip" it is the one at hand when the step was
+    noticed, a few steps later; the checkpoint before the step leads to it again, since a run repeats exactly.
+    """
+
+    def __init__(self, workdir, policy, batch_of):
+        """
+        Args:
+          workdir: of the run.
+          policy: one of `POLICIES`; "skip" ends the run too, after `MAX_IN_A_ROW` steps in a row.
+          batch_of: function from a step, counted from 1, to its batch.
+        """
+        self._directory, self._policy, self._batch_of = epath.Path(workdir) / FOLDER, policy, batch_of
+        self._kept, self._in_a_row, self._last = 0, 0, None
+
+    def __call__(self, step, state, metrics):
+        """Records a step; returns a sentence about it.
+
+        Args:
+          step: the step, counted from 1.
+          state: TrainState.
+          metrics: name -> number, of that step.
+
+        Raises:
+          FloatingPointError: the run has to end.
+        """
+        self._in_a_row = self._in_a_row + 1 if self._last == step - 1 else 1
+        self._last = step
+        sentence = f"step {step} is not finite (loss {metrics['loss']:g}, norm of the gradient {metrics['grad_norm']:g})"
+        if self._kept < MAX_KEPT:
+            self._kept += 1
+            directory = self._directory / str(step)
+            self._write(directory, step, state, metrics)
+            sentence += f"; its batch and the state are in {directory}"
+        if self._policy == "stop" or self._in_a_row == MAX_IN_A_ROW:
+            many = "" if self._policy == "stop" else f", the last of {MAX_IN_A_ROW} in a row"
+            raise FloatingPointError(
+                f"{sentence}{many}; look for broken labels or images there, lower train.learning_rate or train.clip_norm, "
+                'or pass over such steps by train.nonfinite="skip"'
+            )
+        return f"{sentence}; skipped"
+
+    def _write(self, directory, step, state, metrics):
+        directory.mkdir(parents=True, exist_ok=True)
+        save_arrays(directory / f"batch-{jax.process_index()}.npz", self._batch_of(step))
+        if jax.process_index() == 0:
+            save_arrays(directory / "state.npz", state)
+            report = {"step": step, "state_after_step": int(state.step), "policy": self._policy}
+            report |= {name: repr(float(value)) for name, value in metrics.items()}
+            (directory / "report.json").write_text(json.dumps(report, indent=2))
+
+
+def save_arrays(path, tree):
+    """The arrays of a tree as an .npz, named by their path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    names = [jax.tree_util.keystr(key, simple=True, separator="/") for key, _ in leaves]
+    with path.open("wb") as file:
+        np.savez(file, **dict(zip(names, jax.device_get([leaf for _, leaf in leaves]))))
+
+
+def load_arrays(path, tree):
+    """What `save_arrays` wrote, in the structure of `tree`."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    with path.open("rb") as file, np.load(file) as arrays:
+        values = [arrays[jax.tree_util.keystr(key, simple=True, separator="/")] for key, _ in leaves]
+    return jax.tree.unflatten(structure, values)

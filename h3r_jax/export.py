@@ -100,7 +100,7 @@ def _network_of_run(source):
         return Network(recipe.model, recipe.head, recipe.logits, recipe.shape, recipe.stride, config.eval.k, recipe.activation,
                        config.eval.selection)
     except (AttributeError, KeyError) as error:
-        raise ValueError(f"the {run_config.FILE} of {source} is not of this version: {error}") from error
+        raise ValueError(f"{source}: its {run_config.FILE} is not of this version: {error}") from error
 
 
 def activation_of_others(head, logits):

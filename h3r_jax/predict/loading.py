@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -53,6 +54,7 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
     known = {*DEFAULTS, "activation"}
     if unknown := set(settings) - known:
         raise ValueError(f"unknown setting {min(unknown)!r}; known are {', '.join(sorted(known))}")
+    devices = jax.local_devices() if devices is None else devices
     whole = sharding.replicated(sharding.make_mesh(devices))
     workdir = path if (path / run_config.FILE).exists() else path.parent.parent
     if path == workdir or (path.parent.name == checkpoints.DIRECTORY and path.name.isdigit()):

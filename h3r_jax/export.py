@@ -16,7 +16,6 @@ for every b, with normalisation, network and decoder inside:
 
 import argparse
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -91,25 +90,28 @@ def load(source, *, model=None, head=None, landmarks=None, **changes):
 
 
 def _network_of_run(source):
-    """Network by the config.json of the run that `source` is a step of; None if it is of no run."""
-    source = epath.Path(source).expanduser().resolve()
-    if not source.is_dir() or (source / files.DESCRIPTION).exists():
+    """Network by the configuration of the run that `source` is a step of or was converted from; None if it is of no run."""
+    stored = files.stored_config(epath.Path(source).expanduser())
+    if stored is None:
         return None
-    path = source.parent.parent / run_config.FILE
     try:
-        config = ml_collections.ConfigDict(json.loads(path.read_text()))
+        config = ml_collections.ConfigDict(stored)
         recipe = run_config.make_recipe(config, run_config.make_scheme(config))
         return Network(recipe.model, recipe.head, recipe.logits, recipe.shape, recipe.stride, config.eval.k, recipe.activation,
                        config.eval.selection)
     except (AttributeError, KeyError) as error:
-        raise ValueError(f"{path} is not of this version: {error}") from error
+        raise ValueError(f"{source}: its {run_config.FILE} is not of this version: {error}") from error
+
+
+def activation_of_others(head, logits):
+    """The activation that a head has in the programs of others, decoded from those `logits`."""
+    return "sigmoid" if head == "binary" and logits == "difference" else ACTIVATIONS[head]
 
 
 def _network_of_others(spec, changes):
     model = models.build(spec.model, spec.landmarks, head=spec.head)
-    difference = spec.head == "binary" and changes.get("logits") == "difference"
-    return Network(model, spec.head, "on", (256, 256), models.BACKBONE_STRIDE, 9,
-                   "sigmoid" if difference else ACTIVATIONS[spec.head], "top_k")
+    activation = activation_of_others(spec.head, changes.get("logits"))
+    return Network(model, spec.head, "on", (256, 256), models.BACKBONE_STRIDE, 9, activation, "top_k")
 
 
 def landmark_function(variables, network):

@@ -28,6 +28,9 @@ def _reference(pixels, box, shape, scale):
 CROPS = {"exact": _exact, "reference": _reference}
 
 
+MOST_READERS = 16  # threads that read images; each holds one
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """Everything about a network but its weights.
@@ -192,12 +195,12 @@ class Predictor:
 
     def _prepared(self, items):
         """Jobs with their crops, in order; a few are read at the same time."""
-        workers = os.cpu_count() or 1
+        workers = min(os.cpu_count() or 1, MOST_READERS)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             ahead = collections.deque()
             for index, (image, boxes) in enumerate(items):
                 ahead.append(pool.submit(self._prepare, index, image, boxes))
-                if len(ahead) > 2 * workers:
+                if len(ahead) > workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     for step in (1, 2):
         shift = np.float32(0.25 * step)  # tells the average apart from the parameters, and the steps from each other
         averages[step] = jax.tree.map(functools.partial(np.add, shift), variables)
-        saved.save(TrainState(np.int32(step), variables, {"nothing": np.zeros(1)}, averages[step]), {"nme": float(step)})
+        saved.save(TrainState(jax.numpy.int32(step), variables, {"nothing": np.zeros(1)}, averages[step]), {"nme": float(step)})
     saved.close()
     return workdir, recipe, averages
 

@@ -3,10 +3,11 @@
     python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=PATH] [--config.field=value]
 
 Prints a table of decoders on the same network and writes to DIR/eval: the
-metrics as JSON, a cumulative error curve, a sheet of overlays with the worst cases.
+metrics as JSON, a cumulative error curve, a sheet of overlays and one of heatmaps with the worst cases.
 """
 
 import json
+import math
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
 
@@ -21,7 +22,7 @@ from ml_collections import config_flags
 from configs import common
 from data import inputs
 from h3r_jax import codec, geometry, visualize
-from h3r_jax.training import checkpoints, distributed, evaluation, sharding, step
+from h3r_jax.training import checkpoints, distributed, evaluation, protocols, sharding, step
 from h3r_jax.training import config as run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe that the network was trained with")
@@ -55,12 +56,13 @@ def evaluate(config, workdir):
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
         recipe = run_config.make_recipe(config, scheme)
+        protocol = run_config.make_protocol(config, scheme)
         chosen, decode = run_config.make_decoder(config, recipe)
         variables, description = checkpoints.load_variables(
             workdir, CHECKPOINT.value, recipe, averaged=config.eval.averaged, sharding=sharding.replicated(mesh)
         )
         with distributed.first_process_first():
-            split = inputs.eval_input(config, scheme, recipe, config.data.test_split)
+            split = inputs.test_input(config, scheme, recipe)
 
     decoders = {
         "argmax": run_config.decoder(recipe, k=1),
@@ -68,7 +70,7 @@ def evaluate(config, workdir):
         "k=4": run_config.decoder(recipe, k=4),
         "k=9": run_config.decoder(recipe, k=9),
     } | {chosen: decode}
-    predictions = evaluation.predict_split(
+    predictions, confidence = evaluation.predict_split(
         step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip),
         variables,
         split.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
@@ -76,37 +78,46 @@ def evaluate(config, workdir):
         mesh,
     )
     if LOGITS.value:
-        write_logits(LOGITS.value, variables, recipe, split, scheme, config.eval.batch_size)
+        write_logits(LOGITS.value, variables, recipe, split, protocol, config.eval.batch_size)
     if not distributed.is_first():
         return
-    distances = split.annotations.normalizing_distances(scheme)
-    errors = {name: evaluation.score(predictions[name], split.annotations, distances) for name in decoders}
-    protocol = (
-        f"box from {config.data.box} x {config.data.box_scale:g}, {config.eval.crop} crop, input {recipe.shape[0]}x{recipe.shape[1]}, normaliser "
-        f"{scheme.normalizer}, flip test {'on' if config.eval.flip else 'off'}"
-    )
+    with run_config.clear_errors():
+        scores = {name: protocol.score(predictions[name], confidence, split) for name in decoders}
+    described = run_config.describe_protocol(config, protocol)
     print(f"{split.name}: {split.num_examples} examples; {description}")
-    print(f"protocol: {protocol}; decoder for the files: {chosen}")
-    print(table(errors, predictions, split, recipe, config.eval.thresholds))
+    print(f"protocol: {described}; decoder for the files: {chosen}")
+    print(decoder_table(scores, predictions, split, recipe))
+    parts = [*protocol.subsets, *(name.partition("/")[2] for name in scores[chosen].metrics if "/" in name)]
+    if parts:
+        print(part_table(scores[chosen], dict.fromkeys(parts)))
 
-    name = f"{config.data.folder or config.data.name}-{config.data.test_split}"
+    dataset, folder = inputs.test_set(config)
+    dataset = folder or dataset
+    name = f"{dataset}-{config.data.test_split}"
     directory = workdir / "eval"
     directory.mkdir(parents=True, exist_ok=True)
     result = {
-        "dataset": config.data.folder or config.data.name,
+        "dataset": dataset,
         "split": config.data.test_split,
-        "protocol": f"{protocol}, decoder {chosen}, {description}",
-        "count": errors[chosen].count,
-        "metrics": errors[chosen].summary(config.eval.thresholds),
+        "protocol": f"{described}, decoder {chosen}, {description}",
+        "count": split.num_examples,
+        "subset_counts": scores[chosen].counts,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores[chosen].metrics.items()},
     }
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
-    curve = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
-    visualize.save(curve, directory / f"{name}-curve.png")
-    visualize.save(overlays(split, predictions[chosen], errors[chosen], scheme), directory / f"{name}-overlays.png")
-    print(f"Wrote {directory}/{name}.json, {name}-curve.png and {name}-overlays.png")
+    pictures = {
+        "overlays": overlays(split, predictions[chosen], scores[chosen], scheme),
+        "heatmaps": heatmaps(split, variables, recipe, scores[chosen]),
+    }
+    if scores[chosen].errors is not None:
+        errors = {name: score.errors for name, score in scores.items()}
+        pictures["curve"] = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
+    for kind, figure in pictures.items():
+        visualize.save(figure, directory / f"{name}-{kind}.png")
+    print(f"Wrote {directory}/{name}.json and {', '.join(f'{name}-{kind}.png' for kind in pictures)}")
 
 
-def write_logits(path, variables, recipe, split, scheme, batch_size):
+def write_logits(path, variables, recipe, split, protocol, batch_size):
     """The logit maps of a split in float16, with what benchmarks.decoders needs to score them; one process only."""
     predict = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))
     logits = [np.float16(predict(variables, batch["image"])) for batch in split.batches(batch_size)]
@@ -117,24 +128,36 @@ def write_logits(path, variables, recipe, split, scheme, batch_size):
         logits=np.concatenate(logits)[: split.num_examples],
         landmarks=landmarks,
         stride=recipe.stride,
-        normaliser=split.annotations.normalizing_distances(scheme) * split.matrices[:, 0, 0],
+        normaliser=protocols.units(protocol, split.annotations, "") * split.matrices[:, 0, 0],
     )
 
 
-def table(errors, predictions, split, recipe, thresholds):
-    """One line per decoder; the cell error is in heatmap cells of the network's input."""
-    names = list(next(iter(errors.values())).summary(thresholds))
-    lines = [f"{'decoder':<16}{'cells':>8}" + "".join(f"{name:>10}" for name in names)]
-    for decoder, sample in errors.items():
+def decoder_table(scores, predictions, split, recipe):
+    """One line per decoder, of the whole split; the cell error is in heatmap cells of the network's input."""
+    names = [name for name in next(iter(scores.values())).metrics if "/" not in name]
+    lines = [f"{'decoder':<16}{'cells':>8}" + "".join(f"{name:>{max(10, len(name) + 2)}}" for name in names)]
+    for decoder, score in scores.items():
         cells = evaluation.mean_pixel_error(predictions[decoder], split.annotations, split.matrices) / recipe.stride
-        metrics = sample.summary(thresholds)
-        lines.append(f"{decoder:<16}{cells:>8.3f}" + "".join(f"{metrics[name]:>10.3f}" for name in names))
+        numbers = (f"{score.metrics[name]:>{max(10, len(name) + 2)}.3f}" for name in names)
+        lines.append(f"{decoder:<16}{cells:>8.3f}" + "".join(numbers))
     return "\n".join(lines)
 
 
-def overlays(split, predictions, errors, scheme):
+def part_table(score, parts):
+    """One line per subset of the split or group of landmarks, of the chosen decoder; "-" where nothing can be said."""
+    names = list(dict.fromkeys(name.partition("/")[0] for name in score.metrics if "/" in name))
+    lines = [f"{'part':<16}{'count':>8}" + "".join(f"{name:>{max(10, len(name) + 2)}}" for name in names)]
+    for part in parts:
+        numbers = (score.metrics.get(f"{name}/{part}") for name in names)
+        cells = ("-" if number is None else f"{number:.3f}" for number in numbers)
+        row = "".join(f"{cell:>{max(10, len(name) + 2)}}" for name, cell in zip(names, cells))
+        lines.append(f"{part:<16}{score.counts.get(part, ''):>8}{row}")
+    return "\n".join(lines)
+
+
+def overlays(split, predictions, score, scheme):
     """Examples as the network saw them, with the truth as crosses: one row from the best to the median, one of the worst."""
-    order = np.argsort(errors.values)
+    order = np.argsort(score.per_example)
     typical = order[np.linspace(0, (len(order) - 1) // 2, min(SHOWN, len(order))).astype(int)]
     shown = np.concatenate([typical, order[::-1][:SHOWN]])
     return visualize.landmark_sheet(
@@ -143,9 +166,18 @@ def overlays(split, predictions, errors, scheme):
         visibility=split.annotations.visibility[shown],
         truth=geometry.transform_points(split.matrices[shown], split.annotations.landmarks[shown]),
         scheme=scheme,
-        titles=[f"{100 * errors.values[i]:.1f} %" for i in shown],
+        titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown],
         columns=SHOWN,
     )
+
+
+def heatmaps(split, variables, recipe, score):
+    """What the network believes about the worst examples; by this process alone, hence from its own copy of the variables."""
+    variables = jax.device_get(variables)
+    shown = np.argsort(score.per_example)[::-1][:SHOWN]
+    images = next(split.canvases.batches([shown]))
+    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(variables, images)
+    return visualize.heatmap_sheet(images, logits, titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown], columns=SHOWN)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def account(config, recipe, train_input, validation, variables, beginning, start
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
     lines = {
         "data": f"{train_input.name}, {train_input.num_examples} examples; {counts}",
-        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint",
+        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint"
+        if validation
+        else "none; the last checkpoint counts",
         "input": f"{recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
         f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB, {kept}",
         "model": f"{config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
@@ -67,11 +69,16 @@ def account(config, recipe, train_input, validation, variables, beginning, start
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
 
-def augmented_sheet(config, recipe, train_input, count=24):
-    """The first examples of the run as the network will see them."""
+def sheets(config, recipe, train_input, count=24, magnified=6):
+    """The first examples of the run as the network will see them, and what the loss will aim at in a few of them."""
     batch = next(train_input.batches(seed=config.seed, batch_size=min(count, train_input.num_examples), start_step=0))
     images, landmarks, visibility = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
-    return visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme)
+    shown = slice(0, magnified)
+    points = step.target_points(landmarks[shown], batch["index"][shown], 0, recipe)
+    return {
+        "augmented": visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme),
+        "targets": visualize.activation_sheet(images[shown], landmarks[shown], points, stride=recipe.stride, columns=3),
+    }
 
 
 def main(_):
@@ -97,9 +104,10 @@ def train(config, workdir):
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
         recipe = run_config.make_recipe(config, scheme)
+        protocol = run_config.make_protocol(config, scheme)
         decoder = dict([run_config.make_decoder(config, recipe)])
         train_input = inputs.train_input(config, scheme, recipe)
-        validation = inputs.eval_input(config, scheme, recipe, config.data.validation_split)
+        validation = inputs.validation_input(config, scheme, recipe)
         run_config.check_same_run(config, workdir)
 
     batch_size = config.train.batch_size
@@ -125,7 +133,7 @@ def train(config, workdir):
     state = jax.device_put(state, sharding.replicated(mesh))
 
     about = functools.partial(run_config.describe_run, config)
-    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, about=about)
+    saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, best=protocol.best, about=about)
     latest = saved.latest()
     if latest is not None:
         with run_config.clear_errors():
@@ -146,7 +154,8 @@ def train(config, workdir):
 
     if distributed.is_first():
         print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
-        visualize.save(augmented_sheet(config, recipe, train_input), workdir / "augmented.png")
+        for name, sheet in sheets(config, recipe, train_input).items():
+            visualize.save(sheet, workdir / f"{name}.png")
         if start >= total_steps:
             print(f"The run in {workdir} is complete.")
     if start >= total_steps:
@@ -154,11 +163,10 @@ def train(config, workdir):
         return
 
     eval_step = step.jit_eval_step(recipe, mesh, decoders=decoder, flip=config.eval.flip)
-    distances = validation.annotations.normalizing_distances(scheme)
 
     def evaluate(state):
         averaged = config.eval.averaged and state.average is not None
-        predictions = evaluation.predict_split(
+        predictions, confidence = evaluation.predict_split(
             eval_step,
             state.average if averaged else state.variables,
             validation.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
@@ -166,7 +174,7 @@ def train(config, workdir):
             mesh,
         )
         (landmarks,) = predictions.values()
-        return evaluation.score(landmarks, validation.annotations, distances).summary(config.eval.thresholds)
+        return protocol.score(landmarks, confidence, validation).metrics
 
     outputs = []
     if distributed.is_first():
@@ -187,14 +195,14 @@ def train(config, workdir):
             ),
             writer=writer,
             checkpoints=saved,
-            evaluate=evaluate,
+            evaluate=evaluate if validation else None,
             incidents=nonfinite.Incidents(workdir, config.train.nonfinite, lambda step: next(batches_from(step - 1))),
             profile_to=workdir / "profile" if PROFILE.value else None,
         )
         saved.wait()
     if distributed.is_first():
-        best = saved.best()
-        print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last) and step {best} (the best on validation).")
+        best = f" and step {saved.best()} (the best on validation)" if validation else ""
+        print(f"Done: {workdir}/checkpoints holds step {total_steps} (the last){best}.")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def get_config():
     data.name = ""  # key of data.prepare.DATASETS
     data.folder = ""  # under data_dir; empty for the data set's name
     data.train_split = "train"
-    data.validation_split = "val"  # held out of training; chooses the best checkpoint
+    data.validation_split = "val"  # held out of training, chooses the best checkpoint; a part such as train[98%:], or empty
+    data.test_name = ""  # key of data.prepare.DATASETS, where the test split is of another data set; else empty
+    data.test_folder = ""  # its folder under data_dir; empty for its name
     data.test_split = "val"  # what eval.py reports
     data.box = "landmarks"  # what is cropped: "landmarks" (P1) or "dataset" (P2)
     data.box_scale = 1.25
@@ -32,7 +34,7 @@ def get_config():
     config.landmarks = landmarks = ConfigDict()
     landmarks.scheme = ""  # key of h3r_jax.landmarks.SCHEMES, or empty for one's own:
     landmarks.mirror = ()  # landmark i of the mirrored image is landmark mirror[i]
-    landmarks.normalizer = ()  # two landmarks whose distance is the unit of NME; empty for sqrt(w * h) of their box
+    landmarks.normalizer = ()  # two landmarks whose distance is the unit of the error; empty for sqrt(w * h) of their box
 
     config.model = model = ConfigDict()
     model.name = "mobilenet_v2"  # key of h3r_jax.models.BACKBONES
@@ -56,6 +58,7 @@ def get_config():
     augment.color = 0.3
     augment.blur = 1.0
     augment.occlusion = 0.3
+    augment.half_body = 0.0
 
     config.train = train = ConfigDict()
     train.batch_size = 16  # of all devices together
@@ -72,10 +75,13 @@ def get_config():
     evaluation.batch_size = 64
     evaluation.k = 9
     evaluation.selection = "top_k"  # or "neighbours"
-    evaluation.flip = False  # average coordinates with those of the mirrored image
+    evaluation.flip = ""  # average with the mirrored image: its "coordinates" or its "heatmaps" of probabilities
     evaluation.crop = "exact"  # or "reference": whole pixels, as the released H3R code cuts
     evaluation.averaged = True  # evaluate the moving average where there is one
+    evaluation.metric = "nme"  # key of h3r_jax.training.protocols.METRICS
+    evaluation.normalizers = ()  # names in the landmark scheme; the first is the unit of NME, empty for the scheme's first
     evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC
+    evaluation.subsets = ()  # of the test split, scored by themselves as well
 
     config.log = log = ConfigDict()
     log.every_steps = 50

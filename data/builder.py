@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data.features import landmark_features, read_image, store_pixels
+from data.features import check_image, landmark_features, read_image, store_pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Record:
     """One object with its landmarks.
 
     name: what a message calls the record: file, and line or key within it.
-    image: path of the image file, or its pixels `uint8[H, W]` or `uint8[H, W, 3]`.
+    image: path of the image file, or its bytes, or its pixels `uint8[H, W]` or `uint8[H, W, 3]`.
     landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; NaN where visibility is zero is legal.
     visibility: `[K]`, weight in losses and metrics; None for ones.
     box: `[4]`, x0, y0, x1, y1, the outermost pixel centres of the delivered box; None if none is delivered.
@@ -44,6 +44,8 @@ class Record:
         """The record as `data.features.landmark_features` wants it; ValueError if its image cannot be read."""
         if isinstance(self.image, np.ndarray):
             content, size = store_pixels(self.image), self.image.shape[:2]
+        elif isinstance(self.image, bytes):
+            content, size = check_image(self.image, "its image", self.name)
         else:
             content, size = read_image(self.image, self.name)
         visibility = np.ones(len(self.landmarks)) if self.visibility is None else self.visibility
@@ -100,6 +102,11 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """split -> iterable of Records; ValueError or FileNotFoundError for a fault, by file and record."""
         raise TypeError(f"{cls.__name__} has no records")
 
+    @classmethod
+    def truth_file(cls, folder, split):
+        """The official file against which predictions of a split are scored, where a protocol needs one; else None."""
+        del folder, split
+
     def _info(self):
         return self.dataset_info_from_configs(
             features=landmark_features(self.builder_config.num_landmarks),
@@ -125,7 +132,7 @@ def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, finge
       cls: a LandmarkBuilder.
       folder: directory of the raw data.
       prepared_dir: where TFDS keeps prepared data.
-      num_landmarks: K of the landmark scheme.
+      num_landmarks: K of the landmark scheme; None for the data set's own.
       splits: the records, where reading `folder` again would be waste; see `FolderConfig`.
       fingerprint: bytes that change with the data; None for the state of `cls.annotation_files(folder)`.
 
@@ -133,6 +140,8 @@ def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, finge
       ValueError: the data set has another number of landmarks.
       FileNotFoundError: see `LandmarkBuilder.annotation_files`.
     """
+    if num_landmarks is None:
+        num_landmarks = cls.NUM_LANDMARKS
     if cls.NUM_LANDMARKS not in (0, num_landmarks):
         raise ValueError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
     if fingerprint is None:

@@ -15,13 +15,13 @@ class Canvases:
     """The canvases of a split, decoded on the way or kept in memory.
 
     source: data.source.Source of N records.
-    regions: `[N, ...]`, what is cut from each image, in the form that `render` takes.
+    regions: `[M, ...]`, what is cut from the images, in the form that `render` takes; region i from record `i % N`.
     render: function from encoded image, region and `(H, W)` to `uint8[H, W, 3]`, such as `render_canvas`.
     shape: `(H, W)` of a canvas.
     cache_bytes: all canvases are kept if they need no more than this.
     names: `N` strings, what a message calls each record.
     on_error: one of `ON_ERROR`, what happens at an image that cannot be read; its canvas is black where that is "skip".
-    unreadable: indices of the images that could not be read so far.
+    unreadable: regions of images that could not be read so far.
     """
 
     def __init__(self, source, regions, render, shape, cache_bytes, names, on_error="stop"):
@@ -29,12 +29,12 @@ class Canvases:
             raise ValueError(f"unknown data.on_error {on_error!r}; known are {', '.join(ON_ERROR)}")
         self._source, self._regions, self._render, self.shape = source, regions, render, tuple(shape)
         self._names, self._on_error, self.unreadable = names, on_error, set()
-        self.nbytes = len(source) * int(np.prod(self.shape)) * 3
+        self.nbytes = len(regions) * int(np.prod(self.shape)) * 3
         self.cached = self.nbytes <= cache_bytes
         self._cache = None
 
     def batches(self, index_batches):
-        """The canvases `uint8[b, H, W, 3]` of each of `index_batches` (`int64[b]`, all of one length), in order.
+        """The canvases `uint8[b, H, W, 3]` of regions `index_batches` (`int64[b]` each, all of one length), in order.
 
         Raises:
           OSError: an image cannot be read (or none can, where single ones are skipped); names the record.
@@ -43,7 +43,7 @@ class Canvases:
             yield from self._read(index_batches)
             return
         if self._cache is None:
-            cache = np.empty((len(self._source), *self.shape, 3), np.uint8)
+            cache = np.empty((len(self._regions), *self.shape, 3), np.uint8)
             for index, canvas in enumerate(self._read(np.arange(len(cache))[:, None])):
                 cache[index] = canvas[0]
             self._cache = cache
@@ -59,7 +59,7 @@ class Canvases:
             for indices in itertools.chain([first], index_batches):
                 expected.extend(indices)
                 yield indices
-                if len(expected) > 2 * len(self._source) + IN_FLIGHT:
+                if len(expected) > 2 * len(self._regions) + IN_FLIGHT:
                     return  # nothing comes any more: no image can be read
 
         spec = tf.TensorSpec(first.shape, tf.int64)
@@ -97,7 +97,7 @@ class Canvases:
         except tf.errors.OpError as error:
             reason = error.message.splitlines()[0]
             raise OSError(
-                f"{self._names[index]}: the image in {self._source.name} cannot be read ({reason}); "
+                f"{self._names[index % len(self._names)]}: the image in {self._source.name} cannot be read ({reason}); "
                 'prepare the data anew, or train without it by config.data.on_error="skip"'
             ) from None
         return canvas
@@ -117,8 +117,9 @@ class Canvases:
                 return self._read_again(index)  # the reason may be gone
             except OSError as error:
                 self.unreadable.add(index)
-                count = f"{len(self.unreadable)} of {len(self._source)} images"
-                if len(self.unreadable) == len(self._source):
+                records = {region % len(self._source) for region in self.unreadable}
+                count = f"{len(records)} of {len(self._source)} images"
+                if len(records) == len(self._source):
                     raise OSError(f"no image of {self._source.name} can be read; the last: {error}") from None
                 logging.warning("%s. It is skipped and has no weight (%s so far)", error, count)
         return np.zeros((*self.shape, 3), np.uint8)

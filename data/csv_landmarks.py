@@ -16,11 +16,10 @@ import math
 
 import numpy as np
 
-from data import builder
+from data import builder, parsing
 from data.builder import LandmarkBuilder, Record, file_state
 
 SPLITS = ("train", "val", "test")
-FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
@@ -35,11 +34,7 @@ def read_rows(path, num_landmarks):
       ValueError: another header than the module's documentation says, a row of the wrong length, a
         value that is not a number, a box of no size, or no rows; names file and line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = csv.reader(io.StringIO(parsing.read_text(path), newline=""), strict=True)
     try:
         return _parse_lines(path, lines, num_landmarks)
     except csv.Error as error:
@@ -82,13 +77,10 @@ def _parse_row(path, line, cells, header, num_landmarks):
         if not text and empty is not None:
             return empty
         try:
-            value = float(text.replace("_", "?"))  # Python would read 1_5 as 15
-        except ValueError:
+            return parsing.number(text)
+        except ValueError as error:
             remedy = "correct it, or give the landmark visibility 0" if column[0] in "xy" else "correct it"
-            raise ValueError(f"{name}: column {column} is {text!r}, which is not a number; {remedy}") from None
-        if not abs(value) <= FLOAT32_MAX:
-            raise ValueError(f"{name}: column {column} is {text!r}; want a finite number")
-        return value
+            raise ValueError(f"{name}: column {column} is {error}; {remedy}") from None
 
     visibility = np.array([number(f"v{i}") if f"v{i}" in values else 1.0 for i in range(num_landmarks)], np.float32)
     if (visibility < 0).any():
@@ -98,10 +90,7 @@ def _parse_row(path, line, cells, header, num_landmarks):
     ]
     box = None
     if BOX_COLUMNS[0] in values:
-        box = np.array([number(column) for column in BOX_COLUMNS])
-        extent = box[2:] - box[:2]
-        if extent.min() < 0 or extent.max() == 0:
-            raise ValueError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point")
+        box = parsing.check_box([number(column) for column in BOX_COLUMNS], name)
     image = values["image"].strip()
     if not image.isprintable() or not image:
         raise ValueError(f"{name}: the column image is {image!r}; name a file or remove the row")
@@ -123,8 +112,10 @@ def make_builder(folder, prepared_dir, num_landmarks):
 
     Raises:
       FileNotFoundError: no train.csv, val.csv or test.csv in `folder`.
-      ValueError: see `read_rows`.
+      ValueError: see `read_rows`; also if `num_landmarks` is None.
     """
+    if num_landmarks is None:
+        raise ValueError("a csv data set does not say how many landmarks it has; give --landmarks=K")
     files = {split: folder / f"{split}.csv" for split in SPLITS}
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if path.exists()}
     if not rows:

@@ -36,6 +36,29 @@ def global_order(seed, positions, num_examples):
     return result
 
 
+def random_variants(seed, positions, indices, available, probability):
+    """Which crop of its record each example of the training stream is: a function of (seed, epoch, index).
+
+    Args:
+      seed, positions: as `global_order`; indices: `int64[n]`, what it gives.
+      available: `bool[N, 2]`, which halves of each record there are.
+      probability: that a record with a half is seen by halves; one with both shows either alike.
+
+    Returns:
+      `int64[n]`: 0 for the whole, 1 and 2 for the halves.
+    """
+    result = np.zeros(len(positions), np.int64)
+    epochs = positions // len(available)
+    for epoch in np.unique(epochs):
+        # Far along the random numbers of that epoch from those that `global_order` takes.
+        draws = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1])).random((len(available), 2))
+        chosen = epochs == epoch
+        (half, which), (upper, lower) = draws[indices[chosen]].T, available[indices[chosen]].T
+        lower = lower & (~upper | (which < 0.5))
+        result[chosen] = np.where((half < probability) & (upper | lower), np.where(lower, 2, 1), 0)
+    return result
+
+
 def render_canvas(image, matrix, shape):
     """One image through an axis-parallel affine map, antialiased when it shrinks, zero beyond its border.
 
@@ -103,22 +126,50 @@ class TrainInput:
 
     source: data.source.Source; annotations: its Annotations.
     shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
-    matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation.
+    matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation; of whole bodies.
     augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
+    half_body: probability that a person is shown by the upper or the lower half (`geometry.half_body_boxes`). Above
+      zero there are three canvases of each record, the whole and the halves, and the budget is for all of them.
+    upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`).
     cache_bytes, on_error: see `Canvases`.
     """
 
-    def __init__(self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, on_error="stop"):
+    def __init__(
+        self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, half_body=0.0, upper_body=(),
+        on_error="stop",
+    ):
+        if not 0 <= half_body <= 1:
+            raise ValueError(f"augment.half_body is a probability, got {half_body}")
+        if half_body and not upper_body:
+            raise ValueError("augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0")
         self.name = source.name
         self.num_examples = len(source)
         self.annotations = annotations
+        boxes = annotations.boxes(box)[None]
+        if half_body:
+            halves = geometry.half_body_boxes(annotations.landmarks, annotations.visibility, upper_body)
+            self._available = np.isfinite(halves).all(axis=-1)
+            halves = np.where(self._available[..., None], halves, boxes[0][:, None])  # whole instead, and never chosen
+            boxes = np.concatenate([boxes, np.moveaxis(halves, 1, 0)])
+        self._half_body = half_body
         canvas = augment.canvas_shape(augmentation, shape)
-        crops = geometry.crop_matrix(annotations.boxes(box), shape=shape, scale=box_scale)
-        self.matrices = crops
+        crops = geometry.crop_matrix(boxes, shape=shape, scale=box_scale)
+        self.matrices = crops[0]
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
-        self.canvases = Canvases(source, matrices, render_canvas, canvas, cache_bytes, annotations.name, on_error)
-        self._landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
+        landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
+        # Crop v of record i at v * N + i, as its landmarks.
+        self.canvases = Canvases(
+            source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name, on_error
+        )
+        self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
         self._visibility = annotations.visibility
+
+    def _crops(self, seed, positions):
+        """Which crop `v * N + i` is at each of `positions` of the stream."""
+        indices = global_order(seed, positions, self.num_examples)
+        if not self._half_body:
+            return indices
+        return indices + self.num_examples * random_variants(seed, positions, indices, self._available, self._half_body)
 
     def batches(self, *, seed, batch_size, start_step, process_index=0, process_count=1):
         """Endless batches from `start_step` on: this process's slice of each global batch.
@@ -130,18 +181,19 @@ class TrainInput:
         """
         share = _share(batch_size, process_count)
 
-        def index_batches():
+        def crop_batches():
             for step in itertools.count(start_step):
                 first = step * batch_size + process_index * share
-                yield global_order(seed, np.arange(first, first + share), self.num_examples)
+                yield self._crops(seed, np.arange(first, first + share))
 
-        for indices, image in zip(index_batches(), self.canvases.batches(index_batches())):
+        for crops, image in zip(crop_batches(), self.canvases.batches(crop_batches())):
+            indices = crops % self.num_examples
             yield {
                 "image": image,
-                "landmarks": self._landmarks[indices],
+                "landmarks": self._landmarks[crops],
                 "visibility": self._visibility[indices],
                 "index": indices.astype(np.int32),
-                "readable": ~np.isin(indices, list(self.canvases.unreadable)),
+                "readable": ~np.isin(crops, list(self.canvases.unreadable)),
             }
 
 
@@ -152,13 +204,15 @@ class EvalInput:
     crop: key of `CROPS`.
     cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
     matrices: `float64[N, 2, 3]`, image to network pixels.
+    truth_file, whole: see data.source.Source.
     """
 
     def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
         if crop not in CROPS:
             raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
-        self.name = source.name
+        self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.annotations = annotations
+        self.shape = tuple(shape)
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
         self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
 

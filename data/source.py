@@ -53,18 +53,6 @@ class Annotations:
             raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
         return boxes
 
-    def normalizing_distances(self, scheme):
-        """The unit of the normalised error of each record, `float64[N]` pixels; ValueError names a record that has none."""
-        distances = scheme.normalizing_distance(self.landmarks, self.visibility)
-        bad = ~(distances > 0)
-        if bad.any():
-            first = int(np.argmax(bad))
-            raise ValueError(
-                f"{self.name[first]}: the normalising distance ({scheme.normalizer}) is {distances[first]}; "
-                "correct those landmarks or choose another config.landmarks.normalizer"
-            )
-        return distances
-
     def outside_image(self):
         """How many labelled landmarks lie beyond their image."""
         limits = self.size[:, None, ::-1] - 0.5
@@ -73,12 +61,17 @@ class Annotations:
 
 
 class Source:
-    """One split of a prepared builder."""
+    """One split of a prepared builder, or a part of one.
+
+    name: for messages.
+    truth_file: see `LandmarkBuilder.truth_file`.
+    whole: whether it is the whole split.
+    """
 
     def __init__(self, builder, split):
         """
         Args:
-          builder: prepared.
+          builder: prepared LandmarkBuilder.
           split: name of a split, or a part of one in the notation of TFDS, such as "train[:98%]" or "train[-100:]".
 
         Raises:
@@ -92,6 +85,8 @@ class Source:
         except (ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]") from None
+        self.truth_file = builder.truth_file(builder.builder_config.folder, name)
+        self.whole = name == split
         self.name = f"{builder.info.full_name} {split}"
         self._features = builder.info.features
         self._records = array_record_data_source.ArrayRecordDataSource(files)
@@ -105,14 +100,14 @@ class Source:
         """The examples at `indices` in that order, with their "index"; images stay encoded.
 
         Args:
-          indices: tf.data.Dataset of `int64[]`.
+          indices: tf.data.Dataset of `int64[]`; from N on they count through the records again.
 
         Returns:
           tf.data.Dataset of the features of `data.features` and "index".
         """
 
         def fetch(index):
-            return self._records[int(index)]
+            return self._records[int(index) % len(self)]
 
         def parse(index):
             record = tf.ensure_shape(tf.numpy_function(fetch, [index], tf.string, stateful=False), ())

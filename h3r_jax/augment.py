@@ -30,6 +30,8 @@ class Augmentation:
     color: largest relative change of brightness, contrast, saturation and of each channel, uniform.
     blur: largest standard deviation of a Gaussian blur, network pixels, uniform; applied to half of the examples.
     occlusion: probability of a rectangle of one random colour, each side 10 to 40 % of the crop's.
+    half_body: probability that a person is shown by the upper or the lower half; those crops want pixels of the
+      original image, so the input pipeline makes them.
     """
 
     rotation: float = 0.0
@@ -39,13 +41,14 @@ class Augmentation:
     color: float = 0.0
     blur: float = 0.0
     occlusion: float = 0.0
+    half_body: float = 0.0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (isinstance(value, (int, float)) and value >= 0 and math.isfinite(value)):
                 raise ValueError(f"augment.{field.name} must be a finite number, zero or more, got {value!r}")
-        for name in ("mirror", "occlusion"):
+        for name in ("mirror", "occlusion", "half_body"):
             if getattr(self, name) > 1:
                 raise ValueError(f"augment.{name} is a probability, got {getattr(self, name)}")
         if self.color >= 1:

@@ -25,7 +25,7 @@ def loaded_by(statement):
     ("statement", "absent"),
     [
         ("import h3r_jax.codec", {"flax", "tensorflow", "torch", "orbax", "optax", "matplotlib"}),
-        ("from h3r_jax import codec, losses, geometry, landmarks", {"flax", "tensorflow", "torch", "orbax"}),
+        ("from h3r_jax import codec, losses, geometry, landmarks, metrics", {"flax", "tensorflow", "torch", "orbax", "pycocotools"}),
         ("import h3r_jax; h3r_jax.models, h3r_jax.augment, h3r_jax.training", {"tensorflow", "torch", "tensorflow_datasets"}),
         ("import h3r_jax.training.loop, h3r_jax.training.config, h3r_jax.training.evaluation", {"tensorflow", "torch"}),
     ],

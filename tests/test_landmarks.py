@@ -1,10 +1,13 @@
 """Landmark schemes: their mirror orders against real shapes, and what a scheme refuses."""
 
+import re
+
 import numpy as np
 import pytest
 
 from data import phantom_figure
 from h3r_jax.landmarks import IBUG68, PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
+from h3r_jax.landmarks.scheme import UNITS
 
 # Written out, as HRNet, mmpose and the reference have it.
 IBUG68_MIRROR = (
@@ -33,21 +36,32 @@ def test_every_scheme_is_consistent(scheme):
     mirror = np.array(scheme.mirror)
     assert len(mirror) == scheme.num_landmarks
     np.testing.assert_array_equal(mirror[mirror], np.arange(scheme.num_landmarks))
-    first, second = scheme.normalizer
-    assert mirror[first] == second, "the normalising landmarks are a left-right pair"
+    for name, unit in scheme.normalizers:
+        assert scheme.normalizer(name) == unit
+        if unit not in UNITS:
+            first, second = map(np.atleast_1d, unit)
+            assert set(mirror[first]) == set(second), "the normalising landmarks are left-right pairs"
+    assert scheme.normalizer() == scheme.normalizers[0][1]
+    for i, name in enumerate(scheme.names):
+        partner = scheme.names[mirror[i]]
+        swapped = re.sub("right|left", lambda found: {"right": "left", "left": "right"}[found[0]], name)
+        if mirror[i] == i:
+            assert swapped == name
+        else:  # numbers may differ, sides may not
+            assert re.sub(r"_\d+$", "", partner) == re.sub(r"_\d+$", "", swapped)
     lines = {frozenset(pair) for pair in scheme.connections}
     assert lines == {frozenset((int(mirror[a]), int(mirror[b]))) for a, b in scheme.connections}
 
 
 def test_ibug_mirror_is_the_published_one():
     assert IBUG68.mirror == IBUG68_MIRROR
-    assert IBUG68.normalizer == (36, 45)
+    assert IBUG68.normalizer() == (36, 45)
 
 
 def test_phantom_scheme_is_the_figures():
     assert PHANTOM23.num_landmarks == phantom_figure.NUM_LANDMARKS
     assert PHANTOM23.mirror == phantom_figure.MIRROR
-    assert PHANTOM23.normalizer == phantom_figure.OUTER_EYE_CORNERS
+    assert PHANTOM23.normalizer() == phantom_figure.OUTER_EYE_CORNERS
     assert PHANTOM23.connections == phantom_figure.CONNECTIONS
 
 
@@ -67,7 +81,7 @@ def test_ibug_mirror_maps_left_to_right_on_real_faces(shared_data):
     for a, b in ((i, j) for i, j in enumerate(IBUG68.mirror) if i < j):
         order = list(IBUG68.mirror)
         order[a], order[b] = a, b
-        broken = LandmarkScheme("broken", 68, tuple(order), (36, 45))
+        broken = LandmarkScheme("broken", 68, tuple(order), IBUG68.normalizers)
         assert aligned_distance(mirrored(broken, mean), mean) > aligned_distance(mirrored(IBUG68, mean), mean) + 0.001
 
 
@@ -79,19 +93,19 @@ def test_ibug_mirror_maps_left_to_right_on_real_faces(shared_data):
         ({"mirror": (1, 0, 3)}, "permutation of 0 to 2"),
         ({"mirror": (1.0, 0.0, 2.0)}, "permutation of 0 to 2"),
         ({"mirror": (1, 2, 0)}, "twice must change nothing"),
-        ({"normalizer": "pupils"}, "neither 'box' nor a pair"),
-        ({"normalizer": (0, 3)}, "neither 'box' nor a pair"),
-        ({"normalizer": (-1, 0)}, "neither 'box' nor a pair"),
-        ({"normalizer": (0.5, 1)}, "neither 'box' nor a pair"),
-        ({"normalizer": (0, 1, 2)}, "neither 'box' nor a pair"),
-        ({"normalizer": ()}, "neither 'box' nor a pair"),
-        ({"normalizer": None}, "neither 'box' nor a pair"),
-        ({"normalizer": (1, 1)}, "to itself"),
+        ({"normalizers": ()}, "has no normaliser; want two landmarks, or one of box"),
+        *(
+            ({"normalizers": (("unit", unit),)}, "neither one of box, .* nor a pair of landmarks below 3")
+            for unit in ("pupils", (0, 3), (-1, 0), (0.5, 1), (0, 1, 2), (), None, ((0, 1), (3,)), ((0, 1), ()))
+        ),
+        ({"normalizers": (("unit", (1, 1)),)}, "to itself"),
+        ({"names": ("a", "b")}, "2 names for 3 landmarks"),
+        ({"sigmas": (0.1,)}, "1 sigmas for 3 landmarks"),
         ({"connections": ((0, 1), (1, 3))}, r"\(1, 3\)"),
     ],
 )
 def test_bad_schemes_are_refused(fields, message):
-    good = {"name": "mine", "num_landmarks": 3, "mirror": (1, 0, 2), "normalizer": (0, 1)}
+    good = {"name": "mine", "num_landmarks": 3, "mirror": (1, 0, 2), "normalizers": (("pair", (0, 1)),)}
     LandmarkScheme(**good)
     with pytest.raises(ValueError, match=message) as error:
         LandmarkScheme(**(good | fields))
@@ -99,18 +113,25 @@ def test_bad_schemes_are_refused(fields, message):
 
 
 def test_unknown_scheme_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'wlfw'.*ibug68, phantom23"):
+    with pytest.raises(ValueError, match="'wlfw'.*wflw98, ibug68, cofw29"):
         get_scheme("wlfw")
 
 
-def test_normalizing_distance_of_a_pair_and_of_the_box():
+def test_normalizing_distances():
     landmarks = np.array([[[0.0, 0.0], [3.0, 4.0], [12.0, 3.0]], [[1.0, 1.0], [1.0, 2.0], [9.0, 9.0]]])
-    pair = LandmarkScheme("pair", 3, (1, 0, 2), (0, 1))
-    np.testing.assert_allclose(pair.normalizing_distance(landmarks), [5, 1])
-    box = LandmarkScheme("box", 3, (1, 0, 2), "box")
-    np.testing.assert_allclose(box.normalizing_distance(landmarks), [np.sqrt(12 * 4), 8])
-    np.testing.assert_allclose(box.normalizing_distance(landmarks[0]), np.sqrt(12 * 4))
+    units = {"pair": (0, 1), "groups": ((0, 1), (2,)), "box": "box", "size": "object_size", "diagonal": "delivered_diagonal"}
+    scheme = LandmarkScheme("mine", 3, (1, 0, 2), tuple(units.items()))
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks), [5, 1])  # the first
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="groups"), np.hypot([10.5, 8], [1, 7.5]))
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="size", object_size=[7, 8]), [7, 8])
+    box = [[0, 0, 3, 4], [1, 1, 6, 13]]
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="diagonal", box=box), [5, 13])
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="box"), [np.sqrt(12 * 4), 8])
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks[0], normalizer="box"), np.sqrt(12 * 4))
     # A landmark without a label may have no coordinates: the box is that of the others.
     landmarks[:, 2] = np.nan
-    np.testing.assert_allclose(box.normalizing_distance(landmarks, [[1, 1, 0], [0, 0, 0]]), [np.sqrt(12), 0])
-    np.testing.assert_allclose(pair.normalizing_distance(landmarks, [[1, 1, 0], [0, 0, 0]]), [5, 1])
+    visibility = [[1, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, visibility, normalizer="box"), [np.sqrt(12), 0])
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, visibility), [5, 1])
+    with pytest.raises(ValueError, match="mine has no normaliser 'pupils'; it has pair, groups, box, size, diagonal"):
+        scheme.normalizing_distance(landmarks, normalizer="pupils")

@@ -12,7 +12,6 @@ from orbax.checkpoint import checkpoint_managers
 from h3r_jax import convert, models
 
 DIRECTORY = "checkpoints"
-BEST_METRIC = "nme"  # on the validation split; lower is better
 
 
 class Checkpoints:
@@ -22,21 +21,23 @@ class Checkpoints:
     a killed process leaves no half checkpoint that counts; the next run removes it.
     """
 
-    def __init__(self, workdir, *, keep=None, about=None):
+    def __init__(self, workdir, *, keep=None, best=("nme", True), about=None):
         """
         Args:
           workdir: of the run.
           keep: how many of the latest to keep beside the best; None to read only.
+          best: the metric on the validation split that chooses the best, and whether a lower one is better.
           about: function from a step to what is stored beside the arrays, for JSON; None for nothing.
         """
+        best_metric, lower_is_better = best
         self._about = about
         self._directory = epath.Path(workdir).resolve() / DIRECTORY
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-                    reverse=True,
+                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    reverse=lower_is_better,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -44,8 +45,8 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy if keep else None,
-            best_fn=lambda metrics: metrics[BEST_METRIC],
-            best_mode="min",
+            best_fn=lambda metrics: metrics[best_metric],
+            best_mode="min" if lower_is_better else "max",
             create=keep is not None,
             cleanup_tmp_directories=keep is not None,
         )

@@ -13,13 +13,16 @@ from etils import epath
 
 from h3r_jax import augment, codec, models
 from h3r_jax.landmarks import LandmarkScheme, get_scheme
+from h3r_jax.landmarks.scheme import BOX
+from h3r_jax.training.protocols import Protocol
 from h3r_jax.training.step import Recipe
 
 FILE = "config.json"
 # Fields that change paths, evaluation, logging or what happens after an accident, but not the function that is trained.
 FREE_FIELDS = (
-    "data_dir", "prepared_dir", "data.cache_bytes", "data.on_error", "data.test_split", "train.nonfinite", "eval", "log"
-)
+    "data_dir", "prepared_dir", "data.cache_bytes", "data.on_error", "data.test_name", "data.test_folder", "data.test_split",
+    "train.nonfinite", "eval", "log",
+)  # fmt: skip
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")  # whose versions may change a result
 
 
@@ -147,7 +150,31 @@ def make_scheme(config):
             "config.landmarks needs a scheme, or a mirror order with one index per landmark (range(K) where nothing mirrors)"
         )
     mirror = tuple(config.landmarks.mirror)
-    return LandmarkScheme("custom", len(mirror), mirror, tuple(config.landmarks.normalizer) or "box")
+    normalizer = tuple(config.landmarks.normalizer) or BOX
+    return LandmarkScheme("custom", len(mirror), mirror, (("custom", normalizer),))
+
+
+def make_protocol(config, scheme):
+    """How `config.eval` says that predictions are scored; ValueError for an unknown name."""
+    return Protocol(
+        scheme,
+        metric=config.eval.metric,
+        normalizers=tuple(config.eval.normalizers),
+        thresholds=tuple(config.eval.thresholds),
+        subsets=tuple(config.eval.subsets),
+    )
+
+
+def describe_protocol(config, protocol):
+    """The protocol in one line, for printing beside every figure."""
+    size = "x".join(map(str, config.model.input_size))
+    unit = ", ".join(f"{name or protocol.scheme.normalizers[0][0]} {protocol.scheme.normalizer(name)}"
+                     for name in protocol.normalizers or ("",))
+    flip = f"averages {config.eval.flip}" if config.eval.flip else "off"
+    return (
+        f"{protocol.metric}, box from {config.data.box} x {config.data.box_scale:g}, {config.eval.crop} crop, "
+        f"input {size}, normaliser {unit}, flip test {flip}"
+    )
 
 
 def make_recipe(config, scheme):

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 
 from h3r_jax import geometry
-from h3r_jax.metrics import NormalizedErrors, nme_per_example
 from h3r_jax.training import sharding
 
 
@@ -20,7 +19,7 @@ def predict_split(eval_step, variables, batches, matrices, mesh):
       mesh: of the eval step.
 
     Returns:
-      name -> `float64[N, K, 2]`, original image pixels; the same on every process.
+      name -> `float64[N, K, 2]`, original image pixels, and confidence `float32[N, K]`; the same on every process.
     """
     chunks = []
     for batch in batches:
@@ -30,18 +29,14 @@ def predict_split(eval_step, variables, batches, matrices, mesh):
     chunks = jax.device_get(chunks)
     inverse = geometry.invert(matrices)
     result = {}
-    for name in chunks[0]:
-        predictions = np.concatenate([chunk[name] for chunk in chunks])[: len(matrices)]
+    for name in chunks[0][0]:
+        predictions = np.concatenate([landmarks[name] for landmarks, _ in chunks])[: len(matrices)]
         result[name] = geometry.transform_points(inverse, predictions.astype(np.float64))
-    return result
-
-
-def score(predictions, annotations, distances):
-    """The normalised errors of predictions `float64[N, K, 2]` against a split's annotations; original image pixels."""
-    return NormalizedErrors(nme_per_example(predictions, annotations.landmarks, annotations.visibility, distances))
+    return result, np.concatenate([confidence for _, confidence in chunks])[: len(matrices)]
 
 
 def mean_pixel_error(predictions, annotations, matrices):
-    """Mean distance over all labelled landmarks in network pixels, for predictions in original image pixels."""
+    """Mean distance over all labelled landmarks in network pixels, for predictions in original image pixels; NaN without any."""
     errors = geometry.transform_points(matrices, predictions) - geometry.transform_points(matrices, annotations.landmarks)
-    return float(np.linalg.norm(errors, axis=-1)[annotations.visibility > 0].mean())
+    distances = np.linalg.norm(errors, axis=-1)[annotations.visibility > 0]
+    return float(distances.mean()) if distances.size else float("nan")

@@ -37,7 +37,7 @@ def fit(
       intervals: Intervals.
       writer: metric writer.
       checkpoints: Checkpoints.
-      evaluate: function from a TrainState to {name: number} on the split held out of training; has "nme".
+      evaluate: function from a TrainState to {name: number} on the split held out of training; None without one.
       incidents: nonfinite.Incidents, or any function from step, TrainState and metrics of a step that was not
         finite to a sentence about it.
       profile_to: directory for a profile of a few steps, None for none.
@@ -66,8 +66,8 @@ def fit(
                 jax.profiler.stop_trace()
             last, stopping = step == total_steps, request.reached(step)
             logging = step % intervals.log == 0 or last
-            evaluating = step % intervals.evaluate == 0 or last
-            saving = step % intervals.save == 0 or evaluating or stopping
+            evaluating = evaluate is not None and (step % intervals.evaluate == 0 or last)
+            saving = step % intervals.save == 0 or evaluating or stopping or last
             if logging or saving:
                 # Looking at metrics waits for the devices, hence not every step; but always before a state is kept.
                 for bad_step, values in interval.skipped():

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from h3r_jax import augment, codec, geometry, losses, models
@@ -14,6 +15,8 @@ from h3r_jax.training import nonfinite, sharding
 from h3r_jax.training.state import update_average
 
 TARGETS = ("sampled", "expected")
+FLIPS = ("", "coordinates", "heatmaps")
+CONFIDENCE_CELLS = 9  # whose share of the probability is the confidence
 LOGITS = {  # of head "binary", from outputs [B, h, w, 2K] with the off maps first
     "difference": codec.binary_logits,
     "on": lambda outputs: outputs[..., outputs.shape[-1] // 2 :],  # what the released H3R networks are decoded from
@@ -210,6 +213,15 @@ def predict_logits(variables, images, *, recipe):
     return landmark_logits(outputs, recipe)
 
 
+def mirror_average(logits, mirrored, recipe):
+    """Logit maps of the mean of the probabilities that `logits` and those of the mirrored image `[B, h, w, K]` say."""
+    if recipe.activation == "softmax":
+        maps, back = (jax.nn.softmax(x, axis=(1, 2)) for x in (logits, mirrored))
+        return jnp.log((maps + geometry.mirror_heatmaps(back, recipe.stride, recipe.scheme.mirror)) / 2)
+    maps, back = jax.nn.sigmoid(logits), jax.nn.sigmoid(mirrored)
+    return jax.scipy.special.logit((maps + geometry.mirror_heatmaps(back, recipe.stride, recipe.scheme.mirror)) / 2)
+
+
 def eval_step(variables, images, *, recipe, decoders, flip):
     """Landmarks of a batch of crops, by each decoder, from one run of the network.
 
@@ -218,20 +230,35 @@ def eval_step(variables, images, *, recipe, decoders, flip):
       images: `uint8[B, H, W, 3]`, crops of the network's input size.
       recipe: Recipe.
       decoders: name -> function from logit maps `[B, h, w, K]` to `[B, K, 2]` in input pixels.
-      flip: whether to average coordinates with those of the mirrored image.
+      flip: what to average with the mirrored image: "" for nothing, "coordinates", or "heatmaps" of probabilities.
 
     Returns:
-      name -> `float32[B, K, 2]`, input pixels.
+      name -> `float32[B, K, 2]`, input pixels; and the confidence `float32[B, K]` of `codec.decode_with_statistics`
+      in the maps that are decoded, with "coordinates" the mean of both.
+
+    Raises:
+      ValueError: unknown flip.
     """
+    if flip not in FLIPS:
+        raise ValueError(f"unknown eval.flip {flip!r}; known are {', '.join(map(repr, FLIPS))}")
+
+    def confidence(logits):
+        k = min(CONFIDENCE_CELLS, math.prod(recipe.heatmap_shape))
+        return codec.decode_with_statistics(logits, k=k, stride=recipe.stride, activation=recipe.activation).confidence
+
     logits = predict_logits(variables, images, recipe=recipe)
-    result = {name: decode(logits) for name, decode in decoders.items()}
-    if flip:
-        mirrored = predict_logits(variables, images[:, :, ::-1], recipe=recipe)
-        width, order = recipe.shape[1], recipe.scheme.mirror
-        for name, decode in decoders.items():
-            back = geometry.mirror_landmarks(decode(mirrored), width, order)
-            result[name] = (result[name] + back) / 2
-    return result
+    if not flip:
+        return {name: decode(logits) for name, decode in decoders.items()}, confidence(logits)
+    mirrored = predict_logits(variables, images[:, :, ::-1], recipe=recipe)
+    if flip == "heatmaps":
+        logits = mirror_average(logits, mirrored, recipe)
+        return {name: decode(logits) for name, decode in decoders.items()}, confidence(logits)
+    width, order = recipe.shape[1], np.asarray(recipe.scheme.mirror)
+    result = {
+        name: (decode(logits) + geometry.mirror_landmarks(decode(mirrored), width, order)) / 2
+        for name, decode in decoders.items()
+    }
+    return result, (confidence(logits) + confidence(mirrored)[:, order]) / 2
 
 
 def jit_train_step(recipe, optimizer, mesh):

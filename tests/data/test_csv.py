@@ -11,7 +11,6 @@ from PIL import Image
 import data.prepare
 from data import builder
 from data.source import Source
-from h3r_jax.landmarks import LandmarkScheme
 
 HEADER = "image,x0,y0,x1,y1"
 GOOD = "0.png,1,2.5,30,20"
@@ -99,19 +98,6 @@ def test_finite_landmarks_outside_the_image_are_legal_and_counted(folder):
     assert folder.annotations().outside_image() == 2
 
 
-def test_normalising_distance_that_is_zero_names_the_record(folder):
-    folder.csv(HEADER, GOOD, "1.png,5,6,5,6")
-    scheme = LandmarkScheme("mine", 2, (1, 0), (0, 1))
-    with pytest.raises(ValueError, match=r"line 3 \(1.png\): the normalising distance .* correct those landmarks or choose"):
-        folder.annotations().normalizing_distances(scheme)
-
-
-def test_box_normaliser_does_not_need_unlabelled_landmarks(folder):
-    folder.csv("image,x0,y0,x1,y1,x2,y2,v0,v1,v2", "0.png,1,1,5,10,,,1,1,0")
-    annotations = Source(folder.prepare(num_landmarks=3), "train").annotations()
-    np.testing.assert_allclose(annotations.normalizing_distances(LandmarkScheme("mine", 3, (1, 0, 2), "box")), 6)
-
-
 ROWS = {
     "too few columns": ("1.png,5,6,7", "4 columns, but the header names 5; correct or remove"),
     "too many columns": ("1.png,5,6,7,8,9", "6 columns, but the header names 5; correct or remove"),
@@ -119,9 +105,9 @@ ROWS = {
     "word": ("1.png,5,six,7,8", "column y0 is 'six', which is not a number; correct it"),
     "empty": ("1.png,5,,7,8", "column y0 is '', which is not a number; correct it, or give the landmark visibility 0"),
     "grouped digits": ("1.png,1_5,2,7,8", "column x0 is '1_5', which is not a number"),
-    "nan": ("1.png,5,6,nan,8", "column x1 is 'nan'; want a finite number"),
-    "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf'; want a finite number"),
-    "too large to store": ("1.png,5,6,7,1e39", "column y1 is '1e39'; want a finite number"),
+    "nan": ("1.png,5,6,nan,8", "column x1 is 'nan', which is not a finite number"),
+    "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf', which is not a finite number"),
+    "too large to store": ("1.png,5,6,7,1e39", "column y1 is '1e39', which is not a finite number"),
     "no image": (",5,6,7,8", "the column image is ''; name a file or remove the row"),
     "missing image": ("2.png,5,6,7,8", "there is no image "),
     "image is a folder": (".,5,6,7,8", "there is no image "),

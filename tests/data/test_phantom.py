@@ -51,7 +51,7 @@ def test_every_record_can_be_cropped_and_scored(builder):
     for split in phantom.SEEDS:
         annotations = Source(builder, split).annotations()
         assert np.isfinite(annotations.boxes("landmarks")).all()
-        assert (annotations.normalizing_distances(PHANTOM23) > 5).all()
+        assert (PHANTOM23.normalizing_distance(annotations.landmarks) > 5).all()
 
 
 def test_another_number_of_landmarks_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
-SCHEME = LandmarkScheme("tiny3", 3, (1, 0, 2), (0, 1))
+SCHEME = LandmarkScheme("tiny3", 3, (1, 0, 2), (("pair", (0, 1)),))
 SHAPE = (32, 32)
 AUGMENTATION = augment.Augmentation(rotation=20, scale=0.2, shift=0.05, mirror=0.5, color=0.3, blur=0.5, occlusion=0.5)
 

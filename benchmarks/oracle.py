@@ -1,0 +1,99 @@
+"""What a recipe loses by itself: the truth through crop, encoder, decoder, inverse crop and metric.
+
+    python -m benchmarks.oracle [--data_dir=DIR] [NAME[:SPLIT] ...]
+
+For each recipe of `configs` whose test set is in `data_dir`: the landmarks of the test split are taken to the
+network's input, encoded as all their activation points, decoded, and taken back, with the boxes, the matrices and
+the protocol that `eval.py` uses. The expectation decoder loses nothing, so what is left is the rounding of float32.
+Landmarks that the heatmap cannot represent, outside of the crop, are counted and left out. COCO's detections have no
+truth, so its recipes take the labelled boxes of `val`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pathlib
+import tempfile
+import types
+
+import numpy as np
+
+from configs import common
+from data import inputs
+from h3r_jax import codec, geometry
+from h3r_jax.training import config as run_config
+
+RECIPES = sorted(
+    path.stem for path in pathlib.Path(common.__file__).parent.glob("*.py") if path.stem not in ("common", "datasets", "__init__")
+)
+
+
+def oracle(config):
+    """What comes back of the truth of a recipe's test split; see `score_truth`."""
+    scheme = run_config.make_scheme(config)
+    recipe = run_config.make_recipe(config, scheme)
+    return score_truth(inputs.test_input(config, scheme, recipe), recipe, run_config.make_protocol(config, scheme))
+
+
+def score_truth(split, recipe, protocol):
+    """The truth of a split through matrices, encoder, decoder and back, scored.
+
+    Args:
+      split: data.pipeline.EvalInput.
+      recipe: training.step.Recipe.
+      protocol: training.protocols.Protocol.
+
+    Returns:
+      {"examples", "inside", "outside" (labelled landmarks), "error" (largest, original image pixels), "metrics"}.
+    """
+    truth = split.annotations
+    crops = geometry.transform_points(split.matrices, truth.landmarks).astype(np.float32)
+    points = codec.activation_points(crops, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
+    heatmaps = codec.scatter(points, recipe.heatmap_shape)
+    decoded = np.asarray(codec.decode(heatmaps, k=4, stride=recipe.stride, activation="identity"), np.float64)
+    predictions = geometry.transform_points(geometry.invert(split.matrices), decoded)
+    labelled = truth.visibility > 0
+    inside = np.asarray(points.inside) & labelled
+    # What is outside counts as known, so that the metric speaks of the rest.
+    predictions = np.where(inside[..., None], predictions, np.nan_to_num(truth.landmarks))
+    errors = np.linalg.norm(predictions - truth.landmarks, axis=-1)[inside]
+    return {
+        "examples": len(predictions),
+        "inside": int(inside.sum()),
+        "outside": int((labelled & ~inside).sum()),
+        "error": float(errors.max(initial=0.0)),
+        "metrics": protocol.score(predictions, np.ones(labelled.shape), split).metrics,
+    }
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="NAME[:SPLIT]",
+                        help="of configs, and a split in place of its test split; all recipes by default")
+    parser.add_argument("--data_dir", default=common.get_config().data_dir)
+    options = types.SimpleNamespace(**vars(parser.parse_args(arguments)))
+    print(f"{'recipe':<32}{'examples':>9}{'inside':>9}{'outside':>9}{'largest error, px':>19}  metrics")
+    with tempfile.TemporaryDirectory() as prepared:
+        for name in options.recipes:
+            recipe, _, split = name.partition(":")
+            config = importlib.import_module(f"configs.{recipe}").get_config()
+            config.data_dir, config.prepared_dir = options.data_dir, prepared
+            if split:
+                config.data.test_split = split
+            elif config.eval.metric == "coco":
+                config.data.test_split = "val"
+            try:
+                result = oracle(config)
+            except (FileNotFoundError, ValueError) as error:
+                print(f"{name:<32}left out: {error}")
+                continue
+            first = {key: value for key, value in result["metrics"].items() if "/" not in key and "@" not in key} or {
+                key: value for key, value in result["metrics"].items() if "/" not in key
+            }
+            numbers = ", ".join(f"{key} {value:.4g}" for key, value in first.items())
+            print(f"{name:<32}{result['examples']:>9}{result['inside']:>9}{result['outside']:>9}{result['error']:>19.1e}  {numbers}")
+
+
+if __name__ == "__main__":
+    main()

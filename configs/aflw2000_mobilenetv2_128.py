@@ -1,0 +1,20 @@
+"""300W-LP to AFLW2000-3D with MobileNetV2 at 128x128.
+
+    python train.py --config=configs/aflw2000_mobilenetv2_128.py --workdir=runs/aflw2000_mobilenetv2_128
+    python eval.py  --config=configs/aflw2000_mobilenetv2_128.py --workdir=runs/aflw2000_mobilenetv2_128
+
+Published: 3.21 NME (H3R, models/README). Not trained here yet.
+"""
+
+from configs import datasets
+
+
+def get_config():
+    config = datasets.aflw2000()
+    config.model.name = "mobilenet_v2"
+    config.model.input_size = (128, 128)
+    config.model.dtype = "bfloat16"
+    config.train.batch_size = 64
+    config.train.epochs = 30.0
+    config.train.learning_rate = 4e-3
+    return config

@@ -1,0 +1,20 @@
+"""LaPa with MobileNetV2 at 128x128.
+
+    python train.py --config=configs/lapa_mobilenetv2_128.py --workdir=runs/lapa_mobilenetv2_128
+    python eval.py  --config=configs/lapa_mobilenetv2_128.py --workdir=runs/lapa_mobilenetv2_128
+
+Published: 2.08 NME (H3R, models/README, with boxes of its own). Not trained here yet.
+"""
+
+from configs import datasets
+
+
+def get_config():
+    config = datasets.lapa()
+    config.model.name = "mobilenet_v2"
+    config.model.input_size = (128, 128)
+    config.model.dtype = "bfloat16"
+    config.train.batch_size = 64
+    config.train.epochs = 120.0
+    config.train.learning_rate = 4e-3
+    return config

@@ -1,0 +1,20 @@
+"""300W with HRNet-W18 at 256x256, box from landmarks (P1).
+
+    python train.py --config=configs/w300_hrnet_w18_256_p1.py --workdir=runs/w300_hrnet_w18_256_p1
+    python eval.py  --config=configs/w300_hrnet_w18_256_p1.py --workdir=runs/w300_hrnet_w18_256_p1
+
+Published: 3.48 NME (H3R, models/README; of a split that it does not name, by its size the private one). Not trained here yet.
+"""
+
+from configs import datasets
+
+
+def get_config():
+    config = datasets.w300("landmarks")
+    config.model.name = "hrnet_w18"
+    config.model.input_size = (256, 256)
+    config.model.dtype = "bfloat16"
+    config.train.batch_size = 64
+    config.train.epochs = 60.0
+    config.train.learning_rate = 2e-3
+    return config

@@ -1,0 +1,20 @@
+"""300W with MobileNetV2 at 256x256, the detector's box (P2).
+
+    python train.py --config=configs/w300_mobilenetv2_256.py --workdir=runs/w300_mobilenetv2_256
+    python eval.py  --config=configs/w300_mobilenetv2_256.py --workdir=runs/w300_mobilenetv2_256
+
+Published: 3.96 NME (H3R, models/README; split not named). Not trained here yet.
+"""
+
+from configs import datasets
+
+
+def get_config():
+    config = datasets.w300("dataset")
+    config.model.name = "mobilenet_v2"
+    config.model.input_size = (256, 256)
+    config.model.dtype = "bfloat16"
+    config.train.batch_size = 64
+    config.train.epochs = 120.0
+    config.train.learning_rate = 4e-3
+    return config

@@ -1,0 +1,20 @@
+"""WFLW with MobileNetV2 at 128x128, box of the data set (P2).
+
+    python train.py --config=configs/wflw_mobilenetv2_128.py --workdir=runs/wflw_mobilenetv2_128
+    python eval.py  --config=configs/wflw_mobilenetv2_128.py --workdir=runs/wflw_mobilenetv2_128
+
+Published: 4.72 NME (H3R, models/README). Not trained here yet.
+"""
+
+from configs import datasets
+
+
+def get_config():
+    config = datasets.wflw("dataset")
+    config.model.name = "mobilenet_v2"
+    config.model.input_size = (128, 128)
+    config.model.dtype = "bfloat16"
+    config.train.batch_size = 64
+    config.train.epochs = 120.0
+    config.train.learning_rate = 4e-3
+    return config

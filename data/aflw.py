@@ -1,0 +1,69 @@
+"""`aflw`: Annotated Facial Landmarks in the Wild with 19 landmarks (Koestinger et al., ICCV workshop 2011; Zhu et al., CVPR 2016).
+
+Ask TU Graz for the images, https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/
+(not for commerce), and get AFLWinfo_release.mat from
+https://mmlab.ie.cuhk.edu.hk/projects/compositional.html. The folder holds
+
+    AFLWinfo_release.mat        nameList, bbox, data, mask_new, ra
+    flickr/{0,2,3}/*.jpg        nameList starts at these: 0/image22568.jpg
+
+`ra` is a permutation that counts from 1: its first 20,000 faces are `train`, the others
+`test`. `data` has 19 x, then 19 y, `bbox` x0 x1 y0 y1; both are taken as they stand, as all
+published code does. Every landmark has coordinates, also one that `mask_new` calls
+invisible, and the protocol counts them all: every visibility is 1. The subset `frontal`
+are the test faces without an invisible landmark. `box` is `bbox`, and `object_size` its longer
+side, the unit of the error.
+"""
+
+import typing
+
+import numpy as np
+
+from data import parsing
+from data.builder import LandmarkBuilder, Record
+
+FILE = "AFLWinfo_release.mat"
+TRAIN_COUNT = 20000
+
+
+class Aflw(LandmarkBuilder, skip_registration=True):
+    """Faces of AFLW (see the module's documentation)."""
+
+    NUM_LANDMARKS = 19
+    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": TRAIN_COUNT, "test": 4386}
+
+    @classmethod
+    def annotation_files(cls, folder):
+        """The one file."""
+        return [folder / name for name in parsing.present(folder, [FILE], __name__)]
+
+    @classmethod
+    def read_splits(cls, folder):
+        """split -> Records; no split "test" unless there are more faces than "train" has."""
+        path = folder / FILE
+        names, boxes, data, visible, order = parsing.read_mat(
+            path, nameList=("N", 1), bbox=("N", 4), data=("N", 38), mask_new=("N", 19), ra=(1, "N")
+        )
+        order = order[0].astype(np.int64)
+        if not np.array_equal(np.sort(order), np.arange(1, len(order) + 1)):
+            raise ValueError(
+                f"{path}: variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once; "
+                "is it the file of the data set's own distribution?"
+            )
+
+        def records(split, faces):
+            for face in faces:
+                image = str(np.squeeze(names[face, 0])[()])
+                name = f"{path} face {face + 1} ({image})"
+                x0, x1, y0, y1 = boxes[face].astype(np.float64)
+                yield Record(
+                    name,
+                    folder / "flickr" / image,
+                    parsing.check_finite(data[face].reshape(2, 19).T, name),
+                    box=parsing.check_box([x0, y0, x1, y1], name),
+                    subsets=("frontal",) if split == "test" and visible[face].all() else (),
+                    object_size=max(x1 - x0, y1 - y0),
+                )
+
+        splits = {"train": order[:TRAIN_COUNT] - 1, "test": order[TRAIN_COUNT:] - 1}
+        return {split: records(split, faces) for split, faces in splits.items() if len(faces)}

@@ -1,0 +1,45 @@
+"""`lapa`: Landmark guided face Parsing, 106 landmarks (Liu et al., AAAI 2020).
+
+Get LaPa.tar.gz from https://github.com/jd-opensource/lapa-dataset (also JDAI-CV/lapa-dataset);
+not for commerce. The folder holds
+
+    {train,val,test}/images/*.jpg
+    {train,val,test}/landmarks/*.txt        106, then 106 lines x y
+    {train,val,test}/labels/*.png           (not read)
+
+A split that is not there is left out. Coordinates count pixels from 0 and are taken as
+they stand. There is no box, no subset and no object size.
+"""
+
+import typing
+
+from data import parsing
+from data.builder import LandmarkBuilder, Record
+
+SPLITS = ("train", "val", "test")
+
+
+class Lapa(LandmarkBuilder, skip_registration=True):
+    """Faces of LaPa (see the module's documentation)."""
+
+    NUM_LANDMARKS = 106
+    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 18176, "val": 2000, "test": 2000}
+
+    @classmethod
+    def annotation_files(cls, folder):
+        """All files of landmarks."""
+        splits = parsing.present(folder, SPLITS, __name__)
+        return [path for split in splits for path in parsing.files_in(folder / split / "landmarks", (".txt",))]
+
+    @classmethod
+    def read_splits(cls, folder):
+        """split -> Records, of the splits that are there."""
+        return {split: _read(folder / split) for split in parsing.present(folder, SPLITS, __name__)}
+
+
+def _read(folder):
+    for path, image in parsing.pair_files(folder / "landmarks", folder / "images", ".txt"):
+        lines = parsing.read_lines(path)
+        if lines[0][1] != [str(Lapa.NUM_LANDMARKS)]:
+            raise ValueError(f"{path}: want {Lapa.NUM_LANDMARKS} in its first line; fetch the file anew")
+        yield Record(str(path), image, parsing.read_points(lines[1:], path, Lapa.NUM_LANDMARKS))

@@ -1,0 +1,97 @@
+"""`w300`: 300 Faces in the Wild, 68 landmarks (Sagonas et al., ICCV workshop 2013; IVC 2016).
+
+Get AFW, HELEN, LFPW, IBUG, 300W and, if wanted, the boxes from
+https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/; for research only.
+Unpacked side by side, the folder (its default name is `w300`) holds
+
+    afw/  helen/trainset/  lfpw/trainset/                      -> train, 337 + 2000 + 811
+    helen/testset/  lfpw/testset/                              -> test, subset `common`, 330 + 224
+    ibug/                                                      -> test, subset `challenge`, 135
+    300W/01_Indoor/  300W/02_Outdoor/                          -> private, the challenge's own test set, 300 + 300
+    Bounding_Boxes/bounding_boxes_{afw,ibug,helen_trainset,...}.mat     (optional)
+
+where every image lies beside a .pts file of its name; there are no lists, so what lies
+there is what is read, and a directory that is not there is left out. The landmarks count
+pixels from 1, as MATLAB does, and so do the boxes, which were made with the same tools:
+one is subtracted from both. `box` is `bb_detector`, what iBUG's face detector found, and
+not `bb_ground_truth`, which is drawn round the landmarks; images that the files do not
+name, and all of `private`, have none. There is no object size: the unit is a distance of
+landmarks.
+"""
+
+import typing
+
+import numpy as np
+
+from data import parsing
+from data.builder import LandmarkBuilder, Record
+
+# directory -> its split, the subsets of its faces, and its file of boxes
+PARTS = {
+    "afw": ("train", (), "bounding_boxes_afw.mat"),
+    "helen/trainset": ("train", (), "bounding_boxes_helen_trainset.mat"),
+    "lfpw/trainset": ("train", (), "bounding_boxes_lfpw_trainset.mat"),
+    "helen/testset": ("test", ("common",), "bounding_boxes_helen_testset.mat"),
+    "lfpw/testset": ("test", ("common",), "bounding_boxes_lfpw_testset.mat"),
+    "ibug": ("test", ("challenge",), "bounding_boxes_ibug.mat"),
+    "300W/01_Indoor": ("private", (), None),
+    "300W/02_Outdoor": ("private", (), None),
+}
+
+
+class W300(LandmarkBuilder, skip_registration=True):
+    """Faces of 300W (see the module's documentation)."""
+
+    NUM_LANDMARKS = 68
+    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 3148, "test": 689, "private": 600}
+
+    @classmethod
+    def annotation_files(cls, folder):
+        """All .pts files and the files of boxes."""
+        files = []
+        for part in parsing.present(folder, PARTS, __name__):
+            files += parsing.files_in(folder / part, (".pts",))
+            boxes = PARTS[part][2]
+            files += [folder / "Bounding_Boxes" / boxes] if boxes else []
+        return files
+
+    @classmethod
+    def read_splits(cls, folder):
+        """split -> Records, of the directories that are there."""
+        parts = {}
+        for part in parsing.present(folder, PARTS, __name__):
+            parts.setdefault(PARTS[part][0], []).append(part)
+        return {split: _read_parts(folder, names) for split, names in parts.items()}
+
+
+def _read_parts(folder, parts):
+    for part in parts:
+        _, subsets, mat = PARTS[part]
+        boxes = read_boxes(folder / "Bounding_Boxes" / mat) if mat else {}
+        for path, image in parsing.pair_files(folder / part, folder / part, ".pts"):
+            yield Record(str(path), image, read_pts(path), box=boxes.get(image.name), subsets=subsets)
+
+
+def read_pts(path):
+    """The landmarks of a .pts file, `float64[68, 2]`, 0-based; ValueError names file and line."""
+    lines = parsing.read_lines(path)
+    braces = [i for i, (_, tokens) in enumerate(lines) if tokens in (["{"], ["}"])]
+    if [lines[i][1] for i in braces] != [["{"], ["}"]]:
+        raise ValueError(f"{path}: want the points between one line that is {{ and one that is }}; fetch the file anew")
+    return parsing.read_points(lines[braces[0] + 1 : braces[1]], path, W300.NUM_LANDMARKS) - 1
+
+
+def read_boxes(path):
+    """name of the image -> its detector's box `float64[4]`, 0-based; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    (cells,) = parsing.read_mat(path, bounding_boxes=(1, "N"))
+    boxes = {}
+    for i, cell in enumerate(cells[0], start=1):
+        name = f"{path} bounding_boxes{{{i}}}"
+        try:
+            image, box = str(cell["imgName"][0, 0][0]), np.asarray(cell["bb_detector"][0, 0], np.float64).reshape(4)
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise ValueError(f"{name}: want imgName and bb_detector with four numbers; fetch the file anew") from None
+        boxes[image] = parsing.check_box(box, name) - 1
+    return boxes

@@ -1,0 +1,178 @@
+"""How predictions are scored: an evaluation protocol is data, which a configuration states and every figure is printed with."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.metrics import (
+    NormalizedErrors,
+    average_precision,
+    head_errors,
+    keypoint_similarity,
+    nme_per_example,
+    person_results,
+)
+
+
+class Scores(NamedTuple):
+    """What a protocol says about the predictions of a split.
+
+    metrics: name -> number; names as in design: `nme`, `fr@10`, `nme/pose` for a subset.
+    counts: subset -> number of its examples; one that the split lacks has no metrics.
+    per_example: `float64[N]`, greater is worse; for choosing what a picture shows.
+    errors: metrics.NormalizedErrors for the cumulative error curve, None where the protocol has none.
+    """
+
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    per_example: np.ndarray
+    errors: NormalizedErrors | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """The scoring side of a protocol; boxes and crops are those of the input.
+
+    scheme: LandmarkScheme.
+    metric: key of `METRICS`.
+    normalizers: names of the scheme's normalisers. The first is the unit of `nme`, failure rate and AUC; each
+      further one gives a `nme_NAME`.
+    thresholds: of failure rate and AUC, as fractions.
+    subsets: names of subsets of the split to score by themselves as well.
+    """
+
+    scheme: LandmarkScheme
+    metric: str
+    normalizers: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    subsets: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.metric not in METRICS:
+            raise ValueError(f"unknown metric {self.metric!r}; known are {', '.join(METRICS)}")
+        for name in self.normalizers:
+            self.scheme.normalizer(name)  # which names the known ones
+        for threshold in self.thresholds:
+            if not 0 < threshold < 1:
+                raise ValueError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
+
+    @property
+    def best(self):
+        """The metric that chooses the best checkpoint, and whether a lower one is better."""
+        return METRICS[self.metric].best, METRICS[self.metric].lower_is_better
+
+    def score(self, predictions, confidence, split):
+        """Scores of predictions.
+
+        Args:
+          predictions: `float64[N, K, 2]`, image pixels.
+          confidence: `float[N, K]`, of each landmark.
+          split: data.pipeline.EvalInput, or anything with its fields.
+
+        Returns:
+          Scores.
+
+        Raises:
+          ValueError: a record cannot be scored; names it.
+        """
+        return METRICS[self.metric].score(self, predictions, confidence, split)
+
+
+def units(protocol, annotations, normalizer):
+    """The unit of the normalised error of each record, `float64[N]` image pixels; ValueError names a record that has none."""
+    distances = protocol.scheme.normalizing_distance(
+        annotations.landmarks,
+        annotations.visibility,
+        normalizer=normalizer,
+        box=annotations.box,
+        object_size=annotations.object_size,
+    )
+    bad = ~((distances > 0) & np.isfinite(distances))
+    if bad.any():
+        first = int(np.argmax(bad))
+        unit = protocol.scheme.normalizer(normalizer)
+        raise ValueError(
+            f"{annotations.name[first]}: the normalising distance ({unit}) is {distances[first]}; "
+            "correct that record or choose another normaliser"
+        )
+    return distances
+
+
+def members(protocol, annotations):
+    """subset -> `bool[N]`, for each subset of the protocol."""
+    return {name: np.array([name in subsets for subsets in annotations.subsets]) for name in protocol.subsets}
+
+
+def score_nme(protocol, predictions, confidence, split):
+    """Normalised mean error, failure rate and AUC, of all and of each subset."""
+    del confidence
+    annotations = split.annotations
+    first, *others = protocol.normalizers or ("",)
+    errors = {
+        name: nme_per_example(predictions, annotations.landmarks, annotations.visibility, units(protocol, annotations, name))
+        for name in (first, *others)
+    }
+    metrics = {}
+    subsets = members(protocol, annotations)
+    for subset, chosen in {"": slice(None), **subsets}.items():
+        suffix = f"/{subset}" if subset else ""
+        if subset and not chosen.any():
+            continue
+        for name, value in NormalizedErrors(errors[first][chosen]).summary(protocol.thresholds).items():
+            metrics[name + suffix] = value
+        for name in others:
+            metrics[f"nme_{name}{suffix}"] = NormalizedErrors(errors[name][chosen]).nme()
+    counts = {name: int(chosen.sum()) for name, chosen in subsets.items()}
+    return Scores(metrics, counts, errors[first], NormalizedErrors(errors[first]))
+
+
+def score_pckh(protocol, predictions, confidence, split):
+    """PCKh of MPII, of all joints and by groups of them."""
+    del confidence
+    annotations = split.annotations
+    units(protocol, annotations, "")  # which names the record that has none
+    errors = head_errors(predictions, annotations.landmarks, annotations.visibility, annotations.object_size)
+    counted = np.where(errors.labelled, errors.errors, 0.0).sum(axis=1) / np.maximum(errors.labelled.sum(axis=1), 1)
+    return Scores(errors.summary(), {}, counted, None)
+
+
+def score_coco(protocol, predictions, confidence, split):
+    """AP and AR of COCO over the images of the split, all that the official file lists where the split is whole."""
+    annotations = split.annotations
+    if split.truth_file is None:
+        raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
+    if not protocol.scheme.sigmas:
+        raise ValueError(f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs")
+    height, width = split.shape
+    results = person_results(
+        predictions,
+        confidence,
+        score=annotations.score,
+        image_id=annotations.image_id,
+        areas=height * width / np.linalg.det(split.matrices[:, :, :2]),
+        sigmas=protocol.scheme.sigmas,
+    )
+    images = None if split.whole else set(annotations.image_id.tolist())
+    metrics = average_precision(results, split.truth_file, sigmas=protocol.scheme.sigmas, image_ids=images)
+    similarity = keypoint_similarity(
+        predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas
+    )
+    likeness = np.where(np.isnan(similarity), confidence.mean(axis=1), similarity)  # of detections nothing is known but that
+    return Scores(metrics, {}, 1 - likeness, None)
+
+
+class Metric(NamedTuple):
+    """A way to score: the function, and which of its numbers tells the best checkpoint."""
+
+    score: Any
+    best: str
+    lower_is_better: bool
+
+
+METRICS = {
+    "nme": Metric(score_nme, "nme", True),
+    "pckh": Metric(score_pckh, "pckh@0.5", False),
+    "coco": Metric(score_coco, "ap", False),
+}

@@ -1,0 +1,219 @@
+"""COCO's format: who is a record and who is left out, boxes, detections, and every way in which a file can be wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+import data.prepare
+from data.coco_keypoints import CocoKeypoints
+from data.pipeline import EvalInput
+from data.source import Source
+from h3r_jax import geometry
+from h3r_jax.metrics import average_precision, person_results
+from tests.data.bodies import SIGMA, CocoFolder, centroids
+
+SIGMAS = np.linspace(0.02, 0.1, 17)  # the data set does not know them
+
+
+def sources(folder, prepared):
+    arguments = {"data_dir": folder.parent, "prepared_dir": prepared, "folder": folder.name, "num_landmarks": 17}
+    builder = data.prepare.prepare("coco", **arguments)
+    return {split: Source(builder, split) for split in builder.info.splits}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return CocoFolder(tmp_path / "coco")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with images, and its splits."""
+    folder = CocoFolder(tmp_path_factory.mktemp("drawn") / "coco", images=True)
+    return folder, sources(folder.folder, folder.folder.parent / "prepared")
+
+
+def score_truth(source, annotation_file):
+    """Average precision of the labels themselves as predictions; a joint without a label is put in the middle."""
+    records = source.annotations()
+    middle = np.nanmean(records.landmarks, axis=1, keepdims=True)
+    results = person_results(
+        np.where(np.isnan(records.landmarks), middle, records.landmarks),
+        np.ones(records.visibility.shape),
+        score=records.score,
+        image_id=records.image_id,
+        areas=np.prod(records.box[:, 2:] - records.box[:, :2], axis=1),
+        sigmas=SIGMAS,
+    )
+    assert len(results) == len(source) and {result["score"] for result in results} == {1.0}
+    return average_precision(results, annotation_file, sigmas=SIGMAS)
+
+
+def test_records_are_the_labelled_people(drawn):
+    folder, splits = drawn
+    assert list(splits) == ["train", "val", "val_detections"]
+    for split, first in (("train", 1), ("val", 501)):
+        records = splits[split].annotations()
+        assert records.image_id.tolist() == [first, first + 1, first + 1]
+        counts = [np.ones(17), np.arange(17) < 9, np.arange(17) >= 9]  # hidden joints count as others
+        np.testing.assert_array_equal(records.visibility, counts)
+        for joints, seen, image in zip(records.landmarks, records.visibility, records.image_id):
+            np.testing.assert_allclose(joints[seen > 0], folder.joints[image][seen > 0], atol=1e-4)
+            assert np.isnan(joints[seen == 0]).all()
+        np.testing.assert_allclose(records.box, [[30.5, 40.5, 269.5, 339.5]] * 3)
+        np.testing.assert_allclose(records.object_size, np.sqrt(0.25 * 240 * 300), rtol=1e-6)
+        assert np.isnan(records.score).all()
+        assert records.name[0] == f"{folder.path(split)} annotation {10 * first}"
+    assert score_truth(splits["val"], folder.path("val"))["ap"] == pytest.approx(100)
+
+
+def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
+    records = drawn[1]["val_detections"].annotations()
+    assert records.image_id.tolist() == [501, 501, 502, 502]
+    np.testing.assert_allclose(records.score, [0.9, 0.25] * 2, rtol=1e-6)
+    np.testing.assert_allclose(records.box, [[20.25, 30.5, 269.25, 349.5]] * 4)
+    assert np.isnan(records.landmarks).all() and not records.visibility.any() and np.isnan(records.object_size).all()
+    assert records.name[1].endswith("COCO_val2017_detections_AP_H_56_person.json detection 2")
+
+
+@pytest.mark.parametrize("split", ["val", "val_detections"])
+def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, split):
+    folder, splits = drawn
+    records = splits[split].annotations()
+    crops = EvalInput(splits[split], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+    (batch,) = crops.batches(len(records.name))
+    errors = []
+    for image, matrix, number in zip(batch["image"], crops.matrices, records.image_id):
+        places = geometry.transform_points(matrix, folder.joints[number])
+        errors.append(centroids(image, places, SIGMA * matrix[0, 0]) - places)
+    errors = np.concatenate(errors)
+    assert np.isfinite(errors).all(), "the crop holds the person"
+    assert np.linalg.norm(errors, axis=1).max() < 0.05 and np.abs(errors.mean(axis=0)).max() < 0.01
+
+
+def test_who_is_left_out_is_counted_and_printed(folder, capsys):
+    people = folder.contents["train"]["annotations"]
+    people[0]["area"] = 0.0
+    people.append({**people[-1], "id": 90, "category_id": 18})
+    beyond = next(person for person in people if person["id"] == 20)
+    beyond["bbox"] = [310.0, 20.0, 40.0, 40.0]
+    folder.write()
+    splits = CocoKeypoints.read_splits(folder.folder)
+    assert {split: len(records) for split, records in splits.items()} == {"train": 1, "val": 3, "val_detections": 4}
+    assert splits["train"].left_out == {
+        "a crowd": 2,
+        "without a labelled joint": 2,
+        "without an area": 1,
+        "with a box outside the image": 1,
+        "no person": 1,
+    }
+    assert splits["val_detections"].left_out == {"no person": 2}
+    lines = capsys.readouterr().err
+    assert "val: 3 people; left out as the protocol says: 2 a crowd, 2 without a labelled joint." in lines
+
+
+def test_boxes_are_cut_off_at_the_border(folder):
+    for person in folder.contents["train"]["annotations"]:
+        person["bbox"] = [-10.0, 100.0, 330.0, 0.5]
+    folder.write()
+    box = CocoKeypoints.read_splits(folder.folder)["train"][0].box
+    assert box.tolist() == [0.0, 100.0, 299.0, 100.0]
+
+
+def test_splits_without_their_files_are_not_there(folder, capsys):
+    for image in (folder.folder / "train2017").iterdir():
+        image.unlink()
+    assert list(CocoKeypoints.read_splits(folder.folder)) == ["val", "val_detections"]
+    assert "has no image of train, so that split is left out" in capsys.readouterr().err
+    (folder.folder / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json").unlink()
+    folder.path("train").unlink()
+    assert list(CocoKeypoints.read_splits(folder.folder)) == ["val"]
+    folder.path("val").unlink()
+    with pytest.raises(FileNotFoundError, match=r"neither .*train2017.json nor .*val2017.json; is config.data_dir right"):
+        CocoKeypoints.read_splits(folder.folder)
+
+
+def test_images_that_come_later_change_the_fingerprint(folder):
+    states = [[(path, path.stat().st_mtime_ns) for path in CocoKeypoints.annotation_files(folder.folder)]]
+    (folder.folder / "train2017" / "000000000009.jpg").touch()
+    states.append([(path, path.stat().st_mtime_ns) for path in CocoKeypoints.annotation_files(folder.folder)])
+    assert states[0] != states[1]
+
+
+def test_an_image_of_the_other_folder_is_found(folder):
+    image = folder.folder / "train2017" / "000000000001.jpg"
+    image.rename(folder.folder / "val2017" / image.name)
+    assert CocoKeypoints.read_splits(folder.folder)["train"][0].image == folder.folder / "val2017" / image.name
+
+
+def set_person(key, value):
+    def apply(folder):
+        folder.contents["val"]["annotations"][0][key] = value
+
+    return apply
+
+
+def set_detection(key, value):
+    def apply(folder):
+        folder.detections[2][key] = value
+
+    return apply
+
+
+KEYPOINTS = [10.0, 20.0, 2.0] * 17
+FAULTS = {
+    "absent image": (lambda f: (f.folder / "val2017" / "000000000502.jpg").unlink(), "annotation 5020: there is no image 000000000502.jpg in"),
+    "few keypoints": (set_person("keypoints", KEYPOINTS[3:]), "annotation 5010: keypoints are not 17 times x, y, v"),
+    "flag": (set_person("keypoints", [*KEYPOINTS[:5], 3.0, *KEYPOINTS[6:]]), r"annotation 5010: joint 1 is \[10.0, 20.0, 3.0\]; want"),
+    "infinite": (set_person("keypoints", [float("nan"), *KEYPOINTS[1:]]), r"annotation 5010: joint 0 is \[nan, 20.0, 2.0\]"),
+    "text": (set_person("keypoints", ["a", *KEYPOINTS[1:]]), "annotation 5010: keypoints are not"),
+    "no keypoints": (lambda f: f.contents["val"]["annotations"][0].pop("keypoints"), "annotation 5010: keypoints are not 17 times x, y, v"),
+    "box": (set_person("bbox", [1.0, 2.0, 3.0]), r"annotation 5010: bbox is \[1.0, 2.0, 3.0\]; want x, y, and"),
+    "negative box": (set_person("bbox", [1.0, 2.0, -3.0, 4.0]), "annotation 5010: bbox is .*; want x, y, and"),
+    "area": (set_person("area", float("nan")), "annotation 5010: area is nan; want a number, correct or remove the entry"),
+    "image": (set_person("image_id", 12345), "annotation 5010: there is no image 12345 in the annotation file"),
+    "number": (set_person("id", "x"), "val2017.json annotation at place 0: id is 'x'; want a int"),
+    "people": (lambda f: f.contents["val"].pop("annotations"), "val2017.json: annotations is None; want a list"),
+    "width": (lambda f: f.contents["val"]["images"][1].pop("width"), "val2017.json image 1: width is None; want a number"),
+    "score": (set_detection("score", None), "person.json detection 2: score is None; want a number"),
+    "other image": (set_detection("image_id", 3), "person.json detection 2: there is no image 3 in the annotation file"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_is_named(folder, fault):
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    folder.write()
+    with pytest.raises(ValueError, match=message) as error:
+        CocoKeypoints.read_splits(folder.folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_another_kind_is_named(folder):
+    folder.path("val").write_text(json.dumps([]))
+    with pytest.raises(ValueError, match="person_keypoints_val2017.json: holds a list, want a dict"):
+        CocoKeypoints.read_splits(folder.folder)
+
+
+def test_the_real_people(tmp_path, shared_data):
+    raw = shared_data / "coco"
+    if not raw.is_dir():
+        pytest.skip("real COCO data is not beside the repository (../shared/data/coco)")
+    splits = sources(raw, tmp_path)
+    assert {split: len(source) for split, source in splits.items()} == {"train": 12, "val": 12, "val_detections": 118}
+    annotation_file = raw / "annotations" / "person_keypoints_val2017.json"
+    assert list(score_truth(splits["val"], annotation_file).values()) == pytest.approx([100] * 10)
+    records = splits["val"].annotations()
+    assert records.outside_image() == 0
+    detections = splits["val_detections"].annotations()
+    # The best detection of each image is one of its people.
+    for image in np.unique(detections.image_id):
+        best = detections.box[detections.image_id == image][np.argmax(detections.score[detections.image_id == image])]
+        assert np.abs(records.box[records.image_id == image] - best).max(axis=1).min() < 30
+    crops = EvalInput(splits["val"], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+    (batch,) = crops.batches(12)
+    assert (batch["image"].reshape(12, -1).std(axis=1) > 20).all()
+    places = geometry.transform_points(crops.matrices, records.landmarks)[records.visibility > 0]
+    assert (places > 0).all() and (places < [47, 63]).all(), "the crop holds the person"

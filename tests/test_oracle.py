@@ -1,0 +1,74 @@
+"""What every recipe loses by itself: nothing. The truth goes through its crop, codec and metric and comes back."""
+
+import importlib
+import types
+
+import numpy as np
+import pytest
+
+from benchmarks import oracle
+from h3r_jax import geometry
+from h3r_jax.training import config as run_config
+
+HERE = {  # recipe -> examples and landmarks inside of the copies in ../shared/data
+    "wflw_hrnet_w18_256_p1": (4, 392),
+    "wflw_mobilenetv2_128": (4, 392),
+    "w300_hrnet_w18_256_p1": (5, 340),
+    "cofw_hrnet_w18_256": (2, 58),
+    "lapa_hrnet_w18_256": (2, 212),
+    "aflw2000_hrnet_w18_128": (16, 1088),
+    "mpii_hrnet_w32_256": (5, 76),
+    "coco_hrnet_w32_256x192": (12, 181),
+}
+
+
+def made_up_split(recipe, scheme, count=60):
+    """Objects of all sizes and places, delivered with boxes that cut some landmarks off."""
+    rng = np.random.default_rng(0)
+    size = np.exp(rng.uniform(3, 7, (count, 1, 1)))
+    shape = rng.uniform(-0.5, 0.5, (count, scheme.num_landmarks, 2))
+    landmarks = shape * size + rng.uniform(0, 2000, (count, 1, 2))
+    # Of faces every landmark is labelled: units are distances of landmarks.
+    visibility = (rng.random(shape.shape[:2]) < (0.9 if scheme.upper_body else 1.0)).astype(np.float32)
+    landmarks[visibility == 0] = np.nan
+    box = geometry.landmark_box(landmarks, visibility)
+    box[::3, 2] -= 0.4 * size[::3, 0, 0]
+    annotations = types.SimpleNamespace(
+        landmarks=landmarks.astype(np.float32).astype(np.float64),  # as stored
+        visibility=visibility,
+        box=box,
+        object_size=size[:, 0, 0],
+        subsets=(frozenset(),) * count,
+        name=tuple(map(str, range(count))),
+    )
+    matrices = geometry.crop_matrix(box, shape=recipe.shape)
+    return types.SimpleNamespace(annotations=annotations, matrices=matrices, shape=recipe.shape)
+
+
+@pytest.mark.parametrize("name", [name for name in oracle.RECIPES if not name.startswith("coco")])
+def test_no_recipe_loses_anything_of_made_up_objects(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    scheme = run_config.make_scheme(config)
+    recipe = run_config.make_recipe(config, scheme)
+    split = made_up_split(recipe, scheme)
+    result = oracle.score_truth(split, recipe, run_config.make_protocol(config, scheme))
+    assert result["outside"] > 20 and result["inside"] > 400
+    assert result["inside"] + result["outside"] == (split.annotations.visibility > 0).sum()
+    assert result["error"] < 1e-3
+    for metric, value in result["metrics"].items():
+        assert value == 100 if metric.startswith("pckh") else value < 1e-3 or metric.startswith("auc")
+
+
+@pytest.mark.parametrize(("name", "expected"), HERE.items(), ids=HERE)
+def test_no_recipe_loses_anything_of_real_ones(name, expected, shared_data, tmp_path):
+    if not shared_data.exists():
+        pytest.skip("the real data is not there (../shared/data)")
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.data_dir, config.prepared_dir = str(shared_data), str(tmp_path)
+    if config.eval.metric == "coco":
+        config.data.test_split = "val"
+    result = oracle.oracle(config)
+    assert (result["examples"], result["inside"]) == expected
+    assert result["error"] < 1e-3
+    assert all(abs(result["metrics"][name] - 100) < 1e-9 for name in ("ap", "pckh@0.1") if name in result["metrics"])
+    assert result["metrics"].get("nme", 0) < 1e-4

@@ -5,6 +5,7 @@
 With STEP the process sends itself that signal before it. Process 0 writes WORKDIR/result.npz.
 """
 
+import contextlib
 import itertools
 import os
 import sys
@@ -53,7 +54,7 @@ def train(workdir, devices=None, before_step=lambda number: None):
         return evaluation.predict_split(eval_step, state.variables, batches, matrices, mesh)[0]["k=9"]
 
     outputs = [writers.JsonLinesWriter(Path(workdir) / "metrics.jsonl")] if distributed.is_first() else []
-    with distributed.end_for_all():
+    with contextlib.closing(saved), distributed.end_for_all():
         state = loop.fit(
             state,
             batches(),
@@ -66,7 +67,6 @@ def train(workdir, devices=None, before_step=lambda number: None):
             evaluate=lambda state: {"nme": float(predict(state).mean())},
             incidents=nonfinite.Incidents(workdir, "stop", None),
         )
-    saved.close()
     return jax.device_get(state), predict(state)
 
 

@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from h3r_jax import convert, models
 from h3r_jax.convert.files import stored_config
-from h3r_jax.export import activation_of_others
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.predict.predictor import Network, Predictor
@@ -27,6 +26,9 @@ DEFAULTS = {
     "selection": "top_k",
     "flip": "",
 }
+# The activation by head of networks trained elsewhere: those of H3R take the softmax of their "on" maps, those trained to
+# draw a Gaussian the values themselves.
+ACTIVATIONS = {"heatmap": "softmax", "binary": "softmax", "facial": "identity", "pose": "identity"}
 
 
 def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, max_batch=16, devices=None, **settings):
@@ -76,7 +78,8 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
         if stored:
             found, _ = _from_config(ConfigDict(stored), path)
         else:
-            activation = activation_of_others(spec.head, settings.get("logits"))
+            log_odds = spec.head == "binary" and settings.get("logits") == "difference"
+            activation = "sigmoid" if log_odds else ACTIVATIONS[spec.head]
             network = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
             found = {**DEFAULTS, "activation": activation, **network}
         network = _network({**found, **settings}, scheme)

@@ -49,7 +49,7 @@ def run(tmp_path_factory):
 
 
 def assert_same_weights(predictor, variables):
-    jax.tree.map(np.testing.assert_array_equal, predictor._variables, variables)
+    jax.tree.map(np.testing.assert_array_equal, predictor.variables, variables)
 
 
 def test_a_run_and_what_is_made_of_it(run, tmp_path):

@@ -30,7 +30,7 @@ def commands(page):
     text = page.read_text()
     blocks = [source for language, source in BLOCK.findall(text) if language in ("", "sh", "bash")]
     text = BLOCK.sub("", text)
-    blocks += re.findall(r"^    (.*(?:\\\n.*)*)$", text, re.MULTILINE) + re.findall(r"`(python [^`]+)`", text)
+    blocks += re.findall(r"^    ((?:.*\\\n)*.*)$", text, re.MULTILINE) + re.findall(r"`(python [^`]+)`", text)
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             if "python" in line:

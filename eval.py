@@ -176,7 +176,8 @@ def heatmaps(split, variables, recipe, score):
     variables = jax.device_get(variables)
     shown = np.argsort(score.per_example)[::-1][:SHOWN]
     images = next(split.canvases.batches([shown]))
-    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(variables, images)
+    # Of this process alone, so on its own device.
+    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(jax.device_get(variables), images)
     return visualize.heatmap_sheet(images, logits, titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown], columns=SHOWN)
 
 

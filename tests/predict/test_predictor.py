@@ -67,10 +67,10 @@ def test_however_it_is_asked(predictor, tmp_path):
 
 
 def test_the_whole_image_is_the_whole_crop(predictor):
-    for pixels in (PIXELS, PIXELS[:, :150]):
+    for pixels, centers in ((PIXELS, CENTERS), (PIXELS.transpose(1, 0, 2), CENTERS[:, ::-1])):
         prediction = predictor(pixels)
         # A crop pixel is 3 image pixels: cells are coarse.
-        np.testing.assert_allclose(prediction.landmarks[0], CENTERS, atol=0.3)
+        np.testing.assert_allclose(prediction.landmarks[0], centers, atol=0.3)
         height, width = pixels.shape[:2]
         matrix = geometry.crop_matrix(whole_box(pixels, 1.25), shape=(64, 64))
         edges = geometry.transform_points(matrix, np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]))

@@ -18,7 +18,9 @@ import jax.export
 import numpy as np
 
 from benchmarks import processor
-from h3r_jax import export, models
+from h3r_jax import export, models, predict
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.landmarks.scheme import BOX
 
 REFERENCE = "jitted, this library"
 
@@ -30,17 +32,17 @@ def variables_of(model, size):
     return variables
 
 
-def runs_of(folder, variables, network):
+def runs_of(folder, predictor):
     """name -> (path or None, function from crops to what they hold), ready to be called."""
-    runs = {REFERENCE: (None, jax.jit(export.landmark_function(variables, network)))}
+    runs = {REFERENCE: (None, jax.jit(export.landmark_function(predictor)))}
     path = folder / "network.stablehlo"
-    export.write_stablehlo(path, variables, network)
+    export.write_stablehlo(path, predictor)
     runs["StableHLO, JAX"] = path, jax.jit(jax.export.deserialize(path.read_bytes()).call)
     if importlib.util.find_spec("tensorflow"):
         import tensorflow as tf
 
         path = folder / "network.savedmodel"
-        export.write_savedmodel(path, variables, network)
+        export.write_savedmodel(path, predictor)
         signature = tf.saved_model.load(str(path)).signatures["serving_default"]
         runs["SavedModel, TensorFlow"] = path, lambda crops: signature(images=tf.constant(crops))
     return runs
@@ -60,16 +62,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     model = models.build(arguments.model, arguments.landmarks)
-    network = export.Network(model=model, head="heatmap", logits="difference", shape=(arguments.size, arguments.size), stride=4,
-                             k=9, activation="softmax", selection="top_k")
+    size = arguments.size
+    scheme = LandmarkScheme("plain", arguments.landmarks, tuple(range(arguments.landmarks)), (("box", BOX),))
+    network = predict.Network(model=model, head="heatmap", logits="difference", activation="softmax", k=9, selection="top_k", flip="",
+                              scheme=scheme, shape=(size, size), stride=4, box_scale=1.25, crop="exact")
+    predictor = predict.Predictor(network, variables_of(model, size), devices=jax.local_devices()[:1])
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        runs = runs_of(Path(folder), variables_of(model, arguments.size), network)
+        runs = runs_of(Path(folder), predictor)
         sizes = {name: "" if path is None else f"{megabytes(path):.1f}" for name, (path, _) in runs.items()}
         times = {(name, batch): [] for name in runs for batch in arguments.batches}
         distance = dict.fromkeys(runs, 0.0)
         for batch in arguments.batches:
-            crops = generator.integers(0, 256, (batch, arguments.size, arguments.size, 3), dtype=np.uint8)
+            crops = generator.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
             found = {}
             for round_ in range(arguments.rounds + 2):  # two to compile and warm up
                 for name, (_, run) in runs.items():
@@ -81,7 +86,7 @@ def main():
                 distance[name] = max(distance[name], float(np.abs(landmarks - found[REFERENCE]).max()))
 
     print(f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {arguments.model}, {arguments.landmarks} landmarks, "
-          f"{arguments.size}x{arguments.size}; medians of {arguments.rounds}\n")
+          f"{size}x{size}; medians of {arguments.rounds}\n")
     columns = [f"batch {batch}, ms" for batch in arguments.batches]
     print("| | size, MB | " + " | ".join(columns) + " | largest difference, pixels |")
     print("|---|--:|" + "--:|" * (len(columns) + 1))

@@ -11,7 +11,6 @@ longer side. Images with many faces are labelled in part, so other boxes may be 
 
 import argparse
 import csv
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,16 +94,13 @@ def overlap(box, others):
 
 
 def measure(detect, examples):
-    """Faces, found, other boxes, seconds, and `[found, 3]`: shifts and size."""
+    """Faces, other boxes, and `[found, 3]`: shifts and size."""
     images = {}
     for path, landmarks in examples:
         images.setdefault(path, []).append(landmark_box(landmarks))
-    count, other, seconds, relations = 0, 0, 0.0, []
+    count, other, relations = 0, 0, []
     for path, boxes in images.items():
-        pixels = read_image(path)
-        start = time.perf_counter()
-        found = detect(pixels)
-        seconds += time.perf_counter() - start
+        found = detect(read_image(path))
         used = set()
         for box in boxes:
             count += 1
@@ -116,7 +112,7 @@ def measure(detect, examples):
                 shift = ((box[:2] + box[2:]) - (found[best, :2] + found[best, 2:])) / 2 / longer
                 relations.append([*shift, ((box[2:] - box[:2]).max() + 1) / longer])
         other += len(found) - len(used)
-    return count, other, seconds / len(images), np.reshape(relations, (-1, 3))
+    return count, other, np.reshape(relations, (-1, 3))
 
 
 def main():
@@ -124,8 +120,8 @@ def main():
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--every", type=int, default=3, help="of the images of ytfaces68")
     arguments = parser.parse_args()
-    print("| detector | images | faces found | other boxes | ms per image | shift right | shift down | size |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| detector | images | faces found | other boxes | shift right | shift down | size |")
+    print("|---|---|---|---|---|---|---|")
     for name, make in DETECTORS.items():
         try:
             detect = make()
@@ -136,18 +132,18 @@ def main():
         for folder, read in SETS.items():
             if not (arguments.data_dir / folder).is_dir():
                 continue
-            count, other, seconds, relations = measure(detect, read(arguments.data_dir / folder, arguments.every))
+            count, other, relations = measure(detect, read(arguments.data_dir / folder, arguments.every))
             everything.append(relations)
-            report(name, folder, f"{len(relations)} of {count}", other, f"{1e3 * seconds:.0f}", relations)
-        report(name, "all", "", "", "", np.concatenate(everything))
+            report(name, folder, f"{len(relations)} of {count}", other, relations)
+        report(name, "all", "", "", np.concatenate(everything))
 
 
-def report(name, folder, found, other, milliseconds, relations):
+def report(name, folder, found, other, relations):
     if not len(relations):
         relations = np.full((1, 3), np.nan)
     low, middle, high = np.percentile(relations, (16, 50, 84), axis=0)
     cells = [f"{m:.3f} ± {(b - a) / 2:.3f}" for a, m, b in zip(low, middle, high)]
-    print(f"| {name} | {folder} | {found} | {other} | {milliseconds} | {' | '.join(cells)} |", flush=True)
+    print(f"| {name} | {folder} | {found} | {other} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

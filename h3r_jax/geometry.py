@@ -37,7 +37,7 @@ def landmark_box(landmarks: ArrayLike, visibility: ArrayLike | None = None) -> n
     landmarks = np.asarray(landmarks, np.float64)
     counts = np.isfinite(landmarks).all(axis=-1)
     if visibility is not None:
-        counts &= np.asarray(visibility) > 0
+        counts = counts & (np.asarray(visibility) > 0)
     low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2, initial=np.inf)
     high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2, initial=-np.inf)
     box = np.concatenate([low, high], axis=-1)

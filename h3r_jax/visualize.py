@@ -39,7 +39,7 @@ def _show(axes, image, title=None):
         axes.set_title(title, fontsize=6, pad=2)
 
 
-def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, scheme=None, size=1.6):
+def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, scheme=None, size=2.6):
     landmarks = np.asarray(landmarks)
     x, y = landmarks.T
     if covariance is not None:
@@ -53,7 +53,7 @@ def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, 
         axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
     seen = np.ones(len(x), bool) if visibility is None else np.asarray(visibility) > 0
     axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
-    axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=size, markeredgewidth=0.4)
+    axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4)
 
 
 def _draw_ellipses(axes, landmarks, covariance):

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from configs import common
-from tests.pages import BLOCK, EXPORT, PAGES, ROOT, python_blocks
+from h3r_jax import predict
+from tests.pages import BLOCK, EXPORT, PAGES, PREDICT, ROOT, python_blocks
+from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
 PLACEHOLDER = re.compile(r"\b(NAME|DIR|FOLDER|PATH)\b")
@@ -38,12 +41,25 @@ def commands(page):
                         yield words[start + 1 :]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page) and page != EXPORT], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page) and page not in (EXPORT, PREDICT)], ids=name_of)
 def test_python_blocks_run(page, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": os.fspath(ROOT)}
     code = "\n".join(python_blocks(page))
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_blocks_about_prediction_run(tmp_path, monkeypatch):
+    """With a network of the tests in place of the run that the page has trained."""
+    network = dots.network()
+    monkeypatch.setattr(predict, "load_predictor", lambda path: predict.Predictor(network, dots.VARIABLES, path))
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (400, 400)).save("photo.jpg")
+    found = {}
+    for block in python_blocks(PREDICT):
+        exec(compile(block, PREDICT, "exec"), found)  # noqa: S102  (the page is ours)
+    assert found["prediction"].landmarks.shape == (1, network.scheme.num_landmarks, 2)
+    assert len(found["predictions"]) == 2
 
 
 def source_of(words):

@@ -1,7 +1,6 @@
 """Exported networks in processes of their own, which have the runtime and nothing else."""
 
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from jax import export as jax_export
 
 from configs import common
-from h3r_jax import convert, export, models
+from h3r_jax import export, load_predictor, models
 from h3r_jax.convert import files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
@@ -83,8 +82,9 @@ def directory(path, name="small", head="heatmap", landmarks=6):
 
 def run_elsewhere(folder, source, code, absent):
     """Writes what the network of `source` says here, and has `code` say the same in a fresh interpreter in `folder`."""
-    variables, _, network = export.load(source, shape=SHAPE)
-    expected = jax.jit(export.landmark_function(variables, network))(IMAGES)
+    predictor = load_predictor(source, input_size=SHAPE)
+    decoded = jax.jit(predictor.decode)(jax.tree.map(np.asarray, predictor.variables), IMAGES)
+    expected = {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
     assert float(np.std(expected["landmarks"])) > 4, "the landmarks must differ for the comparison to mean something"
     np.savez(folder / "expected.npz", images=IMAGES, **expected)
     code += COMPARE.format(tolerance=TOLERANCE, absent=", ".join(map(repr, absent)))
@@ -107,8 +107,8 @@ def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
 
 @pytest.mark.parametrize(("name", "head"), [("mobilenet_v2", "binary"), ("tiny_hrnet", "facial")])
 def test_one_artifact_is_lowered_for_every_platform(tmp_path, name, head):
-    variables, network = variables_of(name, 6, head), export.Network(models.build(name, 6, head=head), head, "on", (64, 64), 4, 9, "softmax", "top_k")
-    export.write_stablehlo(tmp_path / "network", variables, network)
+    source = directory(tmp_path / "converted", name, head)
+    export.main([str(source), str(tmp_path / "network"), "--input_size=64,64"])
     exported = jax_export.deserialize((tmp_path / "network").read_bytes())
     assert exported.platforms == ("cpu", "cuda", "tpu")
     assert [str(aval) for aval in exported.in_avals] == ["uint8[b,64,64,3]"]
@@ -116,45 +116,29 @@ def test_one_artifact_is_lowered_for_every_platform(tmp_path, name, head):
     assert not exported.has_vjp()
 
 
-def test_a_run_says_how_its_maps_are_decoded(tmp_path):
+def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     run = common.get_config()
     run.landmarks.mirror = (1, 0, 2)
     run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
     run.loss.name = "binary_cross_entropy"
-    run.eval.k, run.eval.selection = 5, "neighbours"
+    run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
     config.check_same_run(run, tmp_path)
-    state = training_state.create_state(variables_of("small", 3, "binary"), optax.sgd(0.1), keep_average=False)
+    variables = variables_of("small", 3, "binary")
     saved = checkpoints.Checkpoints(tmp_path, keep=1)
-    saved.save(state)
+    saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))
     saved.close()
-    variables, spec, network = export.load(tmp_path / "checkpoints" / "0")
-    assert (spec.model, spec.head, spec.landmarks) == ("small", "binary", 3)
-    assert str(network) == "input 96x64, stride 8, difference logits, sigmoid, neighbours, k=5"
+    export.main([str(tmp_path), str(tmp_path / "network")])
 
     images = np.resize(IMAGES, (2, 96, 64, 3))
     recipe = config.make_recipe(run, config.make_scheme(run))
-    _, decode = config.make_decoder(run, recipe)
-    expected = jax.jit(lambda images: decode(training_step.predict_logits(variables, images, recipe=recipe)))(images)
-    np.testing.assert_allclose(jax.jit(export.landmark_function(variables, network))(images)["landmarks"], expected, atol=1e-4)
+    decoders = dict([config.make_decoder(run, recipe)])
+    evaluate = jax.jit(functools.partial(training_step.eval_step, recipe=recipe, decoders=decoders, flip=run.eval.flip))
+    (expected,) = evaluate(variables, images)[0].values()
+    found = jax_export.deserialize((tmp_path / "network").read_bytes()).call(images)
+    np.testing.assert_allclose(found["landmarks"], expected, atol=TOLERANCE)
 
-    _, _, changed = export.load(tmp_path / "checkpoints" / "0", k=9, shape=(128, 128), activation="softmax")
-    assert str(changed) == "input 128x128, stride 8, difference logits, softmax, neighbours, k=9"
-
-    broken = json.loads((tmp_path / "config.json").read_text())
-    del broken["eval"]["k"]
-    (tmp_path / "config.json").write_text(json.dumps(broken))
-    with pytest.raises(ValueError, match=r"config\.json is not of this version: .*k"):
-        export.load(tmp_path / "checkpoints" / "0")
-
-
-@pytest.mark.parametrize(("head", "options", "said"), [
-    ("heatmap", {}, "input 256x256, stride 4, softmax, top_k, k=9"),
-    ("binary", {}, "input 256x256, stride 4, on logits, softmax, top_k, k=9"),
-    ("binary", {"logits": "difference"}, "input 256x256, stride 4, difference logits, sigmoid, top_k, k=9"),
-    ("pose", {"k": 25}, "input 256x256, stride 4, identity, top_k, k=25"),
-])
-def test_defaults_of_weights_without_a_run(tmp_path, head, options, said):
-    assert str(export.load(directory(tmp_path / "converted", "small", head), **options)[2]) == said
+    export.main([str(tmp_path), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
+    assert "uint8[b,64,64,3]" in str(jax_export.deserialize((tmp_path / "other").read_bytes()).in_avals)
 
 
 def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
@@ -166,7 +150,7 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     for arguments, sentence in [
         ([source, "taken"], "taken exists already; remove it or choose another destination"),
         (["nowhere", "new"], "nowhere is not a file"),
-        (["backbone", "new"], "the backbone alone, which finds no landmarks"),
+        (["backbone", "new"], "the backbone alone; want a network with a head for landmarks"),
         ([source, "new", "--k=1000", "--input_size=64,32"], "k=1000 cells cannot be chosen from a map of 16x8"),
         ([mobilenet, "new", "--input_size=60,32"], "multiples of 16"),
         ([mobilenet, "new", "--format=savedmodel", "--input_size=60,32"], "multiples of 16"),
@@ -178,13 +162,3 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
         assert message.startswith("error: ") and sentence in message and "\n" not in message
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "taken").read_text() == "mine"
     assert "Wrote" not in capsys.readouterr().out
-
-
-def test_a_file_of_pytorch_is_exported(tmp_path):
-    """Through the reader of `h3r_jax.convert`; safetensors stands for all of them."""
-    pytest.importorskip("safetensors")
-    converted = directory(tmp_path / "converted", "mobilenet_v2", "binary")
-    convert.convert(converted, tmp_path / "network.safetensors")
-    variables, spec, network = export.load(tmp_path / "network.safetensors")
-    assert (spec.model, spec.head, spec.landmarks, network.logits) == ("mobilenet_v2", "binary", 6, "on")
-    jax.tree.map(np.testing.assert_array_equal, variables, variables_of("mobilenet_v2", 6, "binary"))

@@ -130,8 +130,9 @@ class Run:
             items = ((frame, boxes) for frame in video.read_video(path))
             with contextlib.ExitStack() as stack:
                 progress = stack.enter_context(tqdm(total=total or None, unit="frame", desc=path.name, dynamic_ncols=True))
-                writer = video.VideoWriter(self._place(name, ".mp4"), rate) if self.out else None
-                stack.callback(writer.close if writer else lambda: None)
+                writer = None
+                if self.out:
+                    writer = stack.enter_context(contextlib.closing(video.VideoWriter(self._place(name, ".mp4"), rate)))
                 for index, (pixels, result) in enumerate(self.predictor.stream(items)):
                     progress.update()
                     if pixels is None:
@@ -141,7 +142,7 @@ class Run:
                         figure = visualize.overlay(pixels, result, self.predictor.network.scheme)
                         writer.write(visualize.to_pixels(figure))
         except ValueError as error:
-            self._report(tqdm, f"{path}: {str(error).removeprefix(f'{path}: ')}")
+            self._report(tqdm, str(error) if str(error).startswith(str(path)) else f"{path}: {error}")
 
     def _write(self, path, result, **more):
         self.count += len(result.boxes)

@@ -77,7 +77,10 @@ class BoxFile:
                 yield f"line {number}", record["image"], record["box"], np.inf
 
     def _read_coco(self):
-        for index, record in enumerate(self._parse(self._path.read_text(), "the whole", ())):
+        records = self._parse(self._path.read_text(), "the whole", ())
+        if type(records) is not list:
+            raise ValueError(f"{self._path} is not a list of COCO detections")
+        for index, record in enumerate(records):
             where = f"record {index}"
             self._check(record, where, ("image_id", "bbox", "score", "category_id"))
             if record["category_id"] == PERSON:

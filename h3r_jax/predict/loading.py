@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -20,18 +21,14 @@ DEFAULTS = {
     "input_size": (256, 256),
     "box_scale": 1.25,
     "crop": "exact",
+    "logits": "on",  # of a two-channel head, as the released H3R networks are decoded
     "k": 9,
     "selection": "top_k",
     "flip": "",
 }
-# How networks trained elsewhere are decoded, by head: those of H3R from the softmax of their "on" maps, those trained to
-# draw a Gaussian from the values themselves.
-DECODING = {
-    "binary": {"logits": "on", "activation": "softmax"},
-    "heatmap": {"logits": "difference", "activation": "softmax"},
-    "facial": {"logits": "difference", "activation": "identity"},
-    "pose": {"logits": "difference", "activation": "identity"},
-}
+# The activation by head of networks trained elsewhere: those of H3R take the softmax of their "on" maps, those trained to
+# draw a Gaussian the values themselves.
+ACTIVATIONS = {"heatmap": "softmax", "binary": "softmax", "facial": "identity", "pose": "identity"}
 
 
 def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, max_batch=16, devices=None, **settings):
@@ -46,7 +43,7 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
         else one without a mirror order, which cannot be flipped.
       max_batch, devices: see `Predictor`.
       **settings: `input_size` (a number, or height and width; pixels), `stride`, `dtype`, `box_scale`, `crop`, `logits`,
-        `activation`, `k`, `selection`, `flip`, in place of what the run says or of `DEFAULTS` and `DECODING`.
+        `activation`, `k`, `selection`, `flip`, in place of what the run says or of `DEFAULTS` and the head.
 
     Returns:
       Predictor.
@@ -56,9 +53,10 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
       ValueError: it is damaged or of another network, or a setting is not known.
     """
     path = epath.Path(path).expanduser()
-    known = {*DEFAULTS, "logits", "activation"}
+    known = {*DEFAULTS, "activation"}
     if unknown := set(settings) - known:
         raise ValueError(f"unknown setting {min(unknown)!r}; known are {', '.join(sorted(known))}")
+    devices = jax.local_devices() if devices is None else devices
     whole = sharding.replicated(sharding.make_mesh(devices))
     workdir = path if (path / run_config.FILE).exists() else path.parent.parent
     if path == workdir or (path.parent.name == checkpoints.DIRECTORY and path.name.isdigit()):
@@ -80,8 +78,10 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
         if stored:
             found, _ = _from_config(ConfigDict(stored), path)
         else:
+            log_odds = spec.head == "binary" and settings.get("logits") == "difference"
+            activation = "sigmoid" if log_odds else ACTIVATIONS[spec.head]
             network = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
-            found = {**DEFAULTS, **DECODING[spec.head], **network}
+            found = {**DEFAULTS, "activation": activation, **network}
         network = _network({**found, **settings}, scheme)
         description = f"{spec} of {path.name}"
     return Predictor(network, variables, description, max_batch=max_batch, devices=devices)

@@ -28,6 +28,9 @@ def _reference(pixels, box, shape, scale):
 CROPS = {"exact": _exact, "reference": _reference}
 
 
+MOST_READERS = 16  # threads that read images; each holds one
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """Everything about a network but its weights.
@@ -110,6 +113,7 @@ class Predictor:
     """Landmarks of images.
 
     network: Network.
+    variables: its weights, on the devices.
     description: a sentence that says which weights these are.
     """
 
@@ -130,8 +134,8 @@ class Predictor:
         # The only batches that are compiled: the number of devices times 1, 2, 4, ... and the largest.
         self.max_batch = -(-max_batch // mesh.size) * mesh.size
         self.buckets = [mesh.size << i for i in range(32) if mesh.size << i < self.max_batch] + [self.max_batch]
-        self._variables = jax.device_put(variables, whole)
-        self._decode = jax.jit(self._predict, in_shardings=(whole, split), out_shardings=whole)
+        self.variables = jax.device_put(variables, whole)
+        self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
 
     def __call__(self, images, boxes=None):
         """The landmarks of one image or of several.
@@ -192,12 +196,12 @@ class Predictor:
 
     def _prepared(self, items):
         """Jobs with their crops, in order; a few are read at the same time."""
-        workers = os.cpu_count() or 1
+        workers = min(os.cpu_count() or 1, MOST_READERS)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             ahead = collections.deque()
             for index, (image, boxes) in enumerate(items):
                 ahead.append(pool.submit(self._prepare, index, image, boxes))
-                if len(ahead) > 2 * workers:
+                if len(ahead) > workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -226,10 +230,10 @@ class Predictor:
         bucket = next(size for size in self.buckets if size >= len(crops))
         images = np.zeros((bucket, *self.network.shape, 3), np.uint8)
         images[: len(crops)] = crops
-        return jobs, self._decode(self._variables, images)
+        return jobs, self._jitted(self.variables, images)
 
-    def _predict(self, variables, images):
-        """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels."""
+    def decode(self, variables, images):
+        """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
         network = self.network
         options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
         logits = step.predict_logits(variables, images, recipe=network)

@@ -50,6 +50,7 @@ def test_coco_detections(tmp_path, shared_data):
         ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]', "record 0: .*not a list of numbers"),
+        ("a.json", '{"annotations": []}', "a.json is not a list of COCO detections"),
         ("a.txt", "", "a.txt is of no known kind of boxes; known endings are .csv, .jsonl, .json"),
     ],
 )

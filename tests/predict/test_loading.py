@@ -43,13 +43,13 @@ def run(tmp_path_factory):
     for step in (1, 2):
         shift = np.float32(0.25 * step)  # tells the average apart from the parameters, and the steps from each other
         averages[step] = jax.tree.map(functools.partial(np.add, shift), variables)
-        saved.save(TrainState(np.int32(step), variables, {"nothing": np.zeros(1)}, averages[step]), {"nme": float(step)})
+        saved.save(TrainState(jax.numpy.int32(step), variables, {"nothing": np.zeros(1)}, averages[step]), {"nme": float(step)})
     saved.close()
     return workdir, recipe, averages
 
 
 def assert_same_weights(predictor, variables):
-    jax.tree.map(np.testing.assert_array_equal, predictor._variables, variables)
+    jax.tree.map(np.testing.assert_array_equal, predictor.variables, variables)
 
 
 def test_a_run_and_what_is_made_of_it(run, tmp_path):

@@ -3,10 +3,11 @@
     python eval.py --config=configs/NAME.py --workdir=DIR [--checkpoint=PATH] [--config.field=value]
 
 Prints a table of decoders on the same network and writes to DIR/eval: the
-metrics as JSON, a cumulative error curve, a sheet of overlays with the worst cases.
+metrics as JSON, a cumulative error curve, a sheet of overlays and one of heatmaps with the worst cases.
 """
 
 import json
+import math
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
 
@@ -101,10 +102,13 @@ def evaluate(config, workdir):
         "protocol": f"{described}, decoder {chosen}, {description}",
         "count": split.num_examples,
         "subset_counts": scores[chosen].counts,
-        "metrics": scores[chosen].metrics,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in scores[chosen].metrics.items()},
     }
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
-    pictures = {"overlays": overlays(split, predictions[chosen], scores[chosen], scheme)}
+    pictures = {
+        "overlays": overlays(split, predictions[chosen], scores[chosen], scheme),
+        "heatmaps": heatmaps(split, variables, recipe, scores[chosen]),
+    }
     if scores[chosen].errors is not None:
         errors = {name: score.errors for name, score in scores.items()}
         pictures["curve"] = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
@@ -165,6 +169,16 @@ def overlays(split, predictions, score, scheme):
         titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown],
         columns=SHOWN,
     )
+
+
+def heatmaps(split, variables, recipe, score):
+    """What the network believes about the worst examples; by this process alone, hence from its own copy of the variables."""
+    variables = jax.device_get(variables)
+    shown = np.argsort(score.per_example)[::-1][:SHOWN]
+    images = next(split.canvases.batches([shown]))
+    # Of this process alone, so on its own device.
+    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(jax.device_get(variables), images)
+    return visualize.heatmap_sheet(images, logits, titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown], columns=SHOWN)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,16 @@ def account(config, recipe, train_input, validation, variables, beginning, start
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
 
-def augmented_sheet(config, recipe, train_input, count=24):
-    """The first examples of the run as the network will see them."""
+def sheets(config, recipe, train_input, count=24, magnified=6):
+    """The first examples of the run as the network will see them, and what the loss will aim at in a few of them."""
     batch = next(train_input.batches(seed=config.seed, batch_size=min(count, train_input.num_examples), start_step=0))
     images, landmarks, visibility = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
-    return visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme)
+    shown = slice(0, magnified)
+    points = step.target_points(landmarks[shown], batch["index"][shown], 0, recipe)
+    return {
+        "augmented": visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme),
+        "targets": visualize.activation_sheet(images[shown], landmarks[shown], points, stride=recipe.stride, columns=3),
+    }
 
 
 def main(_):
@@ -149,7 +154,8 @@ def train(config, workdir):
 
     if distributed.is_first():
         print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
-        visualize.save(augmented_sheet(config, recipe, train_input), workdir / "augmented.png")
+        for name, sheet in sheets(config, recipe, train_input).items():
+            visualize.save(sheet, workdir / f"{name}.png")
         if start >= total_steps:
             print(f"The run in {workdir} is complete.")
     if start >= total_steps:

@@ -1,10 +1,10 @@
 """A long tiny training: does the memory of the process grow?
 
-    python -m benchmarks.soak [--steps=20000 --nocache]
+    python -m benchmarks.soak [--steps=20000 --decode_anew]
 
 Runs train.py as a process of its own, with a checkpoint every 200 steps and an evaluation every 2,000, reads its
-resident memory from /proc while it runs, and prints a line fitted to the last three quarters. With --nocache every
-image is decoded anew, so that the whole input pipeline runs throughout.
+resident memory from /proc while it runs, and prints a line fitted to the last three quarters. With --decode_anew no
+image is kept, so that the whole input pipeline runs throughout.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from absl import app, flags
 from benchmarks import tiny_run
 
 STEPS = flags.DEFINE_integer("steps", 20_000, "of the run")
-CACHE = flags.DEFINE_bool("cache", True, "keep decoded images in memory, as runs of this size do")
+DECODE_ANEW = flags.DEFINE_bool("decode_anew", False, "decode every image in every epoch, as runs on large data sets do")
 
 SAMPLES = 400  # about as many readings
 
@@ -48,7 +48,7 @@ def main(_):
         tiny_run.write_data(place)
         epochs = tiny_run.BATCH / tiny_run.NUM_TRAIN
         overrides = [f"--config.log.eval_every_epochs={2000 * epochs}", "--config.log.every_steps=10"]
-        overrides += [] if CACHE.value else ["--config.data.cache_bytes=0"]
+        overrides += ["--config.data.cache_bytes=0"] if DECODE_ANEW.value else []
         arguments = tiny_run.command("train.py", place, place / "run", *overrides, total_steps=total, save_every=200)
         start = time.monotonic()
         with (place / "output.txt").open("w") as file:
@@ -66,7 +66,7 @@ def main(_):
     steps, sizes = np.array(steps), np.array(sizes)
     late = steps > total / 4
     slope, _ = np.polyfit(steps[late] / 1000, sizes[late], 1)
-    print(f"{total} steps in {seconds:.0f} s; images {'kept in memory' if CACHE.value else 'decoded anew'}")
+    print(f"{total} steps in {seconds:.0f} s; images {'decoded anew' if DECODE_ANEW.value else 'kept in memory'}")
     for quarter in range(1, 5):
         at = int(np.argmin(np.abs(steps - total * quarter / 4)))
         print(f"  step {steps[at]:>6}: {sizes[at]:.1f} MiB")

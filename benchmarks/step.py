@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
 
@@ -27,6 +26,7 @@ import numpy as np
 import optax
 import torch
 
+from benchmarks import processor
 from h3r_jax import models
 from tests.models import torch_hrnet, torch_networks
 
@@ -103,14 +103,6 @@ def torch_runs(arguments, images, cells, weights):
         return loss.item()
 
     return run_infer, run_train
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def main():

@@ -4,7 +4,7 @@
     python -m benchmarks.topology --config=configs/NAME.py [--topology=v5e:2x2 --per_device=16]
 
 Compiles both steps for the TPU topology, with the functions that train.py and eval.py use, and prints for each the
-bytes per device and the collectives, counted in the compiled program. Several topologies are separated by spaces.
+bytes and operations per device and the collectives, counted in the compiled program. Several topologies are separated by spaces.
 Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
 The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are.
 """
@@ -88,7 +88,8 @@ def report(name, compiled, seconds):
     parts["in all"] = sum(parts.values()) + memory.output_size_in_bytes - memory.alias_size_in_bytes
     sizes = ", ".join(f"{part} {size / 2**20:.1f} MiB" for part, size in parts.items())
     moved = ", ".join(f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items())
-    print(f"  {name}: per device {sizes}; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
+    work = compiled.cost_analysis()["flops"] / 1e9
+    print(f"  {name}: per device {sizes}; {work:.1f} GFLOP; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
 
 
 def main(_):

@@ -117,8 +117,9 @@ class Canvases:
                 return self._read_again(index)  # the reason may be gone
             except OSError as error:
                 self.unreadable.add(index)
-                count = f"{len(self.unreadable)} of {len(self._regions)} crops"
-                if len(self.unreadable) == len(self._regions):
+                records = {region % len(self._source) for region in self.unreadable}
+                count = f"{len(records)} of {len(self._source)} images"
+                if len(records) == len(self._source):
                     raise OSError(f"no image of {self._source.name} can be read; the last: {error}") from None
                 logging.warning("%s. It is skipped and has no weight (%s so far)", error, count)
         return np.zeros((*self.shape, 3), np.uint8)

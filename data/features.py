@@ -7,6 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image, UnidentifiedImageError
 
+from h3r_jax.images import to_rgb
+
 EXIF_ORIENTATION = 0x0112
 
 
@@ -78,7 +80,7 @@ def check_image(content, path, name):
             opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             if not (opaque and image.format in ("JPEG", "PNG")):
-                content = _png(_to_rgb(image))
+                content = _png(to_rgb(image))
             size = image.height, image.width
         # PIL overlooks damage that stops TensorFlow, which reads the image in training.
         if decode_image(content).shape[:2] != size:
@@ -105,15 +107,3 @@ def _png(image):
     stored = io.BytesIO()
     image.save(stored, "PNG", compress_level=1)
     return stored.getvalue()
-
-
-def _to_rgb(image):
-    """8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black; ValueError for 32-bit pixels."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel; store 8 or 16")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("RGB")

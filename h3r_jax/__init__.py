@@ -12,22 +12,29 @@ _MODULES = (
     "augment",
     "codec",
     "convert",
+    "export",
     "geometry",
+    "images",
     "landmarks",
     "losses",
     "metrics",
     "models",
+    "predict",
     "reference_crop",
     "training",
     "visualize",
 )
 
-__all__ = ["__version__", *_MODULES]  # noqa: PLE0604  (they are strings)
+_NAMES = {"load_predictor": "predict"}  # name -> the module that has it
+
+__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604  (they are strings)
 
 
 def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"h3r_jax.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"h3r_jax.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'h3r_jax' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

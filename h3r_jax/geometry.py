@@ -8,8 +8,15 @@ a matrix product of the accelerator: those round their inputs by default, on a T
 bfloat16, which moves a point at 200 pixels by half a pixel.
 """
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
+
+Either = TypeVar("Either", np.ndarray, jax.Array)
 
 # Half a body is cropped if the whole has so many joints and the half so many (HRNet: more than 8, more than 2),
 HALF_BODY_LEAST, HALF_LEAST = 9, 3
@@ -17,7 +24,7 @@ HALF_BODY_LEAST, HALF_LEAST = 9, 3
 HALF_BODY_GROWTH = 1.5 / 1.25
 
 
-def landmark_box(landmarks, visibility=None):
+def landmark_box(landmarks: ArrayLike, visibility: ArrayLike | None = None) -> np.ndarray:
     """The smallest box around landmarks (protocol P1 of the reference).
 
     Args:
@@ -30,14 +37,14 @@ def landmark_box(landmarks, visibility=None):
     landmarks = np.asarray(landmarks, np.float64)
     counts = np.isfinite(landmarks).all(axis=-1)
     if visibility is not None:
-        counts &= np.asarray(visibility) > 0
+        counts = counts & (np.asarray(visibility) > 0)
     low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2, initial=np.inf)
     high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2, initial=-np.inf)
     box = np.concatenate([low, high], axis=-1)
     return np.where(counts.any(axis=-1, keepdims=True), box, np.nan)
 
 
-def half_body_boxes(landmarks, visibility, upper_body):
+def half_body_boxes(landmarks: ArrayLike, visibility: ArrayLike, upper_body: Sequence[int]) -> np.ndarray:
     """Boxes around the upper and the lower half of bodies, to be cropped by the scale that fits the boxes of whole people.
 
     Args:
@@ -59,7 +66,7 @@ def half_body_boxes(landmarks, visibility, upper_body):
     return np.where(enough[..., None], boxes, np.nan)
 
 
-def crop_matrix(boxes, *, shape, scale=1.25):
+def crop_matrix(boxes: ArrayLike, *, shape: Sequence[int], scale: float = 1.25) -> np.ndarray:
     """The map from image pixels to the pixels of a crop around each box.
 
     The crop shares the box's centre and has the aspect of `shape`: the box, both
@@ -94,7 +101,7 @@ def crop_matrix(boxes, *, shape, scale=1.25):
     return np.concatenate([np.eye(2) / pixel[..., None, None], offset[..., None]], axis=-1)
 
 
-def compose(outer, inner):
+def compose(outer: Either, inner: Either) -> Either:
     """The map that applies `inner` first, then `outer`; `[..., 2, 3]` each, either."""
     linear = _product(outer[..., :2], inner[..., :2])
     offset = _product(outer[..., :2], inner[..., 2:]) + outer[..., 2:]
@@ -102,7 +109,7 @@ def compose(outer, inner):
     return xp.concatenate([linear, offset], axis=-1)
 
 
-def invert(matrix):
+def invert(matrix: Either) -> Either:
     """The inverse map, `[..., 2, 3]` (either). The determinant must not be zero."""
     xp = np if isinstance(matrix, np.ndarray) else jnp
     a, b, c, d = (matrix[..., i, j] for i in (0, 1) for j in (0, 1))
@@ -110,22 +117,22 @@ def invert(matrix):
     return xp.concatenate([linear, -_product(linear, matrix[..., 2:])], axis=-1)
 
 
-def transform_points(matrix, points):
+def transform_points(matrix: Either, points: Either) -> Either:
     """Points `[..., K, 2]` under maps `[..., 2, 3]`; either."""
     return (matrix[..., None, :, :2] * points[..., None, :]).sum(axis=-1) + matrix[..., None, :, 2]
 
 
-def _product(a, b):
+def _product(a: Either, b: Either) -> Either:
     """`a @ b` for `[..., 2, 2]` and `[..., 2, n]`, by multiplications and sums in the precision of the arrays."""
     return (a[..., :, :, None] * b[..., None, :, :]).sum(axis=-2)
 
 
-def mirror_matrix(width):
+def mirror_matrix(width: int) -> np.ndarray:
     """The left-right mirror of an image of `width` pixels, `x -> width - 1 - x`; `float64[2, 3]`."""
     return np.array([[-1.0, 0.0, width - 1], [0.0, 1.0, 0.0]])
 
 
-def mirror_landmarks(landmarks, width, order):
+def mirror_landmarks(landmarks: Either, width: int, order: Sequence[int]) -> Either:
     """Landmarks of the mirrored image: coordinates mirrored, left and right exchanged; either.
 
     Args:
@@ -141,7 +148,7 @@ def mirror_landmarks(landmarks, width, order):
     return xp.stack([width - 1 - x, y], axis=-1)[..., np.asarray(order), :]
 
 
-def mirror_heatmaps(heatmaps, stride, order):
+def mirror_heatmaps(heatmaps: jax.Array, stride: float, order: Sequence[int]) -> jax.Array:
     """Heatmaps of the image from those of its mirror image, every cell's mass where it belongs.
 
     Cell j of the mirrored map stands at pixel `stride * j` there, which is `width - 1 - stride * j` here: turned
@@ -162,7 +169,7 @@ def mirror_heatmaps(heatmaps, stride, order):
     return (1 - shift) * turned + shift * before
 
 
-def warp_image(image, matrix, shape):
+def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax.Array:
     """An image seen through an affine map, by bilinear interpolation; zero beyond its border.
 
     Meant for maps that keep sizes or shrink by less than two: there is no
@@ -185,7 +192,7 @@ def warp_image(image, matrix, shape):
     left, top = corner.astype(jnp.int32).T
     flat = image.reshape(height * width, channels)
 
-    def tap(dx, dy, weight):
+    def tap(dx: int, dy: int, weight: jax.Array) -> jax.Array:
         column, row = left + dx, top + dy
         within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from h3r_jax import codec
 
 
-def landmark_weights(points, visibility=None):
+def landmark_weights(points: codec.ActivationPoints, visibility: jax.Array | None = None) -> jax.Array:
     """How much each landmark counts in a loss: its visibility, and nothing outside the map.
 
     Args:
@@ -31,17 +31,17 @@ def landmark_weights(points, visibility=None):
     return inside if visibility is None else inside * visibility.astype(jnp.float32)
 
 
-def _target_sum(values, points):
+def _target_sum(values: jax.Array, points: codec.ActivationPoints) -> jax.Array:
     """`sum_p weight_p * value_p` in at least float32, `[..., K]`."""
     return jnp.sum(codec.gather(values, points) * points.weights, axis=-1)
 
 
-def _spatial_sum_axes(points):
+def _spatial_sum_axes(points: codec.ActivationPoints) -> tuple[int, ...]:
     ndim = points.cells.shape[-1]
     return tuple(range(-ndim - 1, -1))
 
 
-def spatial_cross_entropy(logits, points):
+def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> jax.Array:
     """Cross-entropy of a softmax over all cells of a map, one map per landmark.
 
     Since the weights sum to one, `-sum(target * log_softmax(logits))` is
@@ -62,7 +62,7 @@ def spatial_cross_entropy(logits, points):
     return jax.nn.logsumexp(logits, axis=_spatial_sum_axes(points)) - _target_sum(logits, points)
 
 
-def binary_cross_entropy(logits, points, *, positive_weight=1.0):
+def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, positive_weight: float = 1.0) -> jax.Array:
     """Binary cross-entropy of every cell, summed over the map, one map per landmark.
 
     For the reference's two-channel head pass `codec.binary_logits(outputs)`: its
@@ -90,7 +90,7 @@ def binary_cross_entropy(logits, points, *, positive_weight=1.0):
     return background + jnp.sum(gain * points.weights, axis=-1)
 
 
-def weighted_mean(values, weights):
+def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
     """Mean of `values` by `weights`, over all axes; zero if nothing has weight.
 
     Args:

@@ -3,12 +3,17 @@
 import math
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-PREDICTED, TRUE = "#00e5ff", "#ffd54f"
+PREDICTED, TRUE, UNCERTAIN = "#00e5ff", "#ffd54f", "#ff6e40"
+DEVIATIONS = 2  # of an ellipse of uncertainty
+OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the longer side of an overlay
 
 
-def draw_landmarks(axes, image, landmarks, *, visibility=None, truth=None, scheme=None, title=None):
+def draw_landmarks(axes, image, landmarks, *, visibility=None, truth=None, covariance=None, scheme=None, title=None):
     """One image with its landmarks on matplotlib axes.
 
     Args:
@@ -17,25 +22,163 @@ def draw_landmarks(axes, image, landmarks, *, visibility=None, truth=None, schem
       landmarks: `[K, 2]`, pixels of the image.
       visibility: `[K]`; landmarks at zero are drawn hollow.
       truth: `[K, 2]`, drawn as crosses joined to the landmarks.
+      covariance: `[K, 2, 2]`, square pixels, drawn as ellipses of `DEVIATIONS` standard deviations.
       scheme: LandmarkScheme whose connections are drawn.
       title: above the image.
     """
+    _show(axes, image, title)
+    _draw_points(axes, landmarks, visibility, truth, covariance, scheme)
+
+
+def _show(axes, image, title=None):
     axes.imshow(np.clip(np.asarray(image), 0, 255).astype(np.uint8), interpolation="nearest")
-    x, y = np.asarray(landmarks).T
-    for first, second in scheme.connections if scheme else ():
-        axes.plot(x[[first, second]], y[[first, second]], color=PREDICTED, linewidth=0.5, alpha=0.6)
-    if truth is not None:
-        true_x, true_y = np.asarray(truth).T
-        axes.plot(np.stack([x, true_x]), np.stack([y, true_y]), color=TRUE, linewidth=0.5)
-        axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
-    seen = np.ones(len(x), bool) if visibility is None else np.asarray(visibility) > 0
-    axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=1.6)
-    axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=1.6, markeredgewidth=0.4)
     axes.set_xlim(-0.5, np.shape(image)[1] - 0.5)
     axes.set_ylim(np.shape(image)[0] - 0.5, -0.5)
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=6, pad=2)
+
+
+def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, scheme=None, size=2.6):
+    landmarks = np.asarray(landmarks)
+    x, y = landmarks.T
+    if covariance is not None:
+        _draw_ellipses(axes, landmarks, np.asarray(covariance))
+    if scheme and scheme.connections:
+        lines = landmarks[np.array(scheme.connections)]
+        axes.add_collection(LineCollection(lines, colors=PREDICTED, linewidths=0.5, alpha=0.6), autolim=False)
+    if truth is not None:
+        true_x, true_y = np.asarray(truth).T
+        axes.plot(np.stack([x, true_x]), np.stack([y, true_y]), color=TRUE, linewidth=0.5)
+        axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
+    seen = np.ones(len(x), bool) if visibility is None else np.asarray(visibility) > 0
+    axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
+    axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4)
+
+
+def _draw_ellipses(axes, landmarks, covariance):
+    known = np.isfinite(covariance).all(axis=(1, 2)) & np.isfinite(landmarks).all(axis=1)
+    variances, directions = np.linalg.eigh(covariance[known])  # ascending
+    lengths = 2 * DEVIATIONS * np.sqrt(np.maximum(variances, 0))
+    angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))  # of the longer axis; y points down in both
+    ellipses = EllipseCollection(
+        lengths[:, 1],
+        lengths[:, 0],
+        angles,
+        units="xy",
+        offsets=landmarks[known],
+        offset_transform=axes.transData,
+        facecolors="none",
+        edgecolors=UNCERTAIN,
+        linewidths=0.5,
+    )
+    axes.add_collection(ellipses, autolim=False)
+
+
+def overlay(image, prediction, scheme=None):
+    """An image with everything that was predicted in it, pixel for pixel unless it is very small or large.
+
+    Args:
+      image: `[H, W, 3]`, 0 to 255.
+      prediction: predict.Prediction, in pixels of the image.
+      scheme: LandmarkScheme whose connections are drawn.
+
+    Returns:
+      matplotlib Figure.
+    """
+    height, width = np.shape(image)[:2]
+    zoom = np.clip(max(height, width), *OVERLAY_SIDE) / max(height, width)
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    figure = Figure(figsize=(size[0] / OVERLAY_DPI, size[1] / OVERLAY_DPI), dpi=OVERLAY_DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    _show(axes, image)
+    for box, landmarks, covariance in zip(prediction.boxes, prediction.landmarks, prediction.covariance):
+        x0, y0, x1, y1 = box
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=0.6))
+        # Points of a small face are small, or nothing else would be seen of it.
+        side = zoom * max(x1 - x0, y1 - y0) * 72 / OVERLAY_DPI
+        _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=np.clip(side / 36, 0.7, 2))
+    return figure
+
+
+def to_pixels(figure):
+    """A figure as an image, `uint8[H, W, 3]`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def heatmap_sheet(images, heatmaps, *, titles=None, columns=8):
+    """A sheet of images under their heatmaps, the strongest of all landmarks in each cell.
+
+    Args:
+      images: `N` images `[H, W, 3]`, 0 to 255.
+      heatmaps: `[N, h, w, K]`, logits. Of each map the odds are shown, relative to the largest.
+      titles: `N` strings.
+      columns: images in a row.
+
+    Returns:
+      matplotlib Figure.
+
+    Raises:
+      ValueError: no images.
+    """
+    figure, grid = _sheet(len(images), columns)
+    for i, axes in enumerate(grid):
+        _show(axes, images[i], titles[i] if titles else None)
+        height, width = np.shape(images[i])[:2]
+        maps = np.asarray(heatmaps[i], np.float32)
+        strongest = np.exp(maps - maps.max(axis=(0, 1))).max(axis=-1)
+        # Cell i stands at input pixel stride * i, so that its square reaches half a stride beyond.
+        step = height / maps.shape[0], width / maps.shape[1]
+        extent = (-step[1] / 2, width - step[1] / 2, height - step[0] / 2, -step[0] / 2)
+        axes.imshow(strongest, cmap="inferno", alpha=strongest**0.5, extent=extent, interpolation="nearest", vmin=0, vmax=1)
+        axes.set_xlim(-0.5, width - 0.5)
+        axes.set_ylim(height - 0.5, -0.5)
+    return figure
+
+
+def activation_sheet(images, landmarks, points, *, stride, columns=8):
+    """A sheet of images with the grid of cells and the activation points of their landmarks: what the loss aims at.
+
+    Args:
+      images: `N` images `[H, W, 3]`, 0 to 255.
+      landmarks: `[N, K, 2]`, pixels of the images.
+      points: codec.ActivationPoints, `[N, K, P, 2]` cells; a point is as large as its weight.
+      stride: pixels per cell.
+      columns: images in a row.
+
+    Returns:
+      matplotlib Figure.
+
+    Raises:
+      ValueError: no images.
+    """
+    figure, grid = _sheet(len(images), columns, side=3.2)
+    for i, axes in enumerate(grid):
+        _show(axes, images[i])
+        height, width = np.shape(images[i])[:2]
+        axes.vlines(np.arange(0, width, stride), -0.5, height - 0.5, color="white", linewidth=0.2, alpha=0.3)
+        axes.hlines(np.arange(0, height, stride), -0.5, width - 0.5, color="white", linewidth=0.2, alpha=0.3)
+        inside = np.asarray(points.inside[i])
+        cells = stride * np.asarray(points.cells[i], np.float64)[inside]
+        weights = np.asarray(points.weights[i])[inside]
+        axes.scatter(*cells.reshape(-1, 2).T, s=8 * weights.ravel(), color=TRUE, linewidths=0)
+        axes.plot(*np.asarray(landmarks[i])[inside].T, "x", color=PREDICTED, markersize=2, markeredgewidth=0.4)
+    return figure
+
+
+def _sheet(count, columns, side=1.6):
+    """A figure and the axes of `count` pictures."""
+    if not count:
+        raise ValueError("a sheet needs at least one image")
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(side * columns, 1.09 * side * rows), dpi=150, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
 
 
 def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=None, titles=None, columns=8):
@@ -54,16 +197,8 @@ def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=Non
     Raises:
       ValueError: no images.
     """
-    if not len(images):
-        raise ValueError("a sheet needs at least one image")
-    columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.6 * columns, 1.75 * rows), dpi=150, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = _sheet(len(images), columns)
     for i, axes in enumerate(grid):
-        if i >= len(images):
-            axes.set_axis_off()
-            continue
         draw_landmarks(
             axes,
             images[i],

@@ -27,6 +27,7 @@ def loaded_by(statement):
         ("import h3r_jax.codec", {"flax", "tensorflow", "torch", "orbax", "optax", "matplotlib"}),
         ("from h3r_jax import codec, losses, geometry, landmarks, metrics", {"flax", "tensorflow", "torch", "orbax", "pycocotools"}),
         ("import h3r_jax; h3r_jax.models, h3r_jax.augment, h3r_jax.training", {"tensorflow", "torch", "tensorflow_datasets"}),
+        ("import h3r_jax.predict, h3r_jax.predict.faces; h3r_jax.load_predictor", {"tensorflow", "torch", "mtcnn", "cv2"}),
         ("import h3r_jax.training.loop, h3r_jax.training.config, h3r_jax.training.evaluation", {"tensorflow", "torch"}),
     ],
 )

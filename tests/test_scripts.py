@@ -49,7 +49,8 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
     straight, killed = place / "straight", place / "killed"
     first = run(place, "train.py", place, straight)
     assert "40 examples" in first and "0 -> 20 of batch 8" in first
-    assert (straight / "augmented.png").stat().st_size > 10_000
+    for picture in ("augmented.png", "targets.png"):
+        assert (straight / picture).stat().st_size > 10_000
     assert list((straight / "tensorboard").iterdir())
 
     process = tiny_run.start(place, command("train.py", place, killed))
@@ -75,7 +76,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
     result = json.loads((straight / "eval" / "faces-val.json").read_text())
     assert set(result) == {"dataset", "split", "protocol", "count", "metrics"} and result["count"] == 9
     assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
-    for picture in ("faces-val-curve.png", "faces-val-overlays.png"):
+    for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
         assert (straight / "eval" / picture).stat().st_size > 10_000
 
 

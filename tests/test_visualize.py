@@ -5,13 +5,15 @@ import io
 import numpy as np
 import pytest
 from etils import epath
+from matplotlib.collections import PathCollection
 from PIL import Image
 
-from h3r_jax import visualize
+from h3r_jax import codec, visualize
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.metrics import NormalizedErrors
+from h3r_jax.predict import Prediction
 
-SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (0, 1), connections=((0, 1), (1, 2)))
+SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (("pair", (0, 1)),), connections=((0, 1), (1, 2)))
 
 
 def pixels(figure):
@@ -69,3 +71,54 @@ def test_cumulative_error_curves_are_drawn():
     assert [line.get_xydata()[-1].round(3).tolist() for line in axes.lines] == [[10, 1], [10, 0.44]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["k=9 (NME 5.00)", "argmax (NME 11.00)"]
     assert len(np.unique(pixels(figure).reshape(-1, 3), axis=0)) > 10
+
+
+def colored(image, name):
+    """Rows and columns of the pixels that have nearly that colour."""
+    color = np.array([int(name[i : i + 2], 16) for i in (1, 3, 5)])
+    return np.nonzero(np.abs(np.asarray(image, int) - color).sum(axis=-1) < 60)
+
+
+def test_an_overlay_is_the_image_with_ellipses_of_two_deviations():
+    """Drawn four times as large: an ellipse that slants down to the right, 2 x 8 pixels, reaches 4 and 16 either way."""
+    image = np.zeros((120, 160, 3), np.uint8)
+    turn = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
+    covariance = turn @ np.diag([64.0, 4.0]) @ turn.T
+    prediction = Prediction(
+        np.array([[20.0, 20.0, 139.0, 99.0]]),
+        np.array([[[80.0, 60.0], [30.0, 30.0], [40.0, 40.0]]]),
+        np.ones((1, 3)),
+        np.array([[covariance, np.zeros((2, 2)), np.full((2, 2), np.nan)]]),
+    )
+    drawn = visualize.to_pixels(visualize.overlay(image, prediction, SCHEME))
+    assert drawn.shape == (480, 640, 3)
+    rows, columns = colored(drawn, visualize.UNCERTAIN)
+    offsets = (np.stack([columns, rows], axis=-1) + 0.5) / 4 - 0.5 - [80, 60]
+    along, across = (offsets @ turn).T
+    np.testing.assert_allclose([np.abs(along).max(), np.abs(across).max()], [16, 4], atol=0.5)
+    rows, columns = colored(drawn, visualize.TRUE)  # the box
+    np.testing.assert_allclose([columns.min(), rows.min(), columns.max(), rows.max()], [82, 82, 558, 398], atol=2)
+
+
+def test_heatmaps_lie_where_their_cells_stand():
+    """The only strong cell of a map of stride 4 is (5, 2): a square of four pixels around pixel (20, 8)."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    maps = np.full((8, 8, 2), -50.0)
+    maps[2, 5] = 0
+    drawn = pixels(visualize.heatmap_sheet([image], [maps]))
+    reference = pixels(visualize.landmark_sheet([image], np.array([[[20.0, 8.0]]])))
+    rows, columns = colored(drawn, "#fcffa4")  # the top of the scale
+    point_rows, point_columns = colored(reference, visualize.PREDICTED)
+    np.testing.assert_allclose([rows.mean(), columns.mean()], [point_rows.mean(), point_columns.mean()], atol=2)
+
+
+def test_activation_points_are_as_large_as_their_weights():
+    image = np.zeros((16, 16, 3), np.uint8)
+    landmarks = np.array([[[5.0, 8.0], [40.0, 4.0]]])  # a quarter of a cell to the right; the other is not inside
+    points = codec.activation_points(landmarks, heatmap_shape=(4, 4), stride=4)
+    (axes,) = visualize.activation_sheet([image], landmarks, points, stride=4).axes
+    (scatter,) = [item for item in axes.collections if isinstance(item, PathCollection)]
+    sizes, places = scatter.get_sizes(), np.asarray(scatter.get_offsets())
+    expected = {(4.0, 8.0): 0.75, (8.0, 8.0): 0.25}
+    found = {tuple(place): size / sizes.max() * 0.75 for place, size in zip(places, sizes) if size}
+    assert found == pytest.approx(expected)

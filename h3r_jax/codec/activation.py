@@ -2,10 +2,14 @@
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+Stride = float | tuple[float, ...] | list[float]  # input pixels per cell, one or for each axis in the order of the coordinates
 
 
 class ActivationPoints(NamedTuple):
@@ -21,7 +25,17 @@ class ActivationPoints(NamedTuple):
     inside: jax.Array
 
 
-def strides(stride, ndim):
+class WeightedCells(Protocol):
+    """Whatever has `cells [..., K, P, D]` and `weights [..., K, P]`."""
+
+    @property
+    def cells(self) -> jax.Array: ...
+
+    @property
+    def weights(self) -> jax.Array: ...
+
+
+def strides(stride: Stride, ndim: int) -> tuple[float, ...]:
     """`stride`, a number or a tuple in the order of the coordinates, as a tuple of `ndim` floats.
 
     Raises ValueError for another number of strides or one that is not positive.
@@ -34,12 +48,12 @@ def strides(stride, ndim):
     return result
 
 
-def along_last(values, ndim, dtype):
+def along_last(values: Sequence[float], ndim: int, dtype: DTypeLike) -> jax.Array:
     """`values`, one for each axis of the coordinates, as an array `[1, ..., 1, D]` of `ndim` axes."""
     return jnp.asarray(values, dtype).reshape((1,) * (ndim - 1) + (-1,))
 
 
-def locate(coordinates, heatmap_shape, stride):
+def locate(coordinates: jax.Array, heatmap_shape: tuple[int, ...], stride: Stride) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
     ndim = len(heatmap_shape)
     if coordinates.shape[-1] != ndim:
@@ -57,7 +71,7 @@ def locate(coordinates, heatmap_shape, stride):
     return lower.astype(jnp.int32), positions - lower, inside
 
 
-def activation_points(coordinates, *, heatmap_shape, stride=4.0):
+def activation_points(coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0) -> ActivationPoints:
     """All `2**D` activation points of each coordinate: the corners of its cell.
 
     A corner weighs the product over the axes of the fractional part (upper
@@ -88,7 +102,9 @@ def activation_points(coordinates, *, heatmap_shape, stride=4.0):
     return ActivationPoints(cells, weights, inside)
 
 
-def threshold_rounding(coordinates, *, threshold=0.5, heatmap_shape, stride=4.0):
+def threshold_rounding(
+    coordinates: ArrayLike, *, threshold: ArrayLike = 0.5, heatmap_shape: Sequence[int], stride: Stride = 4.0
+) -> ActivationPoints:
     """One activation point per coordinate, rounded down where the fraction is below `threshold`, else up.
 
     A fixed threshold `t` is biased by `stride * (1/2 - t)` per axis, decoded
@@ -116,7 +132,9 @@ def threshold_rounding(coordinates, *, threshold=0.5, heatmap_shape, stride=4.0)
     return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside)
 
 
-def randomized_rounding(key, coordinates, *, heatmap_shape, stride=4.0):
+def randomized_rounding(
+    key: jax.Array, coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0
+) -> ActivationPoints:
     """One activation point per coordinate, drawn with the probability that its weight says.
 
     Threshold rounding with an independent threshold, uniform in (0, 1], for every
@@ -140,7 +158,7 @@ def randomized_rounding(key, coordinates, *, heatmap_shape, stride=4.0):
     return threshold_rounding(coordinates, threshold=thresholds, heatmap_shape=heatmap_shape, stride=stride)
 
 
-def expectation(points, *, stride=4.0):
+def expectation(points: WeightedCells, *, stride: Stride = 4.0) -> jax.Array:
     """The weighted mean of activation points: the exact inverse of `activation_points`.
 
     Args:
@@ -156,7 +174,7 @@ def expectation(points, *, stride=4.0):
     return mean * along_last(strides(stride, ndim), mean.ndim, jnp.float32)
 
 
-def flat_index(cells, heatmap_shape):
+def flat_index(cells: jax.Array, heatmap_shape: tuple[int, ...]) -> jax.Array:
     """Row-major index `int32[..., K, P]` of `cells [..., K, P, D]` (order of the coordinates)."""
     index = jnp.zeros(cells.shape[:-1], jnp.int32)
     for axis, size in enumerate(heatmap_shape):
@@ -164,7 +182,7 @@ def flat_index(cells, heatmap_shape):
     return index
 
 
-def scatter(points, heatmap_shape):
+def scatter(points: ActivationPoints, heatmap_shape: Sequence[int]) -> jax.Array:
     """The heatmap in which each activation point adds its weight to its cell.
 
     Args:
@@ -187,7 +205,7 @@ def scatter(points, heatmap_shape):
     return maps.reshape(*lead, *heatmap_shape, num_landmarks)
 
 
-def gather(heatmaps, points):
+def gather(heatmaps: jax.Array, points: ActivationPoints) -> jax.Array:
     """The values that heatmaps hold at activation points.
 
     Args:
@@ -210,7 +228,7 @@ def gather(heatmaps, points):
     return jnp.swapaxes(jnp.take_along_axis(flat, index, axis=-2), -1, -2)
 
 
-def encode(key, coordinates, *, heatmap_shape, stride=4.0):
+def encode(key: jax.Array, coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0) -> jax.Array:
     """Target heatmaps by randomized rounding: one hot cell per landmark, drawn anew for every key.
 
     Args, errors: as `randomized_rounding`. Returns `float32[..., *heatmap_shape, K]`.
@@ -219,7 +237,7 @@ def encode(key, coordinates, *, heatmap_shape, stride=4.0):
     return scatter(points, heatmap_shape)
 
 
-def expected_heatmap(coordinates, *, heatmap_shape, stride=4.0):
+def expected_heatmap(coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0) -> jax.Array:
     """The mean of `encode` over all keys: all `2**D` activation points, by weight.
 
     Args, errors: as `activation_points`. Returns `float32[..., *heatmap_shape, K]`.
@@ -227,7 +245,7 @@ def expected_heatmap(coordinates, *, heatmap_shape, stride=4.0):
     return scatter(activation_points(coordinates, heatmap_shape=heatmap_shape, stride=stride), heatmap_shape)
 
 
-def binary_logits(logits):
+def binary_logits(logits: jax.Array) -> jax.Array:
     """The log-odds `z_on - z_off` of a two-channel head.
 
     Args:

@@ -10,16 +10,29 @@ UDP's convention, in which the corner cells stand on the corner pixels, pass
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import along_last, locate, strides
+from h3r_jax.codec.activation import Stride, along_last, locate, strides
 from h3r_jax.codec.selection import argmax, around, flatten, last_cell, take, take_or_nothing, usable
 
+Matrix = list[list[Any]]  # of arrays
 
-def gaussian(coordinates, *, heatmap_shape, stride=4.0, sigma=2.0, unbiased=False):
+
+def gaussian(
+    coordinates: ArrayLike,
+    *,
+    heatmap_shape: Sequence[int],
+    stride: Stride = 4.0,
+    sigma: float = 2.0,
+    unbiased: bool = False,
+) -> jax.Array:
     """Target heatmaps with a Gaussian of maximum one at each landmark.
 
     Args:
@@ -56,13 +69,13 @@ def gaussian(coordinates, *, heatmap_shape, stride=4.0, sigma=2.0, unbiased=Fals
     return jnp.where(within, functools.reduce(jnp.multiply, factors), 0.0)
 
 
-def maximum(heatmaps, *, stride=4.0, ndim=2):
+def maximum(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
     """The strongest cell; ties go to the lowest row-major index."""
     maps, shape = flatten(heatmaps, ndim)
     return _pixels(argmax(maps, shape), maps, stride)
 
 
-def quarter_shift(heatmaps, *, stride=4.0, ndim=2):
+def quarter_shift(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
     """The strongest cell, moved by a quarter of a cell towards the greater of its two neighbours on each axis.
 
     Equal neighbours move nothing, and neither does an axis on which the cell
@@ -79,7 +92,7 @@ def quarter_shift(heatmaps, *, stride=4.0, ndim=2):
     return _pixels(peak + 0.25 * jnp.where(interior, sign, 0.0), maps, stride)
 
 
-def dark(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
+def dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
     """The maximum of the parabola through the logarithm of the smoothed map, at the strongest cell (DARK).
 
     The map is smoothed by a Gaussian kernel (zero beyond the border) and scaled
@@ -113,7 +126,7 @@ def dark(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
     return _pixels(peak + jnp.where(interior, _newton(gradient, hessian), 0.0), maps, stride)
 
 
-def udp(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
+def udp(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
     """`dark` as in unbiased data processing, Gaussian variant (UDP).
 
     The smoothed map is clipped to [0.001, 50] before the logarithm and continued
@@ -135,7 +148,7 @@ def udp(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
     center = at(0 * steps[0])
     gradient = [(at(a) - at(-a)) / 2 for a in steps]
 
-    def mixed(i, j):
+    def mixed(i: int, j: int) -> Any:
         diagonal = sum(at(p * (steps[i] + steps[j])) for p in (1, -1))
         return (diagonal + 2 * center - sum(at(p * steps[axis]) for p in (1, -1) for axis in (i, j))) / 2
 
@@ -144,13 +157,13 @@ def udp(heatmaps, *, stride=4.0, ndim=2, kernel_size=11):
     return _pixels(peak + _newton(gradient, hessian), maps, stride)
 
 
-def _pixels(positions, maps, stride):
+def _pixels(positions: jax.Array, maps: jax.Array, stride: Stride) -> jax.Array:
     """Positions in cells `[..., K, D]` as input pixels; NaN where `maps [..., S, K]` cannot be used."""
     steps = along_last(strides(stride, positions.shape[-1]), positions.ndim, jnp.float32)
     return jnp.where(usable(maps)[..., None], positions.astype(jnp.float32) * steps, jnp.nan)
 
 
-def _smooth(maps, shape, kernel_size):
+def _smooth(maps: jax.Array, shape: tuple[int, ...], kernel_size: int) -> jax.Array:
     """`maps [..., S, K]` under a Gaussian kernel, zero beyond the border, with their maxima kept; float32."""
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, got {kernel_size}")
@@ -165,28 +178,28 @@ def _smooth(maps, shape, kernel_size):
         widths[axis] = (reach, reach)
         padded = jnp.pad(smooth, widths)
         windows = (lax.slice_in_dim(padded, n, n + size, axis=axis % smooth.ndim) for n in range(kernel_size))
-        smooth = sum(float(tap) * window for tap, window in zip(taps, windows))
+        smooth = functools.reduce(jnp.add, (float(tap) * window for tap, window in zip(taps, windows)))
     smooth = smooth.reshape(maps.shape)
     before, after = (jnp.max(m, axis=-2, keepdims=True) for m in (maps, smooth))
     return smooth * jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
 
 
-def _sampler(maps, peak, shape):
+def _sampler(maps: jax.Array, peak: jax.Array, shape: tuple[int, ...]) -> Callable[[np.ndarray], jax.Array]:
     """The function from one offset to the values `[..., K]` of maps there from the peak, or at the border before it."""
 
-    def at(offset):
+    def at(offset: np.ndarray) -> jax.Array:
         cells = jnp.clip(around(peak, offset[None]), 0, last_cell(shape, peak.ndim + 1))
         return take(maps, cells, shape)[..., 0]
 
     return at
 
 
-def _symmetric(ndim, diagonal, mixed):
+def _symmetric(ndim: int, diagonal: Callable[[int], Any], mixed: Callable[[int, int], Any]) -> Matrix:
     upper = {(i, j): diagonal(i) if i == j else mixed(i, j) for i in range(ndim) for j in range(i, ndim)}
     return [[upper[min(i, j), max(i, j)] for j in range(ndim)] for i in range(ndim)]
 
 
-def _newton(gradient, hessian):
+def _newton(gradient: list[jax.Array], hessian: Matrix) -> jax.Array:
     """The step `[..., K, D]` to the maximum, by Cramer's rule; zero where the Hessian is singular."""
     ndim = len(gradient)
     determinant = _determinant(hessian)
@@ -201,7 +214,7 @@ def _newton(gradient, hessian):
     return jnp.where(concave[..., None], step, jnp.clip(step, -1, 1))
 
 
-def _determinant(rows):
+def _determinant(rows: Matrix) -> Any:
     """Of a square list of lists of arrays, by its first row."""
     if len(rows) == 1:
         return rows[0][0]

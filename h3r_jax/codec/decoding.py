@@ -2,14 +2,18 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import along_last, expectation, strides
+from h3r_jax.codec.activation import Stride, along_last, expectation, strides
 from h3r_jax.codec.selection import SELECTIONS, flatten, usable
+
+Mass = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Decoded(NamedTuple):
@@ -27,14 +31,23 @@ class Decoded(NamedTuple):
 
 # The probability mass of cells, by the loss that made the values, relative to a
 # cell of value `peak`, so that nothing overflows and the peak does not underflow.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Mass] = {
     "softmax": lambda values, peak: jnp.exp(values - peak),
     "sigmoid": lambda values, peak: jnp.exp(jax.nn.log_sigmoid(values) - jax.nn.log_sigmoid(peak)),
     "identity": lambda values, peak: jnp.maximum(values, 0) / jnp.maximum(peak, 0),
 }
 
 
-def decode(heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k", ndim=2, temperature=1.0):
+def decode(
+    heatmaps: ArrayLike,
+    *,
+    k: int = 9,
+    stride: Stride = 4.0,
+    activation: str = "softmax",
+    selection: str = "top_k",
+    ndim: int = 2,
+    temperature: float = 1.0,
+) -> jax.Array:
     """Coordinates as the expectation over `k` activation points of each heatmap.
 
     The result is the mean of what the network believes, exactly, if the chosen
@@ -70,8 +83,15 @@ def decode(heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k"
 
 
 def decode_with_statistics(
-    heatmaps, *, k=9, stride=4.0, activation="softmax", selection="top_k", ndim=2, temperature=1.0
-):
+    heatmaps: ArrayLike,
+    *,
+    k: int = 9,
+    stride: Stride = 4.0,
+    activation: str = "softmax",
+    selection: str = "top_k",
+    ndim: int = 2,
+    temperature: float = 1.0,
+) -> Decoded:
     """`decode`, and how sure the heatmap is.
 
     The confidence is the share of the whole map's probability mass that lies in
@@ -110,11 +130,13 @@ class _Chosen(NamedTuple):
     values: jax.Array
 
 
-def _choose(heatmaps, k, activation, selection, ndim, temperature):
+def _choose(
+    heatmaps: ArrayLike, k: int, activation: str, selection: str, ndim: int, temperature: float
+) -> tuple[Mass, jax.Array, _Chosen]:
     """The mass function, the values `float32[..., K]` at the maxima, and the chosen points."""
-    for name, known, value in (("activation", ACTIVATIONS, activation), ("selection", SELECTIONS, selection)):
-        if value not in known:
-            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+    for name, names, value in (("activation", tuple(ACTIVATIONS), activation), ("selection", tuple(SELECTIONS), selection)):
+        if value not in names:
+            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(names)}")
     maps, shape = flatten(heatmaps, ndim)
     if not 1 <= k <= math.prod(shape):
         raise ValueError(f"k={k} cells cannot be chosen from a map of {'x'.join(map(str, shape))}")
@@ -127,7 +149,7 @@ def _choose(heatmaps, k, activation, selection, ndim, temperature):
     return mass, _peak(values), _Chosen(cells, weights, known, values)
 
 
-def _mass(activation, temperature):
+def _mass(activation: str, temperature: float) -> Mass:
     """The function of `values` and `peak` named `activation`; values are divided by `temperature` first."""
     if isinstance(temperature, (int, float)):
         if not 0 < temperature < math.inf:
@@ -139,17 +161,17 @@ def _mass(activation, temperature):
     return lambda values, peak: jnp.exp((values - peak) / temperature)
 
 
-def _peak(values):
+def _peak(values: jax.Array) -> jax.Array:
     return lax.stop_gradient(jnp.max(values, axis=-1))  # the weights do not depend on it
 
 
-def _weights(mass, values):
+def _weights(mass: Mass, values: jax.Array) -> jax.Array:
     """Shares of the mass over the last axis; NaN if there is none."""
     masses = mass(values, _peak(values)[..., None])
     return masses / jnp.sum(masses, axis=-1, keepdims=True)
 
 
-def _covariance(points, stride):
+def _covariance(points: _Chosen, stride: Stride) -> jax.Array:
     """Covariance `float32[..., K, D, D]` of points in square pixels, less that of rounding, positive semi-definite."""
     ndim = points.cells.shape[-1]
     mean = expectation(points, stride=1.0)  # cells
@@ -172,11 +194,11 @@ def _covariance(points, stride):
     return covariance * steps[..., :, None] * steps[..., None, :]
 
 
-def _diagonal(ndim, rank):
+def _diagonal(ndim: int, rank: int) -> jax.Array:
     return jnp.eye(ndim, dtype=bool).reshape((1,) * (rank - 2) + (ndim, ndim))
 
 
-def _least_eigenvalue(symmetric):
+def _least_eigenvalue(symmetric: jax.Array) -> jax.Array:
     """Of `[..., D, D]` with a diagonal of zeros, `[...]`."""
     if symmetric.shape[-1] == 1:
         return symmetric[..., 0, 0]

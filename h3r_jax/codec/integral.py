@@ -10,13 +10,14 @@ axes or no cells.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import along_last, strides
+from h3r_jax.codec.activation import Stride, along_last, strides
 from h3r_jax.codec.decoding import decode
 from h3r_jax.codec.selection import flatten, usable
 
 
-def soft_argmax(heatmaps, *, stride=4.0, ndim=2, temperature=1.0):
+def soft_argmax(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, temperature: float = 1.0) -> jax.Array:
     """The mean over all cells under the softmax of the map (integral regression).
 
     It is `decode` with all cells. A background of equal values pulls it towards
@@ -29,7 +30,9 @@ def soft_argmax(heatmaps, *, stride=4.0, ndim=2, temperature=1.0):
     return _mean(mass, maps, shape, stride)
 
 
-def debiased_soft_argmax(heatmaps, *, stride=4.0, ndim=2, temperature=1.0, background=0.0):
+def debiased_soft_argmax(
+    heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, temperature: float = 1.0, background: float = 0.0
+) -> jax.Array:
     """Soft-argmax without the pull of a background whose value is known.
 
     Let z be the values divided by the temperature and b that of the background,
@@ -56,7 +59,9 @@ def debiased_soft_argmax(heatmaps, *, stride=4.0, ndim=2, temperature=1.0, backg
     return _mean(mass / total, maps, shape, stride)
 
 
-def local_soft_argmax(heatmaps, *, stride=4.0, ndim=2, window=5, temperature=0.1):
+def local_soft_argmax(
+    heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, window: int = 5, temperature: float = 0.1
+) -> jax.Array:
     """Soft-argmax over a window around the strongest cell; what lies beyond the border is left out.
 
     Args:
@@ -69,7 +74,7 @@ def local_soft_argmax(heatmaps, *, stride=4.0, ndim=2, window=5, temperature=0.1
     )
 
 
-def _mean(mass, maps, shape, stride):
+def _mean(mass: jax.Array, maps: jax.Array, shape: tuple[int, ...], stride: Stride) -> jax.Array:
     """The mean position under `mass [..., S, K]` in input pixels `[..., K, D]`; NaN where `maps` cannot be used.
 
     One axis at a time, so that the sums are over row and column masses.

@@ -1,10 +1,13 @@
 """Encoder and decoder of each method by name, in one form."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from h3r_jax.codec.activation import encode, expected_heatmap
+import jax
+from jax.typing import ArrayLike
+
+from h3r_jax.codec.activation import Stride, encode, expected_heatmap
 from h3r_jax.codec.classical import dark, gaussian, maximum, quarter_shift, udp
 from h3r_jax.codec.decoding import decode
 from h3r_jax.codec.integral import debiased_soft_argmax, local_soft_argmax, soft_argmax
@@ -18,12 +21,14 @@ class Codec(NamedTuple):
     decode(heatmaps, *, stride=4.0, ndim=2) -> `float32[..., K, ndim]`, of maps on the scale of the targets.
     """
 
-    encode: Callable
-    decode: Callable
+    encode: Callable[..., jax.Array]
+    decode: Callable[..., jax.Array]
 
 
-def _keyless(encoder, **options):
-    def encode_without_key(key, coordinates, *, heatmap_shape, stride=4.0):
+def _keyless(encoder: Callable[..., jax.Array], **options: Any) -> Callable[..., jax.Array]:
+    def encode_without_key(
+        key: jax.Array, coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0
+    ) -> jax.Array:
         del key
         return encoder(coordinates, heatmap_shape=heatmap_shape, stride=stride, **options)
 
@@ -35,7 +40,7 @@ _UNBIASED = _keyless(gaussian, unbiased=True)
 # The targets are probabilities; for logits see `decode`.
 _MEAN = functools.partial(decode, activation="identity")
 # Targets reach from zero to one: a softmax of them needs a temperature well below that.
-_COLD = {"temperature": 0.1}
+_COLD: dict[str, Any] = {"temperature": 0.1}
 
 CODECS = {
     "randomized_rounding": Codec(encode, _MEAN),

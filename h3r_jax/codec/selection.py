@@ -2,14 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from h3r_jax.codec import top_k as strongest
 from h3r_jax.codec.activation import along_last, flat_index
 
+Weigh = Callable[[jax.Array], jax.Array]  # from values to their shares of the mass, over the last axis
 
-def flatten(heatmaps, ndim):
+
+def flatten(heatmaps: ArrayLike, ndim: int) -> tuple[jax.Array, tuple[int, ...]]:
     """`heatmaps [..., *shape, K]` as maps `[..., S, K]`; and `shape`, `ndim` numbers.
 
     Raises ValueError for too few axes, or for maps without cells.
@@ -25,41 +30,41 @@ def flatten(heatmaps, ndim):
     return heatmaps.reshape(*heatmaps.shape[: -ndim - 1], math.prod(shape), heatmaps.shape[-1]), shape
 
 
-def last_cell(shape, ndim):
+def last_cell(shape: tuple[int, ...], ndim: int) -> jax.Array:
     """The greatest cell in the order of the coordinates, `int32[1, ..., 1, D]` of `ndim` axes."""
     return along_last([size - 1 for size in reversed(shape)], ndim, jnp.int32)
 
 
-def unravel(index, shape):
+def unravel(index: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Cells in the order of the coordinates, `int32[..., D]`, of row-major indices."""
     return jnp.stack(jnp.unravel_index(index, shape)[::-1], axis=-1).astype(jnp.int32)
 
 
-def around(peaks, offsets):
+def around(peaks: jax.Array, offsets: ArrayLike | Sequence[Sequence[int]]) -> jax.Array:
     """Cells `int32[..., K, P, D]` at `offsets [P, D]` from `peaks [..., K, D]`."""
     offsets = jnp.asarray(offsets, jnp.int32).reshape((1,) * (peaks.ndim - 1) + (-1, peaks.shape[-1]))
     return peaks[..., None, :] + offsets
 
 
-def take(maps, cells, shape):
+def take(maps: jax.Array, cells: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Values of `maps [..., S, K]` at `cells int32[..., K, P, D]` within the map, `[..., K, P]`."""
     index = jnp.swapaxes(flat_index(cells, shape), -1, -2)
     return jnp.swapaxes(jnp.take_along_axis(maps, index, axis=-2), -1, -2)
 
 
-def take_or_nothing(maps, cells, shape):
+def take_or_nothing(maps: jax.Array, cells: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """`take`, but -inf for cells beyond the border; and the cells, moved to the border."""
     clipped = jnp.clip(cells, 0, last_cell(shape, cells.ndim))
     within = jnp.all(cells == clipped, axis=-1)
     return jnp.where(within, take(maps, clipped, shape), -jnp.inf), clipped
 
 
-def argmax(maps, shape):
+def argmax(maps: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """The strongest cell of each map, `int32[..., K, D]`; ties go to the lowest row-major index."""
     return unravel(strongest.argmax(maps), shape)
 
 
-def usable(maps):
+def usable(maps: jax.Array) -> jax.Array:
     """`bool[..., K]`: neither NaN nor +inf in the map.
 
     Not by the maximum, from which XLA on a CPU loses NaNs, nor by what
@@ -68,14 +73,14 @@ def usable(maps):
     return jnp.all(maps < jnp.inf, axis=-2)
 
 
-def _top_k(maps, shape, k, activation):
+def _top_k(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> tuple[jax.Array, jax.Array]:
     """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
     del activation  # grows with the value, so the order is that of the values
     values, index = strongest.top_k(maps, k)
     return values, unravel(index, shape)
 
 
-def _neighbours(maps, shape, k, activation):
+def _neighbours(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> tuple[jax.Array, jax.Array]:
     """Values and cells around the maximum; those beyond the border are at -inf (no weight)."""
     ndim = len(shape)
     if k == 2**ndim:
@@ -95,17 +100,20 @@ def _neighbours(maps, shape, k, activation):
     return values, cells
 
 
-def _window(reach, ndim):
+def _window(reach: int, ndim: int) -> list[tuple[int, ...]]:
     return list(itertools.product(range(-reach, reach + 1), repeat=ndim))
 
 
-def _heaviest_block(values, cells, activation, offsets):
+def _heaviest_block(
+    values: jax.Array, cells: jax.Array, activation: Weigh, offsets: list[tuple[int, ...]]
+) -> tuple[jax.Array, jax.Array]:
     """Of the `2**D` blocks of `2**D` cells that contain the maximum, the one of the largest weight."""
     ndim = cells.shape[-1]
     position = {offset: i for i, offset in enumerate(offsets)}
     corners = list(itertools.product((0, 1), repeat=ndim))
-    blocks = [[position[tuple(c - o for c, o in zip(corner, origin))] for corner in corners] for origin in corners]
-    blocks = jnp.asarray(blocks)  # [block, cell]
+    blocks = jnp.asarray(  # [block, cell]
+        [[position[tuple(c - o for c, o in zip(corner, origin))] for corner in corners] for origin in corners]
+    )
     mass = activation(values.astype(jnp.float32))[..., blocks].sum(axis=-1)
     best = jnp.take(blocks, jnp.argmax(mass, axis=-1), axis=0)  # [..., K, P]
     return jnp.take_along_axis(values, best, axis=-1), jnp.take_along_axis(cells, best[..., None], axis=-2)

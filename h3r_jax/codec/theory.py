@@ -2,10 +2,10 @@
 
 import math
 
-from h3r_jax.codec.activation import strides
+from h3r_jax.codec.activation import Stride, strides
 
 
-def quantization_bias(threshold, stride):
+def quantization_bias(threshold: float, stride: float) -> float:
     """Expected error per axis of `threshold_rounding`, decoded minus true, for a uniform fraction.
 
     Args:
@@ -18,7 +18,7 @@ def quantization_bias(threshold, stride):
     return stride * (0.5 - threshold)
 
 
-def quantization_bound(stride, ndim=2):
+def quantization_bound(stride: Stride, ndim: int = 2) -> float:
     """The largest distance between a coordinate and its nearest cell (paper, Theorem 1).
 
     Args:

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -10,7 +11,7 @@ BLOCK = 8  # cells; 4, 16 and 32 are slower at 64x64 and k = 9
 SMALL = 256  # cells of a map that is searched directly
 
 
-def top_k(maps, k):
+def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The `k` largest values of each map and their cells; ties go to the lowest index.
 
     Equal to `lax.top_k` of the transposed maps on everything free of NaN, signed
@@ -35,7 +36,7 @@ def top_k(maps, k):
     return lax.platform_dependent(maps, cpu=lambda maps: _on_cpu(maps, k), default=lambda maps: _transposed(maps, k))
 
 
-def argmax(maps):
+def argmax(maps: jax.Array) -> jax.Array:
     """The cell of the strongest value of each map `[..., S, K]`, `int32[..., K]`; ties as in `top_k`.
 
     `jnp.argmax` along an axis that is not the last is slow on a CPU.
@@ -47,11 +48,12 @@ def argmax(maps):
     )
 
 
-def _transposed(maps, k):
-    return tuple(lax.top_k(jnp.swapaxes(maps, -1, -2), k))
+def _transposed(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    values, index = lax.top_k(jnp.swapaxes(maps, -1, -2), k)
+    return values, index
 
 
-def _on_cpu(maps, k):
+def _on_cpu(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     *lead, size, num_landmarks = maps.shape
     if maps.dtype.itemsize > 4:
         return _transposed(maps, k)  # only float32 has a fast kernel
@@ -74,7 +76,7 @@ def _on_cpu(maps, k):
     return values.astype(maps.dtype).reshape(*lead, num_landmarks, k), index.reshape(*lead, num_landmarks, k)
 
 
-def _strongest(values, k):
+def _strongest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """`lax.top_k` of float32 on a CPU, by other names.
 
     A sharded `lax.top_k` gathers the whole array on every device; these forms are
@@ -84,7 +86,8 @@ def _strongest(values, k):
     size = values.shape[-1]
     if 1 < k < size:
         # Behind a barrier: sliced further, the result is no longer recognised, and everything is sorted.
-        return tuple(lax.optimization_barrier(lax.approx_max_k(values, k, recall_target=1.0)))
+        values, index = lax.optimization_barrier(lax.approx_max_k(values, k, recall_target=1.0))
+        return values, index
     order = _ordered_bits(values)
     if k == 1:
         index = jnp.argmax(order, axis=-1, keepdims=True).astype(jnp.int32)
@@ -93,18 +96,18 @@ def _strongest(values, k):
     return jnp.take_along_axis(values, index, axis=-1), index
 
 
-def _bits(values):
+def _bits(values: jax.Array) -> jax.Array:
     integer = {2: np.int16, 4: np.int32}[values.dtype.itemsize]
     return lax.bitcast_convert_type(lax.stop_gradient(values), integer)
 
 
-def _ordered_bits(values):
+def _ordered_bits(values: jax.Array) -> jax.Array:
     """Integers `[...]` in the order in which `lax.top_k` sees floats: -0 < 0, and subnormal numbers differ."""
     bits = _bits(values)
     return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
-def _maximum(blocks):
+def _maximum(blocks: jax.Array) -> jax.Array:
     """The largest cell of each block `[N, blocks, BLOCK, K]`, `[N, blocks, K]`.
 
     XLA compares floats with subnormal numbers taken for zero, so compare their
@@ -112,7 +115,7 @@ def _maximum(blocks):
     `_ordered_bits` says the same and takes half as long again.)
     """
 
-    def greater(a, b):
+    def greater(a: jax.Array, b: jax.Array) -> jax.Array:
         return lax.select(a & b < 0, lax.min(a, b), lax.max(a, b))
 
     bits = _bits(blocks)
@@ -120,7 +123,7 @@ def _maximum(blocks):
     return lax.bitcast_convert_type(lax.reduce(bits, lowest, greater, (2,)), blocks.dtype)
 
 
-def _take_blocks(blocks, chosen):
+def _take_blocks(blocks: jax.Array, chosen: jax.Array) -> jax.Array:
     """`blocks [N, blocks, BLOCK, K]` numbered `chosen [N, K, k]`, `[N, K, k, BLOCK]`, without moving the others."""
     numbers = lax.GatherDimensionNumbers(
         offset_dims=(3,),

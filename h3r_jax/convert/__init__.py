@@ -15,7 +15,7 @@ and MobileNetV2 backbones for ImageNet, the official ones and timm's. `naming` h
 
 from etils import epath
 
-from h3r_jax.convert.files import load_directory, load_torch, stored_spec, write_directory, write_safetensors
+from h3r_jax.convert.files import load_directory, load_torch, stored_config, stored_spec, write_directory, write_safetensors
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize
@@ -70,10 +70,11 @@ def convert(source, destination, *, model=None, head=None, landmarks=None):
       Spec and Report.
     """
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
+    config = stored_config(source)
     if str(destination).endswith(".safetensors"):
-        write_safetensors(destination, to_torch(variables, spec), spec)
+        write_safetensors(destination, to_torch(variables, spec), spec, config)
     else:
-        write_directory(destination, variables, spec, source, report.left_out)
+        write_directory(destination, variables, spec, source, report.left_out, config)
     return spec, report
 
 

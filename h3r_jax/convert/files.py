@@ -28,7 +28,8 @@ SAFETENSORS_SUFFIX = ".safetensors"
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "plfd_backbone")
 LFS_POINTER = b"version https://git-lfs"
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
-ARRAYS, DESCRIPTION = "variables", "model.json"
+METADATA_CONFIG = "h3r_jax_config"  # and of the configuration of the run that it is from
+ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
 AVERAGE, RUN_CONFIG = "average", "config.json"  # what a training run has beside its variables, and in its workdir
 
 
@@ -59,11 +60,27 @@ def load_torch(path):
 
 def stored_spec(path):
     """The Spec that `write_safetensors` put into a file's header; None in a file of others."""
-    if not str(path).endswith(SAFETENSORS_SUFFIX):
-        return None
-    with _open_safetensors(path) as file:
-        text = (file.metadata() or {}).get(METADATA)
+    text = _metadata(path).get(METADATA)
     return Spec(**json.loads(text)) if text else None
+
+
+def _metadata(path):
+    if not str(path).endswith(SAFETENSORS_SUFFIX):
+        return {}
+    with _open_safetensors(path) as file:
+        return file.metadata() or {}
+
+
+def stored_config(path):
+    """The configuration (nested dicts) of the run that a source is a step of, or was converted from; None if there is none."""
+    path = epath.Path(path)
+    if not path.is_dir():
+        text = _metadata(path).get(METADATA_CONFIG)
+        return json.loads(text) if text else None
+    if (path / DESCRIPTION).exists():
+        return json.loads((path / DESCRIPTION).read_text()).get(CONFIG)
+    config = path.resolve().parent.parent / RUN_CONFIG
+    return json.loads(config.read_text()) if config.exists() else None
 
 
 def _load_safetensors(path):
@@ -115,15 +132,18 @@ def _line(error):
     return (str(error) or type(error).__name__).strip().splitlines()[0][:120]
 
 
-def write_safetensors(path, tensors, spec):
-    """Writes name -> numpy array with the description of the model in the header; whole or not at all."""
+def write_safetensors(path, tensors, spec, config=None):
+    """Writes name -> numpy array with the description of the model, and `stored_config`, in the header; whole or not at all."""
     import safetensors.numpy
 
-    data = safetensors.numpy.save(tensors, metadata={METADATA: json.dumps(dataclasses.asdict(spec)), "format": "pt"})
-    _whole(path, lambda temporary: temporary.write_bytes(data))
+    metadata = {METADATA: json.dumps(dataclasses.asdict(spec)), "format": "pt"}
+    if config:
+        metadata[METADATA_CONFIG] = json.dumps(config)
+    data = safetensors.numpy.save(tensors, metadata=metadata)
+    write_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_directory(path, variables, spec, source, left_out):
+def write_directory(path, variables, spec, source, left_out, config=None):
     """Writes variables and the description of the model as an orbax directory; whole or not at all.
 
     Args:
@@ -132,20 +152,29 @@ def write_directory(path, variables, spec, source, left_out):
       spec: Spec.
       source: where they came from, and
       left_out: name there -> why it was not used: both for the reader of `model.json`.
+      config: `stored_config` of the source.
     """
     import orbax.checkpoint as ocp
 
     def write(temporary):
         temporary.mkdir()
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
-        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": left_out}
+        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": left_out, CONFIG: config}
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
-    _whole(path, write)
+    write_whole(path, write)
 
 
-def _whole(path, write):
-    """Lets `write` write beside `path`, and renames when it is done."""
+def write_whole(path, write):
+    """Lets `write` write a file or directory, which is at `path` when it is done, and nowhere if it fails.
+
+    Args:
+      path: must not exist.
+      write: is called with a path beside it.
+
+    Raises:
+      ValueError: there is something at `path` already.
+    """
     path = epath.Path(path).resolve()
     if path.exists():
         raise ValueError(f"{path} exists already; remove it or choose another destination")

@@ -1,14 +1,18 @@
 """The normalised mean error, failure rate and AUC."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import integrate
 
 GRID_STEP = 1e-4
 
 
-def nme_per_example(predictions, landmarks, visibility, distance):
+def nme_per_example(
+    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, distance: ArrayLike
+) -> np.ndarray:
     """Normalised mean error of each example.
 
     Args:
@@ -45,28 +49,28 @@ class NormalizedErrors:
 
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
-    def merge(self, other):
+    def merge(self, other: "NormalizedErrors") -> "NormalizedErrors":
         """Both sets of examples together."""
         return NormalizedErrors(np.concatenate([self.values, other.values]))
 
     @property
-    def count(self):
+    def count(self) -> int:
         return len(self.values)
 
-    def _some(self):
+    def _some(self) -> np.ndarray:
         if not self.count:
             raise ValueError("there are no examples to take a metric of; evaluate a split with at least one image")
         return self.values
 
-    def nme(self):
+    def nme(self) -> float:
         """Mean over examples, percent; NaN if one of them is."""
         return float(np.mean(self._some())) * 100
 
-    def failure_rate(self, threshold):
+    def failure_rate(self, threshold: float) -> float:
         """Examples with an error above `threshold` (a fraction, strict), percent; a NaN is a failure."""
         return float(np.mean(~(self._some() <= threshold))) * 100
 
-    def auc(self, threshold):
+    def auc(self, threshold: float) -> float:
         """Area under the cumulative error curve up to `threshold`, as a fraction of it.
 
         Simpson's rule on `linspace(0, threshold, round(threshold / 1e-4) + 1)`: the
@@ -75,12 +79,12 @@ class NormalizedErrors:
         grid, curve = self.cumulative(threshold)
         return float(integrate.simpson(curve, x=grid)) / threshold
 
-    def cumulative(self, threshold):
+    def cumulative(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """The share of examples with an error of at most each value of a grid from 0 to `threshold`: `(grid, share)`."""
         grid = np.linspace(0.0, threshold, round(threshold / GRID_STEP) + 1)
         return grid, np.searchsorted(np.sort(self._some()), grid, side="right") / self.count
 
-    def summary(self, thresholds):
+    def summary(self, thresholds: Iterable[float]) -> dict[str, float]:
         """Every metric under its name in logs and files; thresholds as fractions."""
         result = {"nme": self.nme()}
         for threshold in thresholds:

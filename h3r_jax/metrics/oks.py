@@ -3,8 +3,12 @@
 import contextlib
 import io
 import json
+import os
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 PERSON = 1  # category
 CONFIDENT = 0.2  # a joint's confidence above which it counts in a person's score
@@ -13,7 +17,9 @@ DUPLICATE = 0.9  # similarity above which the weaker of two people of an image i
 NAMES = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75", "ar_medium", "ar_large")
 
 
-def keypoint_similarity(predictions, landmarks, visibility, area, sigmas):
+def keypoint_similarity(
+    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, area: ArrayLike, sigmas: ArrayLike
+) -> np.ndarray:
     """OKS of people: the mean of `exp(-d^2 / (2 (2 sigma)^2 area))` over the labelled joints.
 
     Args:
@@ -33,7 +39,7 @@ def keypoint_similarity(predictions, landmarks, visibility, area, sigmas):
     return np.where(number > 0, likeness / np.maximum(number, 1), np.nan)
 
 
-def rescore(scores, confidences, threshold=CONFIDENT):
+def rescore(scores: ArrayLike, confidences: ArrayLike, threshold: float = CONFIDENT) -> np.ndarray:
     """Scores of people: that of the box times the mean confidence of the joints above `threshold`, 0 if there is none.
 
     Args:
@@ -49,7 +55,14 @@ def rescore(scores, confidences, threshold=CONFIDENT):
     return np.where(np.isnan(scores), 1.0, scores) * means
 
 
-def suppress(predictions, scores, areas, image_ids, sigmas, threshold=DUPLICATE):
+def suppress(
+    predictions: ArrayLike,
+    scores: ArrayLike,
+    areas: ArrayLike,
+    image_ids: ArrayLike,
+    sigmas: ArrayLike,
+    threshold: float = DUPLICATE,
+) -> np.ndarray:
     """Which people are kept when, in each image, the best suppresses all that are much like it, then the next best.
 
     Args:
@@ -78,7 +91,15 @@ def suppress(predictions, scores, areas, image_ids, sigmas, threshold=DUPLICATE)
     return np.array(kept, np.int64)
 
 
-def person_results(predictions, confidences, *, score, image_id, areas, sigmas):
+def person_results(
+    predictions: ArrayLike,
+    confidences: ArrayLike,
+    *,
+    score: ArrayLike,
+    image_id: Sequence[int] | np.ndarray,
+    areas: ArrayLike,
+    sigmas: Sequence[float],
+) -> list[dict[str, Any]]:
     """What COCO's evaluation takes: people rescored (`rescore`), duplicates suppressed (`suppress`).
 
     Args:
@@ -118,7 +139,13 @@ def person_results(predictions, confidences, *, score, image_id, areas, sigmas):
     ]
 
 
-def average_precision(results, annotation_file, *, sigmas, image_ids=None):
+def average_precision(
+    results: list[dict[str, Any]],
+    annotation_file: str | os.PathLike[str],
+    *,
+    sigmas: ArrayLike,
+    image_ids: Collection[int] | None = None,
+) -> dict[str, float]:
     """COCO's average precision and recall over similarities 0.50 to 0.95, by pycocotools.
 
     Args:

@@ -5,8 +5,10 @@ counts from 1. An error of just the threshold is a hit.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 NUM_JOINTS = 16
 THRESHOLDS = (0.5, 0.1, 0.11)  # what HRNet prints as Mean@0.1 is 0.11: row 11 of a grid of hundredths that begins at 0
@@ -38,31 +40,31 @@ class HeadErrors:
     errors: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, NUM_JOINTS)))
     labelled: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, NUM_JOINTS), bool))
 
-    def merge(self, other):
+    def merge(self, other: "HeadErrors") -> "HeadErrors":
         """Both sets of examples together."""
         return HeadErrors(np.concatenate([self.errors, other.errors]), np.concatenate([self.labelled, other.labelled]))
 
     @property
-    def count(self):
+    def count(self) -> int:
         return len(self.errors)
 
-    def _hits(self, threshold):
+    def _hits(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Labelled joints within `threshold`, and all labelled joints, `int64[16]` each; a NaN is no hit."""
         if not self.count:
             raise ValueError("there are no examples to take a metric of; evaluate a split with at least one image")
         return (self.labelled & (self.errors <= threshold)).sum(axis=0), self.labelled.sum(axis=0)
 
-    def pckh(self, threshold):
+    def pckh(self, threshold: float) -> float:
         """All joints but pelvis and thorax, each weighted by how often it is labelled, percent; NaN if none is."""
         hits, labelled = self._hits(threshold)
         return _percent(hits[IN_MEAN].sum(), labelled[IN_MEAN].sum())
 
-    def groups(self, threshold):
+    def groups(self, threshold: float) -> dict[str, float]:
         """name in `GROUPS` -> mean of the right and the left joint, percent; NaN where one of them is never labelled."""
         hits, labelled = self._hits(threshold)
         return {name: float(np.mean([_percent(hits[i], labelled[i]) for i in joints])) for name, joints in GROUPS.items()}
 
-    def summary(self, thresholds=THRESHOLDS):
+    def summary(self, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
         """Every metric under its name in logs and files; groups at the first threshold."""
         result = {f"pckh@{threshold:g}": self.pckh(threshold) for threshold in thresholds}
         for name, value in self.groups(thresholds[0]).items():
@@ -70,11 +72,11 @@ class HeadErrors:
         return result
 
 
-def _percent(part, whole):
+def _percent(part: float, whole: float) -> float:
     return 100.0 * float(part) / float(whole) if whole else float("nan")
 
 
-def head_errors(predictions, landmarks, visibility, head_size):
+def head_errors(predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, head_size: ArrayLike) -> HeadErrors:
     """The HeadErrors of examples.
 
     Args:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import math
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,16 +25,16 @@ from h3r_jax.models.mobilenet_v2 import MobileNetV2
 
 # A backbone is a Linen module with the fields `dtype` and `param_dtype` that maps normalised images
 # [B, H, W, 3] and the flag `train` to features [B, H/4, W/4, C] in `dtype`.
-_W18, _W32, _W48 = ({"widths": tuple(width << i for i in range(4))} for width in (18, 32, 48))
-BACKBONES = {
+_W18, _W32, _W48 = (tuple(width << i for i in range(4)) for width in (18, 32, 48))
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
-    "hrnet_w18_small": functools.partial(HRNet, **_W18, modules=(1, 3, 2), blocks=2, bottlenecks=2),
-    "hrnet_w18": functools.partial(HRNet, **_W18),
-    "hrnet_w32": functools.partial(HRNet, **_W32),
-    "hrnet_w48": functools.partial(HRNet, **_W48),
-    "hrnet_w18_facial": functools.partial(HRNet, **_W18, fuse="bilinear"),  # with the head "facial"
-    "hrnet_w32_pose": functools.partial(HRNet, **_W32, highest_only=True),  # with the head "pose"
-    "hrnet_w48_pose": functools.partial(HRNet, **_W48, highest_only=True),
+    "hrnet_w18_small": functools.partial(HRNet, widths=_W18, modules=(1, 3, 2), blocks=2, bottlenecks=2),
+    "hrnet_w18": functools.partial(HRNet, widths=_W18),
+    "hrnet_w32": functools.partial(HRNet, widths=_W32),
+    "hrnet_w48": functools.partial(HRNet, widths=_W48),
+    "hrnet_w18_facial": functools.partial(HRNet, widths=_W18, fuse="bilinear"),  # with the head "facial"
+    "hrnet_w32_pose": functools.partial(HRNet, widths=_W32, highest_only=True),  # with the head "pose"
+    "hrnet_w48_pose": functools.partial(HRNet, widths=_W48, highest_only=True),
 }
 BACKBONE_STRIDE = 4
 STRIDES = (2, 4, 8, 16)
@@ -75,7 +77,7 @@ def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int =
         if value not in known:
             raise ValueError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
     compute = jnp.dtype(dtype)
-    types = {"dtype": compute, "param_dtype": jnp.promote_types(compute, jnp.float32)}
+    types: dict[str, Any] = {"dtype": compute, "param_dtype": jnp.promote_types(compute, jnp.float32)}
     return HeatmapRegressor(BACKBONES[name](**types), make_head(head, num_landmarks, **types), stride)
 
 

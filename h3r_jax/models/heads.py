@@ -1,6 +1,8 @@
 """Heads: from backbone features to raw heatmaps."""
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ class HeatmapHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = features
         if self.hidden:
             x = PointwiseConv(features.shape[-1], **types, name="conv")(x)

@@ -11,6 +11,7 @@ and 1 of a sequence: `stage3_1/branches_2_0/conv1` is `stage3.1.branches.2.0.con
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -106,7 +107,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if self.size == 1:
             x = PointwiseConv(self.features, **types, name="conv")(x)
         else:
@@ -128,7 +129,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         y = Conv3x3(x.shape[-1], **types, name="conv1")(x)
         y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
         y = Conv3x3(x.shape[-1], **types, name="conv2")(y)
@@ -143,7 +144,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = BOTTLENECK_FEATURES * BOTTLENECK_EXPANSION
         y = PointwiseConv(BOTTLENECK_FEATURES, **types, name="conv1")(x)
         y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
@@ -170,16 +171,16 @@ class Exchange(nn.Module):
 
     @nn.compact
     def __call__(self, branches: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        branches = list(branches)
-        for i in range(len(branches)):
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        filtered = list(branches)
+        for i in range(len(filtered)):
             for block in range(self.blocks):
-                branches[i] = BasicBlock(**types, name=f"branches_{i}_{block}")(branches[i], train)
-        widths = [branch.shape[-1] for branch in branches]
+                filtered[i] = BasicBlock(**types, name=f"branches_{i}_{block}")(filtered[i], train)
+        widths = [branch.shape[-1] for branch in filtered]
 
         def bring(source: int, target: int) -> jax.Array:
             """Branch `source` at the resolution and width of branch `target`."""
-            x, name = branches[source], f"fuse_layers_{target}_{source}"
+            x, name = filtered[source], f"fuse_layers_{target}_{source}"
             if source > target:
                 x = ConvNorm(widths[target], 1, active=False, **types, name=name)(x, train)
                 return ENLARGE[self.fuse](x, 2 ** (source - target))
@@ -190,8 +191,8 @@ class Exchange(nn.Module):
             return x
 
         outputs = []
-        for target in range(1 if self.highest_only else len(branches)):
-            first, *others = (bring(source, target) for source in range(len(branches)))
+        for target in range(1 if self.highest_only else len(filtered)):
+            first, *others = (bring(source, target) for source in range(len(filtered)))
             outputs.append(nn.relu(sum(others, first)))
         return tuple(outputs)
 
@@ -228,7 +229,7 @@ class HRNet(nn.Module):
         if self.fuse not in ENLARGE or len(self.modules) != len(self.widths) - 1:
             raise ValueError(f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
                              f"{self.fuse!r}, {self.modules}, {self.widths}")
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = StemConv(STEM_FEATURES, **types, name="conv1")(images)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
         x = Conv3x3(STEM_FEATURES, 2, **types, name="conv2")(x)
@@ -236,7 +237,7 @@ class HRNet(nn.Module):
         for block in range(self.bottlenecks):
             x = Bottleneck(**types, name=f"layer1_{block}")(x, train)
 
-        branches = (x,)
+        branches: tuple[jax.Array, ...] = (x,)
         for stage, count in enumerate(self.modules, start=2):
             branches = self._transition(branches, stage, train)
             for index in range(count):
@@ -247,7 +248,7 @@ class HRNet(nn.Module):
 
     def _transition(self, branches: tuple[jax.Array, ...], stage: int, train: bool) -> tuple[jax.Array, ...]:
         """The branches that enter stage `stage`: one more, made from the lowest; widths as the stage wants them."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         name = f"transition{stage - 1}"
         result = []
         for i, branch in enumerate(branches):

@@ -12,6 +12,8 @@ where `expand`, `depthwise` and the stem each hold a `conv` (.0) and a `bn` (.1)
 """
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -54,7 +56,8 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        conv: nn.Module
         y = x
         if self.expansion != 1:
             conv = PointwiseConv(x.shape[-1] * self.expansion, **types, parent=None)
@@ -80,7 +83,7 @@ class MobileNetV2(nn.Module):
         if images.ndim != 4 or images.shape[1] % LARGEST_STRIDE or images.shape[2] % LARGEST_STRIDE:
             raise ValueError(f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, "
                              f"got {images.shape}")
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         stem = StemConv(STEM_FEATURES, **types, parent=None)
         x = ConvNorm(stem, param_dtype=self.param_dtype, name="features_0")(images, train)
         index, taps = 0, []

@@ -62,7 +62,8 @@ def _per_channel(values: jax.Array) -> jax.Array:
 
 
 def _shifted_sum(padded: jax.Array, taps: jax.Array, stride: int) -> jax.Array:
-    return sum(window * _per_channel(taps[i]) for i, window in enumerate(_windows(padded, stride)))
+    first, *others = (window * _per_channel(taps[i]) for i, window in enumerate(_windows(padded, stride)))
+    return sum(others, first)
 
 
 def depthwise_shifted(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

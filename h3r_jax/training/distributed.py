@@ -15,6 +15,7 @@ from h3r_jax.training import preemption
 # A process that has been silent for so long is lost, and the others end; a broken connection shows at once.
 HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60  # how long the first to finish waits for the last
+PREPARATION_MS = 24 * 3600 * 1000  # the longest preparation of a data set; a lost process ends the wait for it sooner
 FLAGS = ("coordinator_address", "num_processes", "process_id")
 
 _turns = itertools.count()
@@ -69,12 +70,12 @@ def first_process_first():
         return
     key, meet = f"turn {next(_turns)}", ocp.multihost.get_barrier_sync_fn()
     if not is_first():
-        meet(key=key, timeout_ms=24 * 3600 * 1000)  # as long as a preparation may take; a lost process ends the wait
+        meet(key=key, timeout_ms=PREPARATION_MS)
     try:
         yield
     finally:
         if is_first():
-            meet(key=key, timeout_ms=1000 * SHUTDOWN_SECONDS)
+            meet(key=key, timeout_ms=PREPARATION_MS)
 
 
 @contextlib.contextmanager

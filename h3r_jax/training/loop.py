@@ -1,5 +1,6 @@
 """The training loop. It takes an iterator of batches and a metric writer, and knows neither where they come from."""
 
+import contextlib
 import dataclasses
 import time
 
@@ -51,7 +52,7 @@ def fit(
     start = int(state.step)
     progress = tqdm(total=total_steps, initial=start, unit="step", disable=jax.process_index() > 0, dynamic_ncols=True)
     interval, say = Interval(), progress.write if jax.process_index() == 0 else lambda sentence: None
-    with preemption.Preemption() as request, progress:
+    with preemption.Preemption() as request, contextlib.closing(interval), progress:
         for step in range(start + 1, total_steps + 1):
             if profile_to and step - start == PROFILED_STEPS.start:
                 jax.block_until_ready(state)
@@ -88,5 +89,4 @@ def fit(
             if stopping and not last:
                 checkpoints.wait()
                 raise preemption.Preempted(f"stopped by SIGTERM after step {step} of {total_steps}, which is saved")
-    interval.close()
     return state

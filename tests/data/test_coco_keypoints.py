@@ -18,7 +18,7 @@ SIGMAS = np.linspace(0.02, 0.1, 17)  # the data set does not know them
 
 def sources(folder, prepared):
     arguments = {"data_dir": folder.parent, "prepared_dir": prepared, "folder": folder.name, "num_landmarks": 17}
-    builder = data.prepare.prepare("coco", **arguments)
+    builder = data.prepare.prepare("coco_keypoints", **arguments)
     return {split: Source(builder, split) for split in builder.info.splits}
 
 

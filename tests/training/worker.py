@@ -5,6 +5,7 @@
 With STEP the process sends itself that signal before it. Process 0 writes WORKDIR/result.npz.
 """
 
+import contextlib
 import itertools
 import os
 import sys
@@ -38,7 +39,7 @@ def train(workdir, devices=None, before_step=lambda number: None):
     if saved.latest() is not None:
         state = saved.restore(saved.latest(), state)
     decoders = {"k=9": lambda logits: codec.decode(30 * logits)}  # sharper maps than a young network's
-    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=False)
+    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip="")
 
     def batches():
         for number in itertools.count(int(state.step)):
@@ -50,10 +51,10 @@ def train(workdir, devices=None, before_step=lambda number: None):
         images = rng.integers(0, 256, (-(-NUM_TEST // BATCH) * BATCH, *recipe.shape, 3), dtype=np.uint8)
         batches = [{"image": split(chunk)} for chunk in np.split(images, len(images) // BATCH)]
         matrices = np.broadcast_to(np.eye(2, 3), (NUM_TEST, 2, 3))
-        return evaluation.predict_split(eval_step, state.variables, batches, matrices, mesh)["k=9"]
+        return evaluation.predict_split(eval_step, state.variables, batches, matrices, mesh)[0]["k=9"]
 
     outputs = [writers.JsonLinesWriter(Path(workdir) / "metrics.jsonl")] if distributed.is_first() else []
-    with distributed.end_for_all():
+    with contextlib.closing(saved), distributed.end_for_all():
         state = loop.fit(
             state,
             batches(),
@@ -66,7 +67,6 @@ def train(workdir, devices=None, before_step=lambda number: None):
             evaluate=lambda state: {"nme": float(predict(state).mean())},
             incidents=nonfinite.Incidents(workdir, "stop", None),
         )
-    saved.close()
     return jax.device_get(state), predict(state)
 
 

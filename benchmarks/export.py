@@ -1,0 +1,99 @@
+"""Exported networks against the jitted one: size of the files, time of a batch, largest difference.
+
+    python -m benchmarks.export [--model mobilenet_v2 --size 128 --landmarks 98 --batches 1 16 --rounds 30]
+
+Random weights with a head that gives clear maxima, random images. All run on the CPU in one process, in turn in every round,
+so that a busy machine slows all of them; times are medians. The SavedModel is left out where TensorFlow is not installed.
+"""
+
+import argparse
+import importlib.util
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.export
+import numpy as np
+
+from benchmarks import processor
+from h3r_jax import export, models, predict
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.landmarks.scheme import BOX
+
+REFERENCE = "jitted, this library"
+
+
+def variables_of(model, size):
+    """Random weights; the last kernel is enlarged so that maps have clear maxima, and rounding chooses no other cells."""
+    variables = models.initialize(model, 0, (size, size, 3))
+    variables["params"]["head"]["predict"]["kernel"] *= 1000
+    return variables
+
+
+def runs_of(folder, predictor):
+    """name -> (path or None, function from crops to what they hold), ready to be called."""
+    runs = {REFERENCE: (None, jax.jit(export.landmark_function(predictor)))}
+    path = folder / "network.stablehlo"
+    export.write_stablehlo(path, predictor)
+    runs["StableHLO, JAX"] = path, jax.jit(jax.export.deserialize(path.read_bytes()).call)
+    if importlib.util.find_spec("tensorflow"):
+        import tensorflow as tf
+
+        path = folder / "network.savedmodel"
+        export.write_savedmodel(path, predictor)
+        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        runs["SavedModel, TensorFlow"] = path, lambda crops: signature(images=tf.constant(crops))
+    return runs
+
+
+def megabytes(path):
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mobilenet_v2", choices=models.BACKBONES)
+    parser.add_argument("--size", type=int, default=128, help="of the square crops, in pixels")
+    parser.add_argument("--landmarks", type=int, default=98)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--rounds", type=int, default=30)
+    arguments = parser.parse_args()
+    model = models.build(arguments.model, arguments.landmarks)
+    size = arguments.size
+    scheme = LandmarkScheme("plain", arguments.landmarks, tuple(range(arguments.landmarks)), (("box", BOX),))
+    network = predict.Network(model=model, head="heatmap", logits="difference", activation="softmax", k=9, selection="top_k", flip="",
+                              scheme=scheme, shape=(size, size), stride=4, box_scale=1.25, crop="exact")
+    predictor = predict.Predictor(network, variables_of(model, size), devices=jax.local_devices()[:1])
+    generator = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = runs_of(Path(folder), predictor)
+        sizes = {name: "" if path is None else f"{megabytes(path):.1f}" for name, (path, _) in runs.items()}
+        times = {(name, batch): [] for name in runs for batch in arguments.batches}
+        distance = dict.fromkeys(runs, 0.0)
+        for batch in arguments.batches:
+            crops = generator.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+            found = {}
+            for round_ in range(arguments.rounds + 2):  # two to compile and warm up
+                for name, (_, run) in runs.items():
+                    start = time.perf_counter()
+                    found[name] = np.asarray(run(crops)["landmarks"])
+                    if round_ >= 2:
+                        times[name, batch].append(1e3 * (time.perf_counter() - start))
+            for name, landmarks in found.items():
+                distance[name] = max(distance[name], float(np.abs(landmarks - found[REFERENCE]).max()))
+
+    print(f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {arguments.model}, {arguments.landmarks} landmarks, "
+          f"{size}x{size}; medians of {arguments.rounds}\n")
+    columns = [f"batch {batch}, ms" for batch in arguments.batches]
+    print("| | size, MB | " + " | ".join(columns) + " | largest difference, pixels |")
+    print("|---|--:|" + "--:|" * (len(columns) + 1))
+    for name in runs:
+        cells = [f"{statistics.median(times[name, batch]):.1f}" for batch in arguments.batches]
+        print(f"| {name} | {sizes[name]} | " + " | ".join(cells) + f" | {distance[name]:.1e} |")
+
+
+if __name__ == "__main__":
+    main()

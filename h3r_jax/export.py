@@ -1,0 +1,136 @@
+"""A trained network as a file that runs without this library: crops in, landmarks out, the decoder inside.
+
+    python -m h3r_jax.export SOURCE DESTINATION [--format=stablehlo|savedmodel] [--input_size=H,W --k=K ...]
+
+SOURCE is what `h3r_jax.load_predictor` takes: a workdir, a step of it, a PyTorch checkpoint, a `.safetensors`
+file or a converted directory. A run's config.json says how its maps are decoded, and what was converted from a run
+keeps that. DESTINATION is a file ("stablehlo") or a directory ("savedmodel") to create. Either maps
+
+    images uint8[b, H, W, 3] -> {"landmarks": float32[b, K, 2] in input pixels, "confidence": float32[b, K]}
+
+for every b, with normalisation, network and decoder inside:
+
+    stablehlo   what `jax.export` writes, for CPU, CUDA and TPU; runs wherever JAX is, without Flax
+    savedmodel  a TensorFlow SavedModel for CPU, without JAX; needs TensorFlow to be written
+"""
+
+import argparse
+import sys
+
+import jax
+import jax.export  # not an attribute of jax by itself
+import numpy as np
+
+from h3r_jax import codec, models
+from h3r_jax.convert import files
+from h3r_jax.predict import load_predictor
+from h3r_jax.training import step
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def landmark_function(predictor):
+    """The function from `uint8[b, H, W, 3]` to {"landmarks": `float32[b, K, 2]`, "confidence": `float32[b, K]`}.
+
+    Args:
+      predictor: of `load_predictor`; the weights become constants of the function, and so does the flip test if it has one.
+    """
+    variables = jax.tree.map(np.asarray, predictor.variables)  # on no device
+
+    def find_landmarks(images):
+        decoded = predictor.decode(variables, images)
+        return {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
+
+    return find_landmarks
+
+
+def write_stablehlo(path, predictor):
+    """Writes what `jax.export.deserialize` reads, for all of `PLATFORMS`; whole or not at all.
+
+    Args:
+      path: of the file; must not exist.
+      predictor: of `load_predictor`.
+
+    Raises:
+      ValueError: the file exists, or the network cannot be run on that input or decoded so.
+    """
+    batch, = jax.export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
+
+    def write(temporary):
+        exported = jax.export.export(jax.jit(landmark_function(predictor)), platforms=PLATFORMS)(images)
+        temporary.write_bytes(exported.serialize())
+
+    files.write_whole(path, write)
+
+
+def write_savedmodel(path, predictor):
+    """Writes a SavedModel with the signature "serving_default"; whole or not at all.
+
+    For CPU alone: TensorFlow's reader is older than JAX's writer, and knows no `top_k` as it is lowered for
+    the other platforms.
+
+    Args:
+      path: of the directory; must not exist.
+      predictor: of `load_predictor`.
+
+    Raises:
+      ValueError: as `write_stablehlo`; or TensorFlow is not installed.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ValueError("the format savedmodel needs TensorFlow (pip install tensorflow-cpu)") from error
+    from jax.experimental import jax2tf
+
+    def write(temporary):
+        height, width = predictor.network.shape
+        converted = jax2tf.convert(landmark_function(predictor), with_gradient=False, native_serialization_platforms=("cpu",),
+                                   polymorphic_shapes=[f"(b, {height}, {width}, 3)"])
+        images = tf.TensorSpec((None, height, width, 3), tf.uint8, name="images")
+        module = tf.Module()
+        module.find_landmarks = tf.function(converted, autograph=False, input_signature=[images])
+        tf.saved_model.save(module, str(temporary), signatures=module.find_landmarks.get_concrete_function())
+
+    files.write_whole(path, write)
+
+
+FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
+
+
+def height_and_width(text):
+    height, width = map(int, text.split(","))
+    return height, width
+
+
+def main(arguments=None):
+    """Exports, and prints what; one sentence and status 1 if it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m h3r_jax.export", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("destination")
+    parser.add_argument("--format", choices=FORMATS, default="stablehlo")
+    parser.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
+    parser.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
+    parser.add_argument("--landmarks", type=int, help="that the head must be for")
+    group = parser.add_argument_group("decoding", "by default as the run's config.json says; without one, see docs/export.md")
+    group.add_argument("--input_size", type=height_and_width, metavar="H,W", help="pixels")
+    group.add_argument("--k", type=int, help="number of cells")
+    group.add_argument("--logits", choices=step.LOGITS, help="of a head with two channels")
+    group.add_argument("--activation", choices=codec.ACTIVATIONS, help="that belongs to the loss, see docs/method.md")
+    group.add_argument("--selection", choices=codec.SELECTIONS)
+    group.add_argument("--flip", choices=step.FLIPS, help="average with the mirrored image; needs the scheme of the landmarks")
+    group.add_argument("--scheme", help="of landmarks")
+    options = vars(parser.parse_args(arguments))
+    source, destination, write = options.pop("source"), options.pop("destination"), FORMATS[options.pop("format")]
+    try:
+        settings = {name: value for name, value in options.items() if value is not None}
+        predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
+        write(destination, predictor)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Boxes of faces in people's own images, in the convention that the networks are trained with.
+
+The detector is MTCNN of the package `mtcnn`, whose weights are inside its wheel; it runs on TensorFlow, which is loaded
+when the first face is looked for and never before. Chosen over OpenCV's cascades and dlib's gradients on real
+photographs: docs/predict.md.
+"""
+
+import functools
+import importlib.util
+import threading
+
+import numpy as np
+from PIL import Image
+
+# From a detected box to the box around the landmarks (`geometry.landmark_box`), whose centre and longer side make the
+# crop: the centre moves down by SHIFT, and the longer side changes by SIZE, both relative to the longer side of the
+# detected box. Medians of what this measured:
+#     python -m benchmarks.faces --data_dir=DIR
+SHIFT, SIZE = 0.14, 0.82
+# The detector sees images of at most this many pixels along the longer side, and faces of at least SMALLEST of those.
+LONGEST, SMALLEST = 1280, 20
+REQUIRED = ("mtcnn", "lz4", "tensorflow")
+
+_lock = threading.Lock()  # the detector takes one image at a time
+
+
+def find_faces(pixels):
+    """The boxes of the faces in an image, as `Predictor` takes them.
+
+    Args:
+      pixels: `uint8[H, W, 3]`.
+
+    Returns:
+      `float64[n, 4]`, the surest first; squares, whose centre and side are those of a box around landmarks.
+
+    Raises:
+      ValueError: the detector is not installed.
+    """
+    return landmark_boxes(detect(pixels))
+
+
+def landmark_boxes(detected):
+    """What the detector delivers, `[n, 4]`, as boxes around landmarks, `float64[n, 4]`."""
+    detected = np.asarray(detected, np.float64).reshape(-1, 4)
+    longer = (detected[:, 2:] - detected[:, :2]).max(axis=1, keepdims=True) + 1
+    center = (detected[:, :2] + detected[:, 2:]) / 2 + longer * [0, SHIFT]
+    half = np.maximum(SIZE * longer - 1, 0) / 2
+    return np.concatenate([center - half, center + half], axis=1)
+
+
+def detect(pixels):
+    """What the detector delivers for `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
+    with _lock:
+        detector = _detector()
+        ratio = max(1.0, max(pixels.shape[:2]) / LONGEST)
+        if ratio > 1:
+            size = [max(1, round(side / ratio)) for side in pixels.shape[1::-1]]
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        if min(pixels.shape[:2]) < SMALLEST:
+            return np.zeros((0, 4))
+        found = detector.detect_faces(pixels, fit_to_image=False, box_format="xyxy", min_face_size=SMALLEST) or []
+    found = sorted(found, key=lambda face: -face["confidence"])
+    boxes = np.array([face["box"] for face in found], np.float64).reshape(-1, 4)
+    # Half-pixel terms: a resized pixel covers `ratio` of the original's.
+    return (boxes + 0.5) * ratio - 0.5
+
+
+@functools.cache
+def _detector():
+    check_installed()
+    from mtcnn import MTCNN
+
+    return MTCNN()
+
+
+def check_installed():
+    """ValueError unless the detector can be loaded; loads nothing."""
+    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"to find faces {', '.join(missing)} must be installed: pip install 'h3r_jax[faces]'; or give boxes")

@@ -1,0 +1,298 @@
+"""A trained network, applied to the boxes of images of any sizes."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from h3r_jax import codec, geometry, reference_crop
+from h3r_jax.images import crop_image, read_image
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.training import sharding, step
+
+
+def _exact(pixels, box, shape, scale):
+    matrix = geometry.crop_matrix(box, shape=shape, scale=scale)
+    return crop_image(pixels, matrix, shape), matrix
+
+
+def _reference(pixels, box, shape, scale):
+    return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(box, shape[0], scale)
+
+
+# As config.eval.crop: function(pixels, box, shape, scale) to the crop and the map from image to crop pixels.
+CROPS = {"exact": _exact, "reference": _reference}
+
+
+MOST_READERS = 16  # threads that read images; each holds one
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Everything about a network but its weights.
+
+    model: Flax module from normalised images to head outputs.
+    head, logits: how head outputs become one logit map per landmark, see `training.step.Recipe`.
+    activation, k, selection: of the decoder, see `codec.decode`.
+    flip: what to average with the mirrored crop: "" for nothing, "coordinates" or "heatmaps", see `training.step.eval_step`.
+    scheme: LandmarkScheme.
+    shape: `(H, W)` of the input, pixels.
+    stride: input pixels per heatmap cell.
+    box_scale: growth of a box to the crop.
+    crop: key of `CROPS`.
+    """
+
+    model: Any
+    head: str
+    logits: str
+    activation: str
+    k: int
+    selection: str
+    flip: str
+    scheme: LandmarkScheme
+    shape: tuple[int, int]
+    stride: int
+    box_scale: float
+    crop: str
+
+    def __post_init__(self):
+        for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+        if self.flip == "heatmaps" and self.activation == "identity":
+            raise ValueError('flip="heatmaps" averages probabilities, which activation="identity" has not; want "coordinates"')
+        if any(size % self.stride or size < self.stride for size in self.shape):
+            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+        if self.crop == "reference" and self.shape[0] != self.shape[1]:
+            raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
+
+    def __str__(self):
+        return (
+            f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "
+            f"{self.scheme.num_landmarks} landmarks, logits {self.logits}, {self.activation} over k={self.k} cells ({self.selection}), "
+            f"flip test {f'averages {self.flip}' if self.flip else 'off'}"
+        )
+
+
+class Prediction(NamedTuple):
+    """The landmarks in `n` boxes of one image, in pixels of the upright image (`h3r_jax.images`).
+
+    boxes: `float64[n, 4]`, x0, y0, x1, y1.
+    landmarks: `float64[n, K, 2]`.
+    confidence: `float64[n, K]`, the share of the heatmap's mass that the decoder used.
+    covariance: `float64[n, K, 2, 2]`, square pixels.
+    """
+
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    confidence: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclasses.dataclass
+class _Job:
+    """One image on its way."""
+
+    name: str
+    pixels: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    crops: list = dataclasses.field(default_factory=list)
+    matrices: list = dataclasses.field(default_factory=list)
+    decoded: list = dataclasses.field(default_factory=list)
+    error: ValueError | None = None
+
+    def finished(self):
+        return self.error is not None or len(self.decoded) == len(self.matrices)
+
+
+class Predictor:
+    """Landmarks of images.
+
+    network: Network.
+    variables: its weights, on the devices.
+    description: a sentence that says which weights these are.
+    """
+
+    def __init__(self, network, variables, description="", *, max_batch=16, devices=None):
+        """
+        Args:
+          network: Network.
+          variables: {"params", "batch_stats"} of its model.
+          description: see above.
+          max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
+          devices: that share each batch; by default all of this process.
+        """
+        if max_batch < 1:
+            raise ValueError(f"max_batch={max_batch} must be positive")
+        mesh = sharding.make_mesh(jax.local_devices() if devices is None else devices)
+        whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+        self.network, self.description = network, description
+        # The only batches that are compiled: the number of devices times 1, 2, 4, ... and the largest.
+        self.max_batch = -(-max_batch // mesh.size) * mesh.size
+        self.buckets = [mesh.size << i for i in range(32) if mesh.size << i < self.max_batch] + [self.max_batch]
+        self.variables = jax.device_put(variables, whole)
+        self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
+
+    def __call__(self, images, boxes=None):
+        """The landmarks of one image or of several.
+
+        Args:
+          images: a path or an array `uint8[H, W, 3]` or `[H, W]`; or a list of these, of any sizes.
+          boxes: `[4]` or `[n, 4]`, x0, y0, x1, y1 in pixels of the image, around what the landmarks are expected to
+            cover; None for the whole image; or a function from pixels to boxes, such as `faces.find_faces`. For a list of
+            images a list of these, or one for all that is None or a function.
+
+        Returns:
+          Prediction, for a list of images a list of them.
+
+        Raises:
+          ValueError: an image cannot be read, or a box has no size or lies outside its image; names the image.
+        """
+        one = not isinstance(images, (list, tuple)) and getattr(images, "ndim", 0) < 4
+        if one:
+            images, boxes = [images], [boxes]
+        elif boxes is None or callable(boxes):
+            boxes = [boxes] * len(images)
+        elif len(boxes) != len(images):
+            raise ValueError(f"{len(images)} images, but boxes for {len(boxes)}; want boxes, or None, for each image")
+        results = []
+        for _, result in self.stream(zip(images, boxes)):
+            if isinstance(result, ValueError):
+                raise result
+            results.append(result)
+        return results[0] if one else results
+
+    def stream(self, items):
+        """The landmarks of an endless or long row of images, read ahead while the devices work.
+
+        Args:
+          items: iterator of images and their boxes, each as `__call__` takes them.
+
+        Yields:
+          In order, the pixels `uint8[H, W, 3]` of an image and its Prediction; for an image that cannot be predicted
+          None and the ValueError that says why.
+        """
+        waiting, running, crops = collections.deque(), collections.deque(), []
+        for job in self._prepared(items):
+            waiting.append(job)
+            crops += [(job, crop) for crop in job.crops]
+            job.crops = []
+            while len(crops) >= self.max_batch:
+                running.append(self._start(crops[: self.max_batch]))
+                del crops[: self.max_batch]
+                if len(running) > 1:
+                    _finish(*running.popleft())
+            while waiting and waiting[0].finished():
+                yield self._result(waiting.popleft())
+        if crops:
+            running.append(self._start(crops))
+        for batch in running:
+            _finish(*batch)
+        yield from map(self._result, waiting)
+
+    def _prepared(self, items):
+        """Jobs with their crops, in order; a few are read at the same time."""
+        workers = min(os.cpu_count() or 1, MOST_READERS)
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            ahead = collections.deque()
+            for index, (image, boxes) in enumerate(items):
+                ahead.append(pool.submit(self._prepare, index, image, boxes))
+                if len(ahead) > workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _prepare(self, index, image, boxes):
+        job = _Job(os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}")
+        try:
+            job.pixels = read_image(image, job.name)
+            if boxes is None:
+                boxes = whole_box(job.pixels, self.network.box_scale)
+            elif callable(boxes):
+                boxes = boxes(job.pixels)
+            job.boxes = _check_boxes(boxes, job)
+            for box in job.boxes:
+                crop, matrix = CROPS[self.network.crop](job.pixels, box, self.network.shape, self.network.box_scale)
+                job.crops.append(crop)
+                job.matrices.append(matrix)
+        except ValueError as error:
+            named = str(error).startswith(job.name)
+            job.error, job.crops = error if named else ValueError(f"{job.name}: {error}"), []
+        return job
+
+    def _start(self, crops):
+        """Sends a batch to the devices: what comes back, in time, and whose it is."""
+        jobs, crops = zip(*crops)
+        bucket = next(size for size in self.buckets if size >= len(crops))
+        images = np.zeros((bucket, *self.network.shape, 3), np.uint8)
+        images[: len(crops)] = crops
+        return jobs, self._jitted(self.variables, images)
+
+    def decode(self, variables, images):
+        """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
+        network = self.network
+        options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
+        logits = step.predict_logits(variables, images, recipe=network)
+        if not network.flip:
+            return codec.decode_with_statistics(logits, **options)
+        mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
+        if network.flip == "heatmaps":
+            return codec.decode_with_statistics(step.mirror_average(logits, mirrored, network), **options)
+        decoded = codec.decode_with_statistics(logits, **options)
+        coordinates, confidence, covariance = codec.decode_with_statistics(mirrored, **options)
+        order = np.asarray(network.scheme.mirror)
+        sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+        back = (
+            geometry.mirror_landmarks(coordinates, network.shape[1], order),
+            confidence[:, order],
+            covariance[:, order] * sign,
+        )
+        return codec.Decoded(*((a + b) / 2 for a, b in zip(decoded, back)))
+
+    def _result(self, job):
+        if job.error is not None:
+            return None, job.error
+        count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
+        coordinates, confidence, covariance = (
+            np.array([values[i] for values in job.decoded], np.float64).reshape(count, landmarks, *shape)
+            for i, shape in enumerate(((2,), (), (2, 2)))
+        )
+        inverse = geometry.invert(np.reshape(job.matrices, (count, 2, 3)))
+        linear = inverse[:, None, :, :2]
+        return job.pixels, Prediction(
+            job.boxes,
+            geometry.transform_points(inverse, coordinates),
+            confidence,
+            linear @ covariance @ linear.swapaxes(-1, -2),
+        )
+
+
+def _finish(jobs, decoded):
+    coordinates, confidence, covariance = jax.device_get(decoded)
+    for job, *values in zip(jobs, coordinates, confidence, covariance):
+        job.decoded.append(values)
+
+
+def whole_box(pixels, scale):
+    """The box `float64[4]` whose crop, grown by `scale`, is the whole of an image."""
+    size = np.array(pixels.shape[1::-1], np.float64)
+    # Not below one pixel, the least that a box can be.
+    half = (np.maximum(size / scale, 1) - 1) / 2
+    return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
+
+
+def _check_boxes(boxes, job):
+    """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
+    boxes = np.asarray(boxes, np.float64)
+    boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
+    height, width = job.pixels.shape[:2]
+    for box in boxes:
+        if box[0] >= width - 0.5 or box[1] >= height - 0.5 or box[2] <= -0.5 or box[3] <= -0.5:
+            raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
+    return boxes

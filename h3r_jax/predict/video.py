@@ -1,0 +1,73 @@
+"""Videos, through OpenCV, which is loaded with the first of them."""
+
+EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+CODEC = "mp4v"
+
+
+def _opencv(path):
+    try:
+        import cv2
+    except ImportError as error:
+        raise ValueError(
+            f"{path} needs OpenCV to be read: the extra h3r_jax[video] (pip install opencv-python-headless)"
+        ) from error
+    return cv2
+
+
+def read_video(path):
+    """The frames of a video.
+
+    Args:
+      path: of the file.
+
+    Yields:
+      `uint8[H, W, 3]`, upright, one by one.
+
+    Raises:
+      ValueError: OpenCV is not installed, or finds no frame; names the file.
+    """
+    cv2 = _opencv(path)
+    video = cv2.VideoCapture(str(path))
+    try:
+        count = 0
+        while True:
+            there, frame = video.read()
+            if not there:
+                break
+            count += 1
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+        video.release()
+    if not count:
+        raise ValueError(f"{path} is not a readable video: it has no frame")
+
+
+def frame_rate(path):
+    """Frames per second as the file says, and how many frames it promises (0 if it does not say)."""
+    cv2 = _opencv(path)
+    video = cv2.VideoCapture(str(path))
+    try:
+        return video.get(cv2.CAP_PROP_FPS) or 25.0, max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        video.release()
+
+
+class VideoWriter:
+    """Writes frames `uint8[H, W, 3]` of one size, cut to even sides as the codec asks, to an .mp4 file."""
+
+    def __init__(self, path, rate):
+        self._path, self._rate, self._writer = path, rate, None
+
+    def write(self, frame):
+        """Adds a frame; ValueError if OpenCV cannot write such a file."""
+        cv2 = _opencv(self._path)
+        height, width = (side // 2 * 2 for side in frame.shape[:2])
+        if self._writer is None:
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*CODEC), self._rate, (width, height))
+            if not self._writer.isOpened():
+                raise ValueError(f"{self._path} cannot be written as a video")
+        self._writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
+
+    def close(self):
+        if self._writer is not None:
+            self._writer.release()

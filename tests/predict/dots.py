@@ -1,0 +1,56 @@
+"""A network without weights that finds a red, a green and a blue dot, and pictures of such dots."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from h3r_jax import models
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.predict import Network
+
+SCHEME = LandmarkScheme("dots", 3, (0, 1, 2), (("pair", (0, 1)),))
+SHAPE, STRIDE = (64, 64), 4
+BLUR = 4.0  # pixels
+
+
+class Dots(nn.Module):
+    """Normalised images `[B, H, W, 3]` to the logarithm of each colour, blurred and taken at the cells: `[B, h, w, 3]`."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        colors = images * jnp.asarray(models.IMAGE_STD) + jnp.asarray(models.IMAGE_MEAN)
+        # Weights of pixels in cells, by distance; all cells are brightened alike.
+        rows, columns = (
+            jnp.exp(-((STRIDE * jnp.arange(size // STRIDE)[:, None] - jnp.arange(size)) ** 2) / (2 * BLUR**2))
+            for size in images.shape[1:3]
+        )
+        blurred = jnp.einsum("iy,jx,byxc->bijc", rows, columns, colors)
+        return jnp.log(jnp.maximum(blurred, 0) + 1e-3)
+
+
+def network(**changes):
+    fields = {
+        "model": Dots(),
+        "head": "heatmap",
+        "logits": "difference",
+        "activation": "softmax",
+        "k": 81,
+        "selection": "top_k",
+        "flip": "",
+        "scheme": SCHEME,
+        "shape": SHAPE,
+        "stride": STRIDE,
+        "box_scale": 1.25,
+        "crop": "exact",
+    }
+    return Network(**(fields | changes))
+
+
+VARIABLES = {"params": {}, "batch_stats": {}}
+
+
+def picture(size, centers, sigma):
+    """Three dots, `uint8[H, W, 3]`; `size` is (H, W), `centers` `[3, 2]`."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    spots = [255 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)) for cx, cy in centers]
+    return np.stack(spots, axis=-1).round().astype(np.uint8)

@@ -1,0 +1,101 @@
+"""Files of boxes, and boxes of faces."""
+
+import json
+
+import numpy as np
+import pytest
+
+from h3r_jax.geometry import landmark_box
+from h3r_jax.images import read_image
+from h3r_jax.predict import faces
+from h3r_jax.predict.boxes import BoxFile
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_lines_of_csv_and_json(tmp_path):
+    table = BoxFile(write(tmp_path / "boxes.csv", "image,x0,y0,x1,y1\na.png,1,2,3,4.5\nb.png,0,0,9,9\na.png,5,6,7,8\n"))
+    np.testing.assert_array_equal(table("a.png"), [[1, 2, 3, 4.5], [5, 6, 7, 8]])
+    np.testing.assert_array_equal(table("some/where/b.png"), [[0, 0, 9, 9]])
+    lines = [{"image": "in/a.png", "box": [1, 2, 3, 4], "landmarks": [[0, 0]]}, {"image": "in/b.png", "box": [0, 0, 9, 9]}]
+    own = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines)) + "\n"))
+    np.testing.assert_array_equal(own("in/a.png"), [[1, 2, 3, 4]])
+    with pytest.raises(ValueError, match="c.png: .*boxes.csv has no box for it"):
+        table("c.png")
+
+
+def test_coco_detections(tmp_path, shared_data):
+    path = shared_data / "coco" / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json"
+    records = json.loads(path.read_text())
+    found = BoxFile(path, min_score=0.9)("val2017/000000000785.jpg")
+    expected = [r["bbox"] for r in records if r["image_id"] == 785 and r["score"] >= 0.9 and r["category_id"] == 1]
+    assert len(expected) == len(found) >= 1
+    x, y, width, height = expected[0]
+    np.testing.assert_allclose(found[0], [x, y, x + width - 1, y + height - 1])
+    # An image whose people are all below the threshold has none, which is no mistake.
+    assert BoxFile(path, min_score=1.1)("000000000785.jpg").shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "name,x0,y0,x1,y1\n", "begins with 'name,x0,y0,x1,y1'; want the header image,x0,y0,x1,y1"),
+        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3,four\n", "a.csv, line 2: could not convert string to float: 'four'"),
+        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\]"),
+        ("a.csv", "image,x0,y0,x1,y1\na,5,2,3,4\n", "a.csv, line 2: box .* is not finite x0 <= x1"),
+        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
+        ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
+        ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
+        ("a.json", '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]', "record 0: .*not a list of numbers"),
+        ("a.json", '{"annotations": []}', "a.json is not a list of COCO detections"),
+        ("a.txt", "", "a.txt is of no known kind of boxes; known endings are .csv, .jsonl, .json"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        BoxFile(write(tmp_path / name, text))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="no.csv is not a file; want boxes, or --boxes=detect"):
+        BoxFile(tmp_path / "no.csv")
+
+
+def test_from_the_detector_to_landmarks():
+    box = faces.landmark_boxes([10, 20, 89, 119])[0]  # 80 wide, 100 high
+    np.testing.assert_allclose((box[:2] + box[2:]) / 2, [49.5, 69.5 + 100 * faces.SHIFT])
+    np.testing.assert_allclose(box[2:] - box[:2] + 1, 100 * faces.SIZE)
+    assert faces.landmark_boxes(np.zeros((0, 4))).shape == (0, 4)
+
+
+def test_a_detector_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(faces, "REQUIRED", ("numpy", "no_such_detector"))
+    with pytest.raises(ValueError, match=r"no_such_detector must be installed: pip install 'h3r_jax\[faces\]'; or give boxes"):
+        faces.check_installed()
+
+
+def test_faces_are_found_where_their_landmarks_are(shared_data, monkeypatch):
+    pytest.importorskip("mtcnn")
+    rows = [line.split(",") for line in (shared_data / "ytfaces68" / "val.csv").read_text().splitlines()[1::200]]
+    for row in rows:
+        pixels = read_image(shared_data / "ytfaces68" / "val" / row[0])
+        truth = landmark_box(np.array(row[1:], float).reshape(-1, 2))
+        (box,) = faces.find_faces(pixels)
+        side = (truth[2:] - truth[:2]).max()
+        assert np.abs(box[:2] + box[2:] - truth[:2] - truth[2:]).max() / 2 < 0.1 * side
+        assert 0.85 < (box[2] - box[0]) / side < 1.2
+    # The same face in an image that is shrunk before it is looked at.
+    monkeypatch.setattr(faces, "LONGEST", max(pixels.shape) // 2)
+    (found,) = faces.find_faces(pixels)
+    np.testing.assert_allclose(found, box, atol=0.08 * side)
+    assert not np.array_equal(found, box)
+
+
+def test_no_faces():
+    pytest.importorskip("mtcnn")
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    for pixels in (noise, np.zeros((90, 120, 3), np.uint8), noise[:1, :1], noise[:5]):
+        assert faces.find_faces(pixels).shape == (0, 4)

@@ -1,0 +1,117 @@
+"""The documentation does what it says: Python blocks run, and commands name what there is."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from configs import common
+from h3r_jax import predict
+from tests.pages import BLOCK, EXPORT, PAGES, PREDICT, ROOT, python_blocks
+from tests.predict import dots
+
+PYTHON = re.compile(r"(?:^|/)python3?$")
+PLACEHOLDER = re.compile(r"\b(NAME|DIR|FOLDER|PATH)\b")
+SETTING = re.compile(r"config\.(.+)")
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def commands(page):
+    """The words of each shell command that runs Python: in fenced blocks without a language, indented, or in code marks."""
+    text = page.read_text()
+    blocks = [source for language, source in BLOCK.findall(text) if language in ("", "sh", "bash")]
+    text = BLOCK.sub("", text)
+    blocks += re.findall(r"^    ((?:.*\\\n)*.*)$", text, re.MULTILINE) + re.findall(r"`(python [^`]+)`", text)
+    for block in blocks:
+        for line in block.replace("\\\n", " ").splitlines():
+            if "python" in line:
+                for command in re.split(r"&&|\|", line):
+                    words = shlex.split(command, comments=True)
+                    start = next((i for i, word in enumerate(words) if PYTHON.search(word)), None)
+                    if start is not None:
+                        yield words[start + 1 :]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page) and page not in (EXPORT, PREDICT)], ids=name_of)
+def test_python_blocks_run(page, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": os.fspath(ROOT)}
+    code = "\n".join(python_blocks(page))
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_blocks_about_prediction_run(tmp_path, monkeypatch):
+    """With a network of the tests in place of the run that the page has trained."""
+    network = dots.network()
+    monkeypatch.setattr(predict, "load_predictor", lambda path: predict.Predictor(network, dots.VARIABLES, path))
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (400, 400)).save("photo.jpg")
+    found = {}
+    for block in python_blocks(PREDICT):
+        exec(compile(block, PREDICT, "exec"), found)  # noqa: S102  (the page is ours)
+    assert found["prediction"].landmarks.shape == (1, network.scheme.num_landmarks, 2)
+    assert len(found["predictions"]) == 2
+
+
+def source_of(words):
+    """The text of the program that a command runs, None if it is not the project's; and its arguments."""
+    if words[0] != "-m":
+        assert (ROOT / words[0]).is_file(), f"there is no {words[0]}"
+        return (ROOT / words[0]).read_text(), words[1:]
+    spec = importlib.util.find_spec(words[1])
+    assert spec is not None, f"there is no module {words[1]}"
+    if spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{words[1]}.__main__")
+        assert spec is not None, f"{words[1]} cannot be run"
+    path = Path(spec.origin)
+    return (path.read_text() if path.is_relative_to(ROOT) else None), words[2:]
+
+
+def check_setting(field):
+    config = common.get_config()
+    for part in field.split("."):
+        assert part in config, f"there is no field config.{field}"
+        config = config[part]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name_of)
+def test_commands_name_what_there_is(page):
+    for words in commands(page):
+        source, arguments = source_of(words)
+        for argument in arguments if source is not None else []:
+            if not argument.startswith("--"):
+                continue
+            flag, _, value = argument.removeprefix("--").partition("=")
+            if setting := SETTING.fullmatch(flag):
+                assert '"config"' in source, f"{words}: no {flag}"
+                check_setting(setting[1])
+            else:
+                if "distributed.define_flags()" in source:
+                    source += (ROOT / "h3r_jax" / "training" / "distributed.py").read_text()
+                defined = rf'(DEFINE_\w+\(\s*|add_argument\()"(--)?{re.escape(flag)}"'
+                assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"
+            if flag == "config" and not PLACEHOLDER.search(value):
+                assert (ROOT / value).is_file(), f"{' '.join(words)}: there is no {value}"
+
+
+def test_files_that_are_named_in_tables_and_text_exist():
+    """`configs/quickstart.py`, `docs/method.md` and the like, in code marks."""
+    known = "configs|data|docs|benchmarks|examples|h3r_jax|tests"
+    for page in PAGES:
+        for path in re.findall(rf"`((?:{known})/[\w/.-]*)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{name_of(page)} names {path}, which does not exist"
+
+
+def test_every_page_is_in_the_navigation():
+    listed = set(re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    there = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert listed == there

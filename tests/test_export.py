@@ -1,0 +1,164 @@
+"""Exported networks in processes of their own, which have the runtime and nothing else."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import export as jax_export
+
+from configs import common
+from h3r_jax import export, load_predictor, models
+from h3r_jax.convert import files
+from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
+from h3r_jax.models import hrnet, layers
+from h3r_jax.training import checkpoints, config
+from h3r_jax.training import state as training_state
+from h3r_jax.training import step as training_step
+from tests import pages
+
+SHAPE = (64, 32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), dtype=np.uint8)
+TOLERANCE = 1e-3  # pixels; of confidence too
+
+RUN_STABLEHLO, RUN_SAVEDMODEL = pages.python_blocks(pages.EXPORT)
+NO_JAX = """
+import sys
+sys.modules["jax"] = None  # TensorFlow imports it where it can
+"""
+COMPARE = """
+import sys
+import numpy
+data = numpy.load("expected.npz")
+for count in (1, len(data["images"])):
+    found = find_landmarks(data["images"][:count])
+    for name in ("landmarks", "confidence"):
+        assert found[name].shape == data[name][:count].shape
+        difference = numpy.abs(numpy.asarray(found[name]) - data[name][:count]).max()
+        assert difference < {tolerance}, (name, count, difference)
+absent = {{{absent}}} & {{name.split(".")[0] for name in sys.modules}}
+assert not absent, absent
+"""
+
+
+class Small(nn.Module):
+    """A backbone of every kind of layer that has a form for each platform."""
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = layers.relu6(layers.StemConv(8, **types, name="stem")(images))
+        x = layers.DepthwiseConv(2, **types, name="filter")(x)
+        return layers.BatchNorm(self.param_dtype, name="bn1")(layers.PointwiseConv(16, **types, name="mix")(x), train)
+
+
+@pytest.fixture(autouse=True)
+def more_backbones(monkeypatch):
+    fields = {"widths": (4, 8, 16, 32), "modules": (1, 1, 1), "blocks": 1, "bottlenecks": 1}
+    monkeypatch.setitem(models.BACKBONES, "small", Small)
+    monkeypatch.setitem(models.BACKBONES, "tiny_hrnet", functools.partial(hrnet.HRNet, **fields))
+
+
+def variables_of(name, landmarks, head):
+    """Of a network whose maps have clear maxima, so that rounding does not choose other cells."""
+    variables = models.initialize(models.build(name, landmarks, head=head), 0, (*SHAPE, 3))
+    variables["params"]["head"]["predict"]["kernel"] *= 1000
+    return jax.tree.map(np.asarray, variables)
+
+
+def directory(path, name="small", head="heatmap", landmarks=6):
+    files.write_directory(path, variables_of(name, landmarks, head), Spec(name, head, landmarks, NAMING_OF_HEAD[head]), "made up", {})
+    return path
+
+
+def run_elsewhere(folder, source, code, absent):
+    """Writes what the network of `source` says here, and has `code` say the same in a fresh interpreter in `folder`."""
+    predictor = load_predictor(source, input_size=SHAPE)
+    decoded = jax.jit(predictor.decode)(jax.tree.map(np.asarray, predictor.variables), IMAGES)
+    expected = {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
+    assert float(np.std(expected["landmarks"])) > 4, "the landmarks must differ for the comparison to mean something"
+    np.savez(folder / "expected.npz", images=IMAGES, **expected)
+    code += COMPARE.format(tolerance=TOLERANCE, absent=", ".join(map(repr, absent)))
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # TensorFlow's XLA has other flags
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_stablehlo_runs_with_jax_alone(tmp_path):
+    source = directory(tmp_path / "converted")
+    export.main([str(source), str(tmp_path / "network.stablehlo"), "--input_size=64,32"])
+    run_elsewhere(tmp_path, source, RUN_STABLEHLO, ["h3r_jax", "flax", "orbax", "tensorflow", "torch"])
+
+
+def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
+    source = directory(tmp_path / "converted")
+    export.main([str(source), str(tmp_path / "network.savedmodel"), "--input_size=64,32", "--format=savedmodel"])
+    run_elsewhere(tmp_path, source, NO_JAX + RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
+
+
+@pytest.mark.parametrize(("name", "head"), [("mobilenet_v2", "binary"), ("tiny_hrnet", "facial")])
+def test_one_artifact_is_lowered_for_every_platform(tmp_path, name, head):
+    source = directory(tmp_path / "converted", name, head)
+    export.main([str(source), str(tmp_path / "network"), "--input_size=64,64"])
+    exported = jax_export.deserialize((tmp_path / "network").read_bytes())
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert [str(aval) for aval in exported.in_avals] == ["uint8[b,64,64,3]"]
+    assert [str(aval) for aval in exported.out_avals] == ["float32[b,6]", "float32[b,6,2]"]
+    assert not exported.has_vjp()
+
+
+def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
+    run = common.get_config()
+    run.landmarks.mirror = (1, 0, 2)
+    run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
+    run.loss.name = "binary_cross_entropy"
+    run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
+    config.check_same_run(run, tmp_path)
+    variables = variables_of("small", 3, "binary")
+    saved = checkpoints.Checkpoints(tmp_path, keep=1)
+    saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))
+    saved.close()
+    export.main([str(tmp_path), str(tmp_path / "network")])
+
+    images = np.resize(IMAGES, (2, 96, 64, 3))
+    recipe = config.make_recipe(run, config.make_scheme(run))
+    decoders = dict([config.make_decoder(run, recipe)])
+    evaluate = jax.jit(functools.partial(training_step.eval_step, recipe=recipe, decoders=decoders, flip=run.eval.flip))
+    (expected,) = evaluate(variables, images)[0].values()
+    found = jax_export.deserialize((tmp_path / "network").read_bytes()).call(images)
+    np.testing.assert_allclose(found["landmarks"], expected, atol=TOLERANCE)
+
+    export.main([str(tmp_path), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
+    assert "uint8[b,64,64,3]" in str(jax_export.deserialize((tmp_path / "other").read_bytes()).in_avals)
+
+
+def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
+    source, mobilenet = directory(tmp_path / "converted"), directory(tmp_path / "mobilenet", "mobilenet_v2")
+    (tmp_path / "taken").write_text("mine")
+    backbone = {name: {"backbone": tree["backbone"]} for name, tree in variables_of("small", 3, "heatmap").items()}
+    files.write_directory(tmp_path / "backbone", backbone, Spec("small", None, 0, "imagenet"), "made up", {})
+    before = sorted(tmp_path.iterdir())
+    for arguments, sentence in [
+        ([source, "taken"], "taken exists already; remove it or choose another destination"),
+        (["nowhere", "new"], "nowhere is not a file"),
+        (["backbone", "new"], "the backbone alone; want a network with a head for landmarks"),
+        ([source, "new", "--k=1000", "--input_size=64,32"], "k=1000 cells cannot be chosen from a map of 16x8"),
+        ([mobilenet, "new", "--input_size=60,32"], "multiples of 16"),
+        ([mobilenet, "new", "--format=savedmodel", "--input_size=60,32"], "multiples of 16"),
+    ]:
+        paths = [str(tmp_path / argument) for argument in arguments[:2]]
+        with pytest.raises(SystemExit) as stop:
+            export.main([*paths, *arguments[2:]])
+        message = str(stop.value)
+        assert message.startswith("error: ") and sentence in message and "\n" not in message
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "taken").read_text() == "mine"
+    assert "Wrote" not in capsys.readouterr().out

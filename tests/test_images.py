@@ -1,0 +1,127 @@
+"""Odd image files come in right or end in an error that names them; crops are those of the input pipeline."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from h3r_jax import geometry
+from h3r_jax.images import crop_image, read_image
+from tests.data.made_up import texture
+
+SHAPE = (48, 64)
+
+
+def test_crops_are_those_of_the_pipeline():
+    tf = pytest.importorskip("tensorflow")
+    pipeline = pytest.importorskip("data.pipeline")
+    rng = np.random.default_rng(0)
+    beyond = 0
+    for seed in range(12):
+        height, width = rng.integers(20, 200, 2)
+        pixels = texture(seed, height, width)
+        center, side = rng.uniform(-10, [width + 10, height + 10]), rng.uniform(3, 1.5 * max(height, width), 2)
+        matrix = geometry.crop_matrix([*(center - side / 2), *(center + side / 2)], shape=SHAPE)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "PNG")
+        expected = pipeline.render_canvas(tf.constant(content.getvalue()), tf.constant(matrix), SHAPE).numpy()
+        crop = crop_image(pixels, matrix, SHAPE)
+        black = (expected == 0).all(axis=-1)
+        beyond += black.any()
+        np.testing.assert_array_equal((crop == 0).all(axis=-1), black)
+        difference = np.abs(crop.astype(int) - expected)
+        assert difference.mean() < 0.3 and difference.max() <= 3, seed
+    assert beyond > 3  # some of the boxes reached over the border
+
+
+def dot(shape, center, sigma):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    spot = 255 * np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * sigma**2))
+    return np.repeat(spot.round().astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("side", [30.0, 52.7, 180.0, 400.0])
+@pytest.mark.parametrize("corner", [(101.3, 90.6), (-7.2, -3.9), (40.5, 60.25)], ids=["inside", "beyond the border", "middle"])
+def test_a_dot_arrives_where_the_matrix_says(side, corner):
+    matrix = geometry.crop_matrix([*corner, corner[0] + side, corner[1] + side], shape=SHAPE)
+    pixel = 1 / matrix[0, 0]
+    sigma = 2 * max(1.0, pixel)
+    center = np.array([corner[0] + 0.6 * side, corner[1] + 0.55 * side])
+    crop = crop_image(dot((600, 620), center, sigma), matrix, SHAPE).astype(float).sum(axis=-1)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    found = np.array([(crop * x).sum(), (crop * y).sum()]) / crop.sum()
+    np.testing.assert_allclose(found, geometry.transform_points(matrix, center[None])[0], atol=0.05)
+
+
+def test_a_crop_that_shows_nothing():
+    pixels = texture(0, 20, 30)
+    far = geometry.crop_matrix([500, 500, 520, 520], shape=SHAPE)
+    assert not crop_image(pixels, far, SHAPE).any()
+    with pytest.raises(ValueError, match="shows nothing of an image of 30x20 pixels"):
+        crop_image(pixels, geometry.crop_matrix([-1e7, -1e7, 1e7, 1e7], shape=SHAPE), SHAPE)
+
+
+def save(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+def test_kinds_of_pixels(tmp_path):
+    rng = np.random.default_rng(1)
+    grey = rng.integers(0, 256, (6, 9), np.uint8)
+    color = rng.integers(0, 256, (6, 9, 3), np.uint8)
+    expected_grey = np.repeat(grey[..., None], 3, axis=2)
+
+    np.testing.assert_array_equal(read_image(save(tmp_path / "grey.png", Image.fromarray(grey))), expected_grey)
+    deep = Image.fromarray(grey.astype(np.uint16) * 256 + 77)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "deep.png", deep)), expected_grey)
+    palette = Image.fromarray(color).quantize(54)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "palette.png", palette)), np.asarray(palette.convert("RGB")))
+    seen = Image.fromarray(np.dstack([color, np.where(np.arange(9) < 4, 255, 0) * np.ones((6, 1))]).astype(np.uint8))
+    read = read_image(save(tmp_path / "transparent.png", seen))
+    np.testing.assert_array_equal(read, np.where(np.arange(9)[:, None] < 4, color, 0))
+    ink = Image.new("CMYK", (9, 6), (255, 0, 0, 0))
+    read = read_image(save(tmp_path / "print.jpg", ink)).astype(int)
+    assert read.shape == (6, 9, 3) and (np.abs(read - [0, 255, 255]) < 4).all()
+    for array in (grey, grey[..., None], Image.fromarray(grey)):
+        np.testing.assert_array_equal(read_image(array), expected_grey)
+    assert read_image(save(tmp_path / "one.png", Image.fromarray(color[:1, :1]))).shape == (1, 1, 3)
+
+
+def test_a_turned_photograph_comes_upright(tmp_path):
+    upright = texture(2, 40, 60)
+    tag = Image.Exif()
+    tag[0x0112] = 6  # stored turned by 90 degrees against the clock
+    stored = Image.fromarray(np.rot90(upright))
+    path = save(tmp_path / "turned.png", stored, exif=tag)
+    np.testing.assert_array_equal(read_image(path), upright)
+
+
+def test_fifty_megapixels(tmp_path):
+    pixels = np.zeros((7000, 7200), np.uint8)
+    pixels[6999, 7199] = 200
+    path = save(tmp_path / "large.png", Image.fromarray(pixels), compress_level=1)
+    read = read_image(path)
+    assert read.shape == (7000, 7200, 3) and read[6999, 7199, 0] == 200
+
+
+def test_broken_files_are_named(tmp_path):
+    whole = save(tmp_path / "whole.jpg", Image.fromarray(texture(3, 80, 80))).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    save(tmp_path / "float.tif", Image.fromarray(np.zeros((4, 4), np.float32)))
+    for name, reason in {
+        "cut.jpg": "truncated",
+        "text.png": "not an image of a known format",
+        "empty.png": "not an image of a known format",
+        "float.tif": "32 bits a pixel; store 8 or 16",
+        "absent.jpg": "there is no such file",
+    }.items():
+        with pytest.raises(ValueError, match=f"{name}.*{reason}"):
+            read_image(tmp_path / name)
+    with pytest.raises(ValueError, match="the image is float64"):
+        read_image(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"frame 3 is uint8\[4, 4, 2\]"):
+        read_image(np.zeros((4, 4, 2), np.uint8), "frame 3")

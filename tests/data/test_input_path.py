@@ -16,7 +16,7 @@ from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
 from tests.data.made_up import fit_affine, inside, source_positions, texture, warp, write_split
 
-SCHEME = LandmarkScheme("four", 4, (1, 0, 2, 3), (0, 1))
+SCHEME = LandmarkScheme("four", 4, (1, 0, 2, 3), (("pair", (0, 1)),))
 VISIBILITY = (1.0, 0.5, 0.25, 2.0)  # told apart, so that a mix-up shows
 AUGMENTATION = augment.Augmentation(rotation=30.0, scale=0.25, shift=0.05, mirror=0.5)
 DRAWS = 6

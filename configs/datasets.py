@@ -76,6 +76,7 @@ def _body(config):
 def mpii():
     """MPII, 16 joints: PCKh of the validation split, as everybody reports it, at 0.5, 0.1 and 0.11 of the head."""
     config = _body(_base("mpii", "mpii16", test_split="valid"))
+    config.augment.update({"rotation": 30.0, "scale": 0.25, "half_body": 0.0})  # as HRNet has it for MPII
     config.eval.metric = "pckh"
     return config
 

@@ -40,9 +40,15 @@ class Record:
     score: float = math.nan
     image_id: int = -1
 
-    def features(self):
-        """The record as `data.features.landmark_features` wants it; ValueError if its image cannot be read."""
-        if isinstance(self.image, np.ndarray):
+    def features(self, holder=-1, size=None):
+        """The record as `data.features.landmark_features` wants it; ValueError if its image cannot be read.
+
+        Args:
+          holder: index of an earlier record with the same image, whose `size` is given; -1 for none.
+        """
+        if holder >= 0:
+            content = b""
+        elif isinstance(self.image, np.ndarray):
             content, size = store_pixels(self.image), self.image.shape[:2]
         elif isinstance(self.image, bytes):
             content, size = check_image(self.image, "its image", self.name)
@@ -51,6 +57,7 @@ class Record:
         visibility = np.ones(len(self.landmarks)) if self.visibility is None else self.visibility
         return {
             "image": content,
+            "image_of": np.int64(holder),
             "landmarks": np.asarray(self.landmarks, np.float32),
             "visibility": np.asarray(visibility, np.float32),
             "box": np.full(4, np.nan, np.float32) if self.box is None else np.asarray(self.box, np.float32),
@@ -121,8 +128,13 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(records) for split, records in splits.items()}
 
     def _generate_examples(self, records):
+        holders = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
-            yield index, record.features()
+            path = None if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
+            features = record.features(*holders.get(path, ()))
+            if path is not None:
+                holders.setdefault(path, (index, features["size"]))
+            yield index, features
 
 
 def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, fingerprint=None):

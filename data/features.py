@@ -16,6 +16,8 @@ def landmark_features(num_landmarks):
     """The common feature set.
 
     image: the file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of it.
+    image_of: `int64[]`, the record of the split that holds the image, where several objects share one; then `image`
+      is empty here. -1 where it is this record.
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
     visibility: `float32[K]`, weight in losses and metrics; zero where the landmark is not labelled.
     box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
@@ -30,6 +32,7 @@ def landmark_features(num_landmarks):
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_of": tfds.features.Scalar(np.int64),
             "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
             "visibility": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
             "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),

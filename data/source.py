@@ -81,7 +81,7 @@ class Source:
         if name not in builder.info.splits:
             raise ValueError(f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
         try:
-            files = builder.info.splits[split].file_instructions
+            (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
         except (ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]") from None
@@ -89,12 +89,16 @@ class Source:
         self.whole = name == split
         self.name = f"{builder.info.full_name} {split}"
         self._features = builder.info.features
-        self._records = array_record_data_source.ArrayRecordDataSource(files)
-        if not len(self._records):
+        # All of the split, since the image of a record may be held by one outside of the part.
+        self._records = array_record_data_source.ArrayRecordDataSource(
+            [str(path) for path in builder.info.splits[name].filepaths]
+        )
+        self._part = range(part.from_ or 0, len(self._records) if part.to is None else part.to)
+        if not self._part:
             raise ValueError(f"{self.name} is empty; a split needs at least one image")
 
     def __len__(self):
-        return len(self._records)
+        return len(self._part)
 
     def examples(self, indices):
         """The examples at `indices` in that order, with their "index"; images stay encoded.
@@ -106,21 +110,26 @@ class Source:
           tf.data.Dataset of the features of `data.features` and "index".
         """
 
-        def fetch(index):
-            return self._records[int(index) % len(self)]
-
         def parse(index):
-            record = tf.ensure_shape(tf.numpy_function(fetch, [index], tf.string, stateful=False), ())
-            example = self._features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
-            return {**example, "index": index}
+            example = self._read(self._part.start + index % len(self))
+            holder = example.pop("image_of")
+            image = tf.cond(holder < 0, lambda: example["image"], lambda: self._read(holder)["image"])
+            return {**example, "image": image, "index": index}
 
         return indices.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
+    def _read(self, place):
+        """The features of the record at a place `int64[]` of the whole split; its image is encoded."""
+        record = tf.numpy_function(lambda place: self._records[int(place)], [place], tf.string, stateful=False)
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        return self._features.deserialize_example(tf.ensure_shape(record, ()), decoders=decoders)
+
     def annotations(self):
         """All `Annotations` of the split."""
-        examples = self.examples(tf.data.Dataset.range(len(self)))
-        examples = examples.map(lambda example: {k: v for k, v in example.items() if k not in ("image", "index")}).batch(256)
-        chunks = list(examples.as_numpy_iterator())
+        places = tf.data.Dataset.range(self._part.start, self._part.stop)
+        examples = places.map(self._read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        examples = examples.map(lambda example: {k: v for k, v in example.items() if k not in ("image", "image_of")})
+        chunks = list(examples.batch(256).as_numpy_iterator())
         columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
         return Annotations(
             landmarks=columns["landmarks"].astype(np.float64),

@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import data.prepare
 from data import builder
+from data.features import decode_image
 from data.source import Source
 
 HEADER = "image,x0,y0,x1,y1"
@@ -84,6 +86,27 @@ def test_columns_may_stand_in_any_order_with_box_and_visibility(folder):
 def test_many_rows_keep_their_order(folder):
     folder.csv(HEADER, *(f"{i % 2}.png,{i},0,1,1" for i in range(600)))  # more than one chunk of annotations
     np.testing.assert_array_equal(folder.annotations().landmarks[:, 0, 0], np.arange(600))
+
+
+def test_parts_of_a_split_share_images_that_are_stored_once(folder):
+    folder.image("0.png", value=10)
+    folder.image("1.png", value=200)
+    rows = ("0.png,0,0,9,9", "1.png,1,0,9,9", "1.png,2,0,9,9", "0.png,3,0,9,9")
+    folder.csv(HEADER, *rows)
+    builder = folder.prepare()
+    for part, chosen in (("train", range(4)), ("train[2:]", (2, 3)), ("train[-1:]", (3,)), ("train[25%:75%]", (1, 2))):
+        source = Source(builder, part)
+        assert len(source) == len(chosen) and source.whole == (part == "train")
+        np.testing.assert_array_equal(source.annotations().landmarks[:, 0, 0], chosen)
+        examples = list(source.examples(tf.data.Dataset.range(len(chosen))).as_numpy_iterator())
+        for example, row in zip(examples, chosen, strict=True):
+            assert example["landmarks"][0, 0] == row
+            np.testing.assert_array_equal(decode_image(example["image"]), 10 if rows[row].startswith("0") else 200)
+    stored = Source(builder, "train")._records
+    assert len(stored[2]) < len(stored[1]) and len(stored[3]) < len(stored[0])
+    for part, message in (("train[9:]", "is no split or part of one .*incompatible with 4"), ("train[2:2]", "is empty"), ("train[a]", "no split or part of one .* want, for instance, train")):
+        with pytest.raises(ValueError, match=message):
+            Source(builder, part)
 
 
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8-sig", "\r\n"), ("utf-8", "\n\n"), ("utf-8", "\r"), ("utf-8-sig", "\r\n \r\n")])

@@ -5,6 +5,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from configs import common
@@ -12,7 +13,7 @@ from h3r_jax import convert, geometry, load_predictor, models
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import checkpoints
 from h3r_jax.training import config as run_config
-from h3r_jax.training.state import TrainState
+from h3r_jax.training.state import create_state
 
 
 def make_config():
@@ -43,7 +44,8 @@ def run(tmp_path_factory):
     for step in (1, 2):
         shift = np.float32(0.25 * step)  # tells the average apart from the parameters, and the steps from each other
         averages[step] = jax.tree.map(functools.partial(np.add, shift), variables)
-        saved.save(TrainState(jax.numpy.int32(step), variables, {"nothing": np.zeros(1)}, averages[step]), {"nme": float(step)})
+        state = create_state(variables, optax.identity(), keep_average=True)
+        saved.save(state.replace(step=jax.numpy.int32(step), average=averages[step]), {"nme": float(step)})
     saved.close()
     return workdir, recipe, averages
 

@@ -62,7 +62,7 @@ def test_however_it_is_asked(predictor, tmp_path):
                 np.testing.assert_allclose(one, two, atol=2e-3)
     # 18 crops: one batch of 16, one of 8; single images in batches of 8. On one device 1, 2, 3.
     assert predictor.buckets == [8, 16] and alone.buckets == [1, 2, 3]
-    assert predictor._decode._cache_size() <= 2 and alone._decode._cache_size() <= 3
+    assert predictor._jitted._cache_size() <= 2 and alone._jitted._cache_size() <= 3
     np.testing.assert_array_equal(predictor(np.stack([PIXELS, PIXELS]), [BOX, BOX])[1].landmarks, predictor(PIXELS, BOX).landmarks)
 
 

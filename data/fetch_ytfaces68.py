@@ -12,7 +12,6 @@ each name once, and divided anew by person: every eighth in alphabetical order i
 import argparse
 import csv
 import io
-import os
 import re
 import shutil
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 from tqdm import tqdm
+
+from configs import common
 
 SOURCES = (
     "https://github.com/udacity/P1_Facial_Keypoints/archive/refs/heads/master.zip",
@@ -161,7 +162,7 @@ def fetch(data_dir, sources=SOURCES):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data_dir", default=os.environ.get("H3R_DATA", "~/h3r_data"), help="directory of raw data sets")
+    parser.add_argument("--data_dir", default=common.get_config().data_dir, help="directory of raw data sets")
     parser.add_argument("--archive", help="a zip file that is already here, instead of fetching one")
     options = parser.parse_args(arguments)
     data_dir = Path(options.data_dir).expanduser()

@@ -12,13 +12,12 @@ the head's box, is `object_size` of `valid`; `train` has none. A joint that is n
 labelled has visibility zero and NaN for its coordinates.
 """
 
-import io
 import math
 import typing
 
 import numpy as np
-from scipy import io as scipy_io
 
+from data import parsing
 from data.builder import LandmarkBuilder, Record
 from data.json_file import read_json
 
@@ -80,10 +79,7 @@ def read_ground_truth(path):
       ValueError: the file is not MATLAB's, or lacks a variable, or one has another shape; names it.
     """
     shapes = {"pos_gt_src": (NUM_JOINTS, 2), "jnt_missing": (NUM_JOINTS,), "headboxes_src": (2, 2)}
-    try:
-        variables = scipy_io.loadmat(io.BytesIO(path.read_bytes()), variable_names=list(shapes))
-    except Exception as error:  # noqa: BLE001 - whatever the reader makes of broken bytes
-        raise ValueError(f"{path}: not a MATLAB file ({error}); unpack it again") from None
+    variables = parsing.load_mat(path, shapes)
     columns = []
     for variable, shape in shapes.items():
         values = np.asarray(variables.get(variable, ()), np.float64)

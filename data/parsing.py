@@ -99,12 +99,17 @@ def read_mat(path, **shapes):
     Raises:
       ValueError: the file cannot be read, or a variable is missing or of another shape.
     """
+    return check_variables(path, load_mat(path, shapes), shapes)
+
+
+def load_mat(path, names):
+    """name -> array of a MATLAB file of a version before 7.3, those of `names` that it holds; ValueError as `read_mat`."""
     content = io.BytesIO(path.read_bytes())
     try:
-        variables = scipy.io.loadmat(content, variable_names=list(shapes))
+        return scipy.io.loadmat(content, variable_names=list(names))
     except Exception as error:  # noqa: BLE001 - scipy has no common error for broken bytes
-        raise ValueError(f"{path} is not a readable MATLAB file ({error or type(error).__name__}); fetch it anew") from None
-    return check_variables(path, variables, shapes)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a readable MATLAB file ({reason}); fetch it anew") from None
 
 
 def check_variables(path, variables, shapes):

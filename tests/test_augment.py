@@ -14,7 +14,7 @@ from h3r_jax.training import step
 
 ALL = augment.Augmentation(rotation=30.0, scale=0.25, shift=0.05, mirror=0.5, color=0.3, blur=1.0, occlusion=0.5)
 SHAPE = (32, 48)
-SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (0, 1))
+SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (("pair", (0, 1)),))
 
 
 def batch(indices):

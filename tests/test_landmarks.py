@@ -99,6 +99,7 @@ def test_ibug_mirror_maps_left_to_right_on_real_faces(shared_data):
             for unit in ("pupils", (0, 3), (-1, 0), (0.5, 1), (0, 1, 2), (), None, ((0, 1), (3,)), ((0, 1), ()))
         ),
         ({"normalizers": (("unit", (1, 1)),)}, "to itself"),
+        ({"normalizers": (0, 1)}, "pairs of a name and a unit"),
         ({"names": ("a", "b")}, "2 names for 3 landmarks"),
         ({"sigmas": (0.1,)}, "1 sigmas for 3 landmarks"),
         ({"connections": ((0, 1), (1, 3))}, r"\(1, 3\)"),

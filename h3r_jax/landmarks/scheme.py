@@ -52,6 +52,8 @@ class LandmarkScheme:
                 raise ValueError(f"scheme {self.name}: {len(getattr(self, field))} {field} for {self.num_landmarks} landmarks")
         if not self.normalizers:
             raise ValueError(f"scheme {self.name} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
+        if not all(isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) for entry in self.normalizers):
+            raise ValueError(f"scheme {self.name}: normalizers are pairs of a name and a unit, got {self.normalizers}")
         for pair in (*self.connections, *(unit for _, unit in self.normalizers if unit not in UNITS)):
             self._check_pair(pair)
 

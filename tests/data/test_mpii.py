@@ -152,7 +152,7 @@ def test_what_is_wrong_is_named(folder, fault):
         ("train.json", b"[{", "train.json: not a JSON file"),
         ("train.json", b"\xff\xff", "train.json: not a JSON file"),
         ("train.json", b"{}", "train.json: holds a dict, want a list"),
-        ("gt_valid.mat", b"nothing", "gt_valid.mat: not a MATLAB file"),
+        ("gt_valid.mat", b"nothing", "gt_valid.mat is not a readable MATLAB file"),
     ],
 )
 def test_broken_files_are_named(folder, name, content, message):

@@ -29,6 +29,6 @@ def test_faces_are_faces(name, shared_data, tmp_path):
         assert (left[:, 0] < right[:, 0]).all()
         down = bottom - (left + right) / 2  # of the face
         along = ((tip - (left + right) / 2) * down).sum(axis=-1) / (down**2).sum(axis=-1)
-        assert ((along > 0) & (along < 0.7)).all()
+        assert ((along > -0.05) & (along < 0.7)).all()  # seen from below, the nose lies between the eyes
         boxes = annotations.box[np.isfinite(annotations.box).all(axis=1)]
         assert len(boxes) == (counts[split] if name in ("wflw", "cofw", "aflw") else 0)

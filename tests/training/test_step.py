@@ -59,7 +59,12 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
         mesh, results = sharding.make_mesh(jax.devices()[:2]), {}
         schedule = make_schedule(learning_rate=1e-2, warmup_steps=2, total_steps=10)
         optimizer = make_optimizer(schedule, weight_decay=1e-4, clip_norm=1.0)
-        variables = recipe.model.init(jax.random.key(0), jnp.zeros((1, *recipe.shape, 3)))
+        shapes = jax.eval_shape(lambda: recipe.model.init(jax.random.key(0), jnp.zeros((1, *recipe.shape, 3))))
+        rng = np.random.default_rng(0)
+        variables = {
+            "params": jax.tree.map(lambda x: 0.1 * rng.standard_normal(x.shape), shapes["params"]),
+            "batch_stats": {"steps": np.zeros(())},
+        }
         for count in (1, 4):
             state = jax.device_put(create_state(variables, optimizer, keep_average=True), sharding.replicated(mesh))
             batch = sharding.to_devices(tiny.batch_at(0, recipe), mesh)

@@ -23,7 +23,8 @@ class TinyNet(nn.Module):
     @nn.compact
     def __call__(self, images, train=False):
         types = {"dtype": self.dtype, "param_dtype": self.dtype}
-        x = nn.Conv(8, (3, 3), strides=2, **types)(images)
+        # Without a bias, which the normalisation would undo: its gradient is rounding noise, and Adam would amplify it.
+        x = nn.Conv(8, (3, 3), strides=2, use_bias=False, **types)(images)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, **types)(x))
         x = nn.relu(nn.Conv(8, (3, 3), strides=2, **types)(x))
         return nn.Conv(3, (1, 1), use_bias=False, **types)(x)

@@ -19,7 +19,7 @@ from tests.data.made_up import fit_affine
 
 SCHEME = get_scheme("mpii16")
 UPPER = tuple(range(7, 16))
-SHAPE = (64, 48)
+SHAPE = (128, 96)  # large enough that dots do not reach into each other
 AUGMENTATION = augment.Augmentation(rotation=20.0, scale=0.2, mirror=0.5)
 PEOPLE = 4
 

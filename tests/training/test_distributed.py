@@ -80,7 +80,7 @@ def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninter
     assert int(result["state"].step) == 20
     jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), state.variables, result["state"].variables)
     assert result["predictions"].shape == (11, 3, 2) and len(np.unique(predictions, axis=0)) == 11
-    np.testing.assert_allclose(result["predictions"], predictions, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result["predictions"], predictions, rtol=0, atol=1e-5)  # float32, of some 20 pixels
 
 
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
@@ -98,7 +98,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
         state, predictions = worker.train(tmp_path, jax.devices()[:4])
     expected, expected_predictions = uninterrupted(1)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), expected, state)
-    np.testing.assert_allclose(predictions, expected_predictions, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(predictions, expected_predictions, rtol=0, atol=1e-5)  # float32, of some 20 pixels
 
 
 def test_processes_are_told_about_each_other_by_all_flags_or_none():

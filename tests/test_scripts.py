@@ -116,6 +116,7 @@ def run_two(script, place, workdir):
             process.kill()
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(place):
     workdir = place / "two"
     results = run_two("train.py", place, workdir)

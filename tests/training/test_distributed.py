@@ -61,7 +61,7 @@ def uninterrupted(tmp_path_factory):
     return result
 
 
-@pytest.mark.parametrize(("count", "signal_number"), [(4, signal.SIGKILL), (2, signal.SIGTERM)])
+@pytest.mark.parametrize(("count", "signal_number"), [pytest.param(4, signal.SIGKILL, marks=pytest.mark.slow), (2, signal.SIGTERM)])
 def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninterrupted, count, signal_number):
     codes, outputs = launch(count, tmp_path, 7, int(signal_number), victim=1)
     if signal_number == signal.SIGKILL:

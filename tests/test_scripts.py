@@ -45,14 +45,34 @@ def losses(workdir):
     return result
 
 
-def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
-    straight, killed = place / "straight", place / "killed"
-    first = run(place, "train.py", place, straight)
-    assert "40 examples" in first and "0 -> 20 of batch 8" in first
-    for picture in ("augmented.png", "targets.png"):
-        assert (straight / picture).stat().st_size > 10_000
-    assert list((straight / "tensorboard").iterdir())
+@pytest.fixture(scope="module")
+def straight(place):
+    """The workdir of a run that nothing happened to, and what it printed."""
+    workdir = place / "straight"
+    return workdir, run(place, "train.py", place, workdir)
 
+
+def test_it_trains_and_evaluates(place, straight):
+    workdir, output = straight
+    assert "40 examples" in output and "0 -> 20 of batch 8" in output
+    for picture in ("augmented.png", "targets.png"):
+        assert (workdir / picture).stat().st_size > 10_000
+    assert list((workdir / "tensorboard").iterdir())
+
+    table = run(place, "eval.py", place, workdir)
+    for decoder in ("argmax", "quarter shift", "k=4", "k=9"):
+        assert decoder in table
+    assert "moving average of the parameters at step 20" in table and "flip test off" in table
+    result = json.loads((workdir / "eval" / "faces-val.json").read_text())
+    assert set(result) == {"dataset", "split", "protocol", "count", "subset_counts", "metrics"} and result["count"] == 9
+    assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
+    for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
+        assert (workdir / "eval" / picture).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place, straight):
+    straight, killed = straight[0], place / "killed"
     process = tiny_run.start(place, command("train.py", place, killed))
     deadline = time.monotonic() + 300
     while not any((killed / "checkpoints" / str(step)).exists() for step in range(6, TOTAL_STEPS)):
@@ -70,14 +90,6 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
     assert "is complete" in run(place, "train.py", place, killed)
     tables = [run(place, "eval.py", place, workdir) for workdir in (straight, killed)]
     assert tables[0].splitlines()[:-1] == tables[1].splitlines()[:-1]
-    for decoder in ("argmax", "quarter shift", "k=4", "k=9"):
-        assert decoder in tables[0]
-    assert "moving average of the parameters at step 20" in tables[0] and "flip test off" in tables[0]
-    result = json.loads((straight / "eval" / "faces-val.json").read_text())
-    assert set(result) == {"dataset", "split", "protocol", "count", "subset_counts", "metrics"} and result["count"] == 9
-    assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
-    for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
-        assert (straight / "eval" / picture).stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -93,8 +105,8 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place):
         ("eval.py", "--config.data.box=dataset", 'has no size; set config.data.box="landmarks"'),
     ],
 )
-def test_wrong_input_ends_in_one_sentence(place, script, override, sentence):
-    workdir = place / ("straight" if script == "eval.py" else "wrong")
+def test_wrong_input_ends_in_one_sentence(place, straight, script, override, sentence):
+    workdir = straight[0] if script == "eval.py" else place / "wrong"
     code, output = finish(tiny_run.start(place, command(script, place, workdir, override)))
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert code == 1 and len(lines) == 1 and sentence in lines[0], output[-3000:]

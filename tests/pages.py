@@ -13,3 +13,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def python_blocks(page):
     """The source of each block that is marked as Python, in order."""
     return [source for language, source in BLOCK.findall(page.read_text()) if language == "python"]
+
+
+def command_blocks(page):
+    """The commands of each fenced block without a language, in order."""
+    return [source for language, source in BLOCK.findall(page.read_text()) if not language]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import sys
 import time
 
 import jax
@@ -50,7 +51,14 @@ def fit(
       Preempted: SIGTERM; the state is saved.
     """
     start = int(state.step)
-    progress = tqdm(total=total_steps, initial=start, unit="step", disable=jax.process_index() > 0, dynamic_ncols=True)
+    progress = tqdm(
+        total=total_steps,
+        initial=start,
+        unit="step",
+        disable=jax.process_index() > 0,
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # in a log file every drawing stays
+    )
     interval, say = Interval(), progress.write if jax.process_index() == 0 else lambda sentence: None
     with preemption.Preemption() as request, contextlib.closing(interval), progress:
         for step in range(start + 1, total_steps + 1):

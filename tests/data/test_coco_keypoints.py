@@ -77,11 +77,12 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
     assert records.name[1].endswith("COCO_val2017_detections_AP_H_56_person.json detection 2")
 
 
+@pytest.mark.parametrize("shape", [(128, 96), (256, 192), (384, 288)], ids=str)
 @pytest.mark.parametrize("split", ["val", "val_detections"])
-def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, split):
+def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, split, shape):
     folder, splits = drawn
     records = splits[split].annotations()
-    crops = EvalInput(splits[split], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+    crops = EvalInput(splits[split], records, shape=shape, box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
     (batch,) = crops.batches(len(records.name))
     errors = []
     for image, matrix, number in zip(batch["image"], crops.matrices, records.image_id):

@@ -183,7 +183,7 @@ def test_no_black_where_the_source_had_pixels(tmp_path, augmentation, shape):
         check(image, path.eval.matrices[index], images[index].shape)
 
 
-@pytest.mark.parametrize("shape", [(128, 128), (96, 72)], ids=["square", "upright"])
+@pytest.mark.parametrize("shape", [(128, 128), (96, 72), (256, 192), (256, 256), (384, 288)], ids=str)
 def test_a_dot_arrives_where_its_landmark_does(tmp_path, shape):
     rng = np.random.default_rng(0)
     images, landmarks = [], []

@@ -1,0 +1,138 @@
+"""Images per second of the input path against a PyTorch DataLoader with OpenCV, and against what a network eats.
+
+    python -m benchmarks.input --config=configs/ytfaces68_mobilenetv2_128.py [--config.data_dir=DIR --rounds=5]
+
+Both paths take the images of the recipe's training split, encoded as they are on disk, to batches of randomly changed crops.
+Ours is two: the host decodes, crops and resizes to canvases, and keeps them where they fit into memory; the devices rotate,
+mirror, colour and blur. PyTorch's has as many workers as there are processors, which do all of it with OpenCV. All are run
+in turn, in one process, so that a busy machine slows all of them; the table gives medians over the rounds. The last row is
+the train step of the recipe on data that is there already.
+"""
+
+from h3r_jax.training import environment  # noqa: F401  (before jax)
+
+# isort: split
+
+import dataclasses
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from ml_collections import config_flags
+
+from benchmarks import processor, torch_loader
+from data import inputs
+from data.pipeline import TrainInput
+from data.prepare import prepare
+from data.source import Source
+from h3r_jax import models
+from h3r_jax.training import config as run_config
+from h3r_jax.training import sharding, step
+from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "of which the table gives medians")
+COUNT = flags.DEFINE_integer("count", 2000, "images of a round, at most; taken from the start of the split")
+flags.mark_flag_as_required("config")
+
+
+def write_images(source, count, folder):
+    """The first `count` images of a split as files, encoded as they are; their paths."""
+    paths = []
+    for example in source.examples(tf.data.Dataset.range(count)).as_numpy_iterator():
+        paths.append(os.fspath(folder / str(example["index"])))
+        Path(paths[-1]).write_bytes(example["image"])
+    return paths
+
+
+def host(split, batch_size, batches):
+    """Takes batches of canvases from the host's part of our path."""
+    stream = split.batches(seed=0, batch_size=batch_size, start_step=0)
+    for _ in itertools.islice(stream, batches):
+        pass
+    stream.close()
+
+
+def device_runs(config, recipe, split, batch_size):
+    """Two functions of a number of batches: our changes on the devices, and the train step."""
+    mesh = sharding.make_mesh()
+    batch = sharding.to_devices(next(split.batches(seed=0, batch_size=batch_size, start_step=0)), mesh)
+    change = jax.jit(lambda batch, number: step.augment_batch(batch, number, recipe)[0])
+    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=1, total_steps=1000)
+    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
+    variables = models.initialize(recipe.model, 0, (*recipe.shape, 3))
+    state = jax.device_put(create_state(variables, optimizer, keep_average=recipe.average_decay > 0), sharding.replicated(mesh))
+    train_step = step.jit_train_step(recipe, optimizer, mesh)
+
+    def changes(batches):
+        for number in range(batches):
+            result = change(batch, number)
+        result.block_until_ready()
+
+    def train(batches):
+        nonlocal state
+        for _ in range(batches):
+            state, _ = train_step(state, batch)
+        jax.block_until_ready(state)
+
+    return changes, train
+
+
+def main(_):
+    config, threads = CONFIG.value, len(os.sched_getaffinity(0))
+    batch_size = config.train.batch_size
+    with run_config.clear_errors(), tempfile.TemporaryDirectory() as folder:
+        scheme = run_config.make_scheme(config)
+        recipe = run_config.make_recipe(config, scheme)
+        source = Source(
+            prepare(config.data.name, data_dir=config.data_dir, prepared_dir=config.prepared_dir, folder=config.data.folder,
+                    num_landmarks=scheme.num_landmarks),
+            config.data.train_split,
+        )
+        cached = inputs.train_input(config, scheme, recipe)
+        anew = TrainInput(
+            source, cached.annotations, shape=recipe.shape, box=config.data.box, box_scale=config.data.box_scale,
+            augmentation=recipe.augmentation, cache_bytes=0,
+        )
+        count = min(COUNT.value, len(source)) // batch_size * batch_size
+        faces = torch_loader.Faces(
+            write_images(source, count, Path(folder)), cached.matrices[:count], cached.annotations.landmarks[:count],
+            scheme.mirror, recipe.shape, dataclasses.asdict(recipe.augmentation),
+        )
+        loader = torch_loader.loader(faces, batch_size, threads)
+        changes, train = device_runs(config, recipe, cached, batch_size)
+        runs = {
+            "ours, host part, decoding": (count, lambda: host(anew, batch_size, count // batch_size)),
+            "ours, host part, canvases in memory": (count, lambda: host(cached, batch_size, count // batch_size)),
+            f"ours, device part, {jax.device_count()} x {jax.devices()[0].device_kind}": (20 * batch_size, lambda: changes(20)),
+            f"PyTorch DataLoader with OpenCV, {threads} workers": (count, lambda: [None for _ in loader]),
+            f"train step of {config.model.name}": (5 * batch_size, lambda: train(5)),
+        }
+        rates = {name: [] for name in runs}
+        for number in range(ROUNDS.value + 1):
+            for name, (images, run) in runs.items():
+                start = time.perf_counter()
+                run()
+                if number:  # the first one compiles, fills the memory and starts the workers
+                    rates[name].append(images / (time.perf_counter() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    reference = medians[f"PyTorch DataLoader with OpenCV, {threads} workers"]
+    height, width = np.median(cached.annotations.size[:count], axis=0).astype(int)
+    print(f"{processor()}, {threads} processors; {jax.default_backend()}; jax {jax.__version__}")
+    print(f"{count} images of {cached.name}, median {width}x{height}; network input {recipe.shape[1]}x{recipe.shape[0]}, "
+          f"batch {batch_size}; medians of {ROUNDS.value}\n")
+    print("| | images/s | per processor | against PyTorch's |")
+    print("|---|--:|--:|--:|")
+    for name, rate in medians.items():
+        print(f"| {name} | {rate:.0f} | {rate / threads:.0f} | {rate / reference:.2f}x |")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -7,7 +7,8 @@ Three tables. The k strongest cells: ours straight from channels-last maps; `lax
 network leaves them; and reading the maps once. Whole decoders, in maps per second. The losses with their
 gradients, on activation points and in the dense form that builds the target heatmap: time, and the memory that
 the compiled program allocates besides its arguments and results. In each table everything runs in turn, in one
-process, so that a busy machine slows all alike; figures are medians, and the ratios are what to quote.
+process, so that a busy machine slows all alike; figures are medians, and the ratios are what to quote. Where JAX
+runs on an NVIDIA GPU, PyTorch must have it too, and numpy stays on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import platform
 import statistics
 import time
 
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from jax import lax
 
+from benchmarks import processor, torch_device
 from h3r_jax import codec, losses
 from h3r_jax.codec.top_k import top_k
 
@@ -48,20 +49,34 @@ def jitted(function, *arguments):
     return lambda: jax.block_until_ready(compiled(*arguments))
 
 
+def waiting(function):
+    """A call of PyTorch's `function` that waits for the GPU, if there is one."""
+
+    def call():
+        result = function()
+        if torch_device() == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    return call
+
+
 def searches(maps, k):
     """`{name: call}` of the searches for the k strongest cells of `maps [N, S, K]`."""
     first = jnp.asarray(np.ascontiguousarray(np.swapaxes(np.asarray(maps), 1, 2)))  # [N, K, S]
     as_float = np.asarray(first, np.float32)
-    tensor = torch.from_numpy(as_float.copy()).to(getattr(torch, str(maps.dtype)))
+    device = torch_device()
+    tensor = torch.from_numpy(as_float.copy()).to(device, getattr(torch, str(maps.dtype)))
     ours, theirs = jax.jit(top_k, static_argnums=1)(maps, k), torch.topk(tensor, k)
-    np.testing.assert_array_equal(np.asarray(ours[0], np.float32), theirs.values.float().numpy())
+    np.testing.assert_array_equal(np.asarray(ours[0], np.float32), theirs.values.float().cpu().numpy())
     last = tensor.transpose(1, 2).contiguous().transpose(1, 2)
+    place = device if device == "cuda" else f"{torch.get_num_threads()} threads"
     return {
         "ours, channels-last": jitted(lambda m: top_k(m, k), maps),
         "lax.top_k, channels-first": jitted(lambda m: lax.top_k(m, k), first),
         "lax.top_k, channels-last": jitted(lambda m: lax.top_k(jnp.swapaxes(m, 1, 2), k), maps),
-        f"torch.topk, channels-first, {torch.get_num_threads()} threads": lambda: torch.topk(tensor, k),
-        f"torch.topk, channels-last, {torch.get_num_threads()} threads": lambda: torch.topk(last, k),
+        f"torch.topk, channels-first, {place}": waiting(lambda: torch.topk(tensor, k)),
+        f"torch.topk, channels-last, {place}": waiting(lambda: torch.topk(last, k)),
         "np.argpartition, channels-first": lambda: np.argpartition(as_float, -k, axis=-1),
         "reading once (a maximum)": jitted(jnp.max, maps),
     }
@@ -131,8 +146,9 @@ def main():
     maps = jax.random.normal(jax.random.key(0), shape, arguments.dtype)
     count = arguments.batch * arguments.landmarks
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    place = f"{cores} processors, {processor()}" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
     print(f"{count} maps of {arguments.size}x{arguments.size} {arguments.dtype}, k = {arguments.k}; "
-          f"{cores} processors, {platform.machine()}, jax {jax.__version__}, torch {torch.__version__}")
+          f"{place}; jax {jax.__version__}, torch {torch.__version__}")
 
     print(f"\n{'the k strongest cells':45s} {'ms':>8s} {'to ours':>8s}")
     flat = maps.reshape(arguments.batch, -1, arguments.landmarks)

@@ -1,10 +1,11 @@
 """Time the inference and the train step of a network against the same network in PyTorch.
 
-    python -m benchmarks.step [--model mobilenet_v2 --size 128 --batch 16 --landmarks 98]
+    python -m benchmarks.step [--model mobilenet_v2 --size 128 --batch 16 --landmarks 98 --dtype bfloat16 --compile]
 
 A train step is the forward pass with statistics of the batch, the spatial softmax cross-entropy against four
 weighted points per landmark, the gradient, and an update by SGD with momentum 0.9. PyTorch runs
-channels-last. The four are run in turn, in one process, so that a busy machine slows all of them; the table
+channels-last, in bfloat16 by its autocast, and with `--compile` through `torch.compile`; on the GPU where JAX does.
+The four are run in turn, in one process, so that a busy machine slows all of them; the table
 gives medians and the ratio of ours to PyTorch's, of the time that passed and of the processor time, which
 depends less on what else runs. Both use the processors that the process may use.
 
@@ -26,7 +27,7 @@ import numpy as np
 import optax
 import torch
 
-from benchmarks import processor
+from benchmarks import processor, torch_device
 from h3r_jax import models
 from tests.models import torch_hrnet, torch_networks
 
@@ -80,21 +81,27 @@ def jax_runs(arguments, images, cells, weights):
 
 def torch_runs(arguments, images, cells, weights):
     """The two calls of PyTorch's."""
+    device = torch_device()
     model = torch_networks.Regressor(arguments.landmarks, TORCH_BACKBONES[arguments.model]())
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
-    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels-last memory
-    index = torch.from_numpy(cells[..., 1] * (images.shape[3] // 4) + cells[..., 0]).long()
-    weights = torch.from_numpy(weights)
+    forward = torch.compile(model) if arguments.compile else model
+    autocast = torch.autocast(device, torch.bfloat16, enabled=arguments.dtype == "bfloat16")
+    images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)  # channels-last memory
+    index = torch.from_numpy(cells[..., 1] * (images.shape[3] // 4) + cells[..., 0]).long().to(device)
+    weights = torch.from_numpy(weights).to(device)
 
     def run_infer():
         model.eval()
-        with torch.no_grad():
-            model(images)
+        with torch.no_grad(), autocast:
+            forward(images)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     def run_train():
         model.train()
-        logits = model(images).flatten(2)  # [B, K, cells]
+        with autocast:
+            logits = forward(images).float().flatten(2)  # [B, K, cells]
         entropy = torch.logsumexp(logits, 2) - (logits.gather(2, index) * weights).sum(2)
         loss = entropy.mean()
         optimizer.zero_grad()
@@ -111,7 +118,8 @@ def main():
     parser.add_argument("--size", type=int, default=128, help="of the square images, in pixels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--landmarks", type=int, default=98)
-    parser.add_argument("--dtype", default="float32", help="of our computation; PyTorch's is float32")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the computation")
+    parser.add_argument("--compile", action="store_true", help="PyTorch's network through torch.compile")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
@@ -134,8 +142,8 @@ def main():
                 times[name].append((1e3 * (time.perf_counter() - start[0]), 1e3 * (time.process_time() - start[1])))
 
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("XLA_", "MALLOC_"))]
-    print(f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}; "
-          f"{' '.join(settings)}")
+    print(f"{processor()}, {threads} threads; {jax.devices()[0].device_kind}; jax {jax.__version__}, "
+          f"torch {torch.__version__}{', compiled' * arguments.compile}; {' '.join(settings)}")
     print(f"{arguments.model}, {arguments.landmarks} landmarks, batch {arguments.batch}, "
           f"{arguments.size}x{arguments.size}, {arguments.dtype}; medians of {arguments.rounds}\n")
     print("|            | ours, ms | PyTorch, ms | ratio | ours, processor ms | PyTorch | ratio | trace, s | compile, s |")

@@ -32,7 +32,7 @@ def w300(box):
 
     `box` is "landmarks", or "dataset" for the detector's (`bb_detector` of the official files).
     """
-    config = _base("w300", "ibug68", folder="300w", box=box)
+    config = _base("w300", "ibug68", box=box)
     config.eval.subsets = ("common", "challenge")
     return config
 
@@ -83,6 +83,6 @@ def mpii():
 
 def coco():
     """COCO 2017, 17 joints: AP and AR of val2017 with the detector's boxes; `--config.data.test_split=val` for labelled ones."""
-    config = _body(_base("coco_keypoints", "coco17", folder="coco", test_split="val_detections"))
+    config = _body(_base("coco_keypoints", "coco17", test_split="val_detections"))
     config.eval.metric = "coco"
     return config

@@ -49,6 +49,8 @@ DATASETS = {
     "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
     "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
 }
+# name -> directory under `config.data_dir`, where the data set's owners call it otherwise
+FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 
 def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
@@ -58,7 +60,7 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
       name: in `DATASETS`.
       data_dir: directory of raw data sets.
       prepared_dir: directory where TFDS keeps prepared ones.
-      folder: the data set's directory under `data_dir`; empty for its name.
+      folder: the data set's directory under `data_dir`; empty for the one in `FOLDERS`, or else its name.
       num_landmarks: K, checked against the data; None for the data set's own.
 
     Raises:
@@ -67,7 +69,7 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
-    raw = epath.Path(data_dir).expanduser() / (folder or name)
+    raw = epath.Path(data_dir).expanduser() / (folder or FOLDERS.get(name, name))
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
     if not builder.info.splits:
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
@@ -110,7 +112,8 @@ def main(arguments=None):
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
     parser.add_argument("--data_dir", default=defaults.data_dir, help="directory of raw data sets (default: %(default)s)")
-    parser.add_argument("--folder", default="", help="the data set's directory under it (default: its name)")
+    others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
+    parser.add_argument("--folder", default="", help=f"the data set's directory under it (default: its name, but {others})")
     parser.add_argument(
         "--prepared_dir", default=defaults.prepared_dir, help="where prepared data sets are kept (default: %(default)s)"
     )

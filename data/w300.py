@@ -2,7 +2,7 @@
 
 Get AFW, HELEN, LFPW, IBUG, 300W and, if wanted, the boxes from
 https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/; for research only.
-Unpacked side by side, the folder (its default name is `w300`) holds
+Unpacked side by side, the folder (by default called `300w`) holds
 
     afw/  helen/trainset/  lfpw/trainset/                      -> train, 337 + 2000 + 811
     helen/testset/  lfpw/testset/                              -> test, subset `common`, 330 + 224

@@ -1,5 +1,7 @@
 """The command that prepares a data set and says what is in it."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.io
@@ -8,6 +10,7 @@ from data import prepare
 from tests.data.faces import dotted, save
 from tests.data.made_up import write_split
 from tests.data.test_lapa import face
+from tests.pages import ROOT
 
 
 def run(capsys, *arguments):
@@ -56,11 +59,22 @@ def test_csv_needs_the_number_of_landmarks_and_directories_have_defaults(tmp_pat
     assert caught.value.code == "error: a csv data set does not say how many landmarks it has; give --landmarks=K"
 
 
+def test_the_documentation_names_every_data_set_with_its_folder():
+    rows = (line.split("|") for line in (ROOT / "docs" / "datasets.md").read_text().splitlines())
+    names = [[re.findall(r"`(\w+)`", cell) for cell in cells[2:4]] for cells in rows if len(cells) == 10]
+    known = {name: folder for row, folders in names for name, folder in zip(row, folders or [None])}
+    assert known == {name: prepare.FOLDERS.get(name, name) for name in prepare.DATASETS} | {"phantom": None}  # reads no folder
+
+
 def test_what_is_missing_ends_with_an_error(tmp_path, capsys):
     arguments = (f"--data_dir={tmp_path / 'raw'}", f"--prepared_dir={tmp_path / 'prepared'}")
     with pytest.raises(SystemExit) as caught:  # a sentence, with which Python exits with status 1
         prepare.main(["wflw", *arguments])
     assert str(caught.value.code).startswith(f"error: {tmp_path / 'raw' / 'wflw'} holds none of WFLW_annotations/")
+    for name, folder in (("w300", "300w"), ("coco_keypoints", "coco")):
+        with pytest.raises(SystemExit) as caught:
+            prepare.main([name, *arguments])
+        assert str(caught.value.code).startswith(f"error: {tmp_path / 'raw' / folder} holds n"), "the owners' name"
     with pytest.raises(SystemExit) as caught:
         prepare.main(["wlfw"])
     assert caught.value.code == 2 and "invalid choice: 'wlfw'" in capsys.readouterr().err

@@ -1,4 +1,8 @@
-"""COCO 2017 keypoints: people with 17 joints.
+"""`coco_keypoints`: COCO 2017 keypoints, people with 17 joints (Lin et al., "Microsoft COCO", ECCV 2014).
+
+Get images and annotations from https://cocodataset.org/#download: annotations under CC BY 4.0,
+images on Flickr's terms. The boxes of people that everybody tests with are linked from the README of
+https://github.com/leoxiaobin/deep-high-resolution-net.pytorch. FOLDER is by default called `coco`:
 
     FOLDER/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
     FOLDER/train2017/%012d.jpg, FOLDER/val2017/%012d.jpg

@@ -1,4 +1,7 @@
-"""MPII Human Pose: people with 16 joints, in the JSON form of HRNet's authors.
+"""`mpii`: MPII Human Pose, people with 16 joints, in the JSON form of HRNet's authors (Andriluka et al., CVPR 2014).
+
+Get the images from http://human-pose.mpi-inf.mpg.de, for research and not for commerce, and the
+annotations from the links in the README of https://github.com/leoxiaobin/deep-high-resolution-net.pytorch.
 
     FOLDER/annot/train.json, FOLDER/annot/valid.json, FOLDER/annot/gt_valid.mat
     FOLDER/images/*.jpg

@@ -172,8 +172,8 @@ def find_images(folder, split, people):
     """
     paths = {path.name: path for part in IMAGES if (folder / part).exists() for path in (folder / part).iterdir()}
     missing = [record for record in people if record.image not in paths]
-    # Standard output is silenced while a set is prepared, so lines go to standard error as the progress bars do.
     if len(missing) == len(people):
+        # Standard output is silenced while a set is prepared, so this goes to standard error as the progress bars do.
         print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
         return None
     if missing:
@@ -181,9 +181,6 @@ def find_images(folder, split, people):
             f"{missing[0].name}: there is no image {missing[0].image} in {' or '.join(IMAGES)} of {folder}, nor are "
             f"those of {len(missing) - 1} other people; unpack the images again, or remove the entries"
         )
-    if people.left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in people.left_out.items())
-        print(f"{folder} {split}: {len(people)} people; left out as the protocol says: {reasons}.", file=sys.stderr)
     return People([dataclasses.replace(record, image=paths[record.image]) for record in people], people.left_out)
 
 
@@ -191,7 +188,7 @@ class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
     NUM_LANDMARKS = NUM_JOINTS
-    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352}
+    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}
 
     @classmethod
     def annotation_files(cls, folder):

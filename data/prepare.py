@@ -71,11 +71,22 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw = epath.Path(data_dir).expanduser() / (folder or FOLDERS.get(name, name))
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
-    if not builder.info.splits:
+    if new := not builder.info.splits:
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and mostly there is none; its bars are on stderr
         builder.download_and_prepare(file_format="array_record")
+    if new:
+        for split in builder.info.splits:
+            if reasons := left_out(builder, split):
+                print(f"{split}: {reasons}")
     return builder
+
+
+def left_out(builder, split):
+    """Which entries of a split's files are no record, in words; empty if none."""
+    reasons = builder.info.metadata.get("left_out", {}).get(split, {})
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"left out as the protocol says: {listed}" if listed else ""
 
 
 def complete(count, official):
@@ -99,8 +110,10 @@ def summary(builder, split):
         f"  landmarks outside their image: {annotations.outside_image()} of {int((annotations.visibility > 0).sum())}",
         f"  records without box: {int(np.isnan(annotations.box).any(axis=1).sum())}",
     ]
-    if subsets:
-        lines.append(f"  subsets: {', '.join(f'{name} {count}' for name, count in sorted(subsets.items()))}")
+    official = builder.OFFICIAL_SUBSETS.get(split, {})
+    lines += [f"  subset {name} {complete(subsets[name], official.get(name))}" for name in sorted({*subsets, *official})]
+    if reasons := left_out(builder, split):
+        lines.append(f"  {reasons}")
     return "\n".join(lines)
 
 

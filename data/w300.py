@@ -44,6 +44,7 @@ class W300(LandmarkBuilder, skip_registration=True):
 
     NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 3148, "test": 689, "private": 600}
+    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {"test": {"common": 554, "challenge": 135}}
 
     @classmethod
     def annotation_files(cls, folder):

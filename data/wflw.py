@@ -30,6 +30,9 @@ class Wflw(LandmarkBuilder, skip_registration=True):
 
     NUM_LANDMARKS = 98
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 7500, "test": 2500}
+    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {
+        "test": {"pose": 326, "expression": 314, "illumination": 698, "makeup": 206, "occlusion": 736, "blur": 773}
+    }
 
     @classmethod
     def annotation_files(cls, folder):

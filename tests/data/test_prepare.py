@@ -25,7 +25,7 @@ def test_an_incomplete_copy_says_so(tmp_path, capsys, monkeypatch):
     output = run(capsys, *arguments)
     assert "\ntrain 0 of 18176: this copy is not complete\n" in output
     assert "\ntest 2 of 2000: this copy is not complete\n  landmarks outside their image: 0 of 212\n  records without box: 2\n" in output
-    assert "lapa/copy-" in output.splitlines()[-1] and " is ready in " in output and "subsets" not in output
+    assert "lapa/copy-" in output.splitlines()[-1] and " is ready in " in output and "subset" not in output
     monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
     assert "test 2 of 2\n" in run(capsys, *arguments)
     monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 1})
@@ -34,6 +34,7 @@ def test_an_incomplete_copy_says_so(tmp_path, capsys, monkeypatch):
 
 def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(prepare.aflw, "TRAIN_COUNT", 0)
+    monkeypatch.setattr(prepare.aflw.Aflw, "OFFICIAL_SUBSETS", {"test": {"frontal": 1, "profile": 9}})
     names = np.empty((2, 1), object)
     names[:, 0] = "0/1.png"
     points = np.full((2, 38), 5.0)
@@ -45,7 +46,8 @@ def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monke
     scipy.io.savemat(path, {"nameList": names, "bbox": [[1, 9, 1, 9]] * 2, "data": points, "mask_new": mask, "ra": [[1, 2]]})
     output = run(capsys, "aflw", f"--data_dir={tmp_path}", f"--prepared_dir={tmp_path / 'prepared'}")
     assert "train 0 of 20000" in output and "test 2 of 4386" in output
-    assert "  landmarks outside their image: 2 of 38\n  records without box: 0\n  subsets: frontal 1\n" in output
+    assert "  landmarks outside their image: 2 of 38\n  records without box: 0\n" in output
+    assert "\n  subset frontal 1 of 1\n  subset profile 0 of 9: this copy is not complete\n" in output
 
 
 def test_csv_needs_the_number_of_landmarks_and_directories_have_defaults(tmp_path, capsys, monkeypatch):

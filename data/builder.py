@@ -88,6 +88,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder of the common features. A subclass per data set has the documentation, and says where records come from.
 
+    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has it.
     NUM_LANDMARKS: K.
     OFFICIAL_COUNTS: split -> number of records of the complete distribution, for `python -m data.prepare`.
     OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution, likewise.
@@ -98,6 +99,7 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    SCHEME = ""
     NUM_LANDMARKS = 0
     STORED_PIXELS = True
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {}

@@ -187,6 +187,7 @@ def find_images(folder, split, people):
 class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
+    SCHEME = "coco17"
     NUM_LANDMARKS = NUM_JOINTS
     OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}
 

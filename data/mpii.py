@@ -121,6 +121,7 @@ def with_ground_truth(record, joints, visible, head_size, path, column):
 class Mpii(LandmarkBuilder):
     """MPII Human Pose (see the module's documentation)."""
 
+    SCHEME = "mpii16"
     NUM_LANDMARKS = NUM_JOINTS
     OFFICIAL_COUNTS: typing.ClassVar = {"train": 22246, "valid": 2958}
 

@@ -1,8 +1,8 @@
 """Data sets by name, and their preparation.
 
-    python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR]
+    python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR] [--overlays=DIR]
 
-prepares one and says what is in it.
+prepares one and says what is in it; with --overlays it also shows the first images of each split.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from data import (
     csv_landmarks,
     lapa,
     mpii,
+    overlays,
     phantom,
     the300w_lp,
     w300,
@@ -33,6 +34,7 @@ from data import (
 )
 from data.builder import make_builder
 from data.source import Source
+from h3r_jax import visualize
 
 # name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns a TFDS builder
 DATASETS = {
@@ -131,6 +133,7 @@ def main(arguments=None):
         "--prepared_dir", default=defaults.prepared_dir, help="where prepared data sets are kept (default: %(default)s)"
     )
     parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
+    parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: its first images with landmarks and boxes")
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:
@@ -144,6 +147,10 @@ def main(arguments=None):
         seconds = time.monotonic() - begin
         for split in dict.fromkeys([*builder.OFFICIAL_COUNTS, *builder.info.splits]):
             print(summary(builder, split))
+        for split in builder.info.splits if options.overlays else ():
+            path = epath.Path(options.overlays).expanduser() / f"{options.name}-{split}.png"
+            visualize.save(overlays.sheet(builder, split), path)
+            print(f"Wrote {path}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{builder.info.full_name} is ready in {builder.data_dir}, after {seconds:.1f} s.")

@@ -42,6 +42,7 @@ PARTS = {
 class W300(LandmarkBuilder, skip_registration=True):
     """Faces of 300W (see the module's documentation)."""
 
+    SCHEME = "ibug68"
     NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 3148, "test": 689, "private": 600}
     OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {"test": {"common": 554, "challenge": 135}}

@@ -1,16 +1,24 @@
 """The command that prepares a data set and says what is in it."""
 
+import importlib
 import re
 
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
-from data import prepare
+from benchmarks import oracle
+from data import overlays, prepare
+from data.builder import LandmarkBuilder
+from h3r_jax import visualize
+from h3r_jax.landmarks import get_scheme
+from tests.data.bodies import CocoFolder
 from tests.data.faces import dotted, save
 from tests.data.made_up import write_split
 from tests.data.test_lapa import face
 from tests.pages import ROOT
+from tests.test_visualize import colored
 
 
 def run(capsys, *arguments):
@@ -48,6 +56,53 @@ def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monke
     assert "train 0 of 20000" in output and "test 2 of 4386" in output
     assert "  landmarks outside their image: 2 of 38\n  records without box: 0\n" in output
     assert "\n  subset frontal 1 of 1\n  subset profile 0 of 9: this copy is not complete\n" in output
+
+
+def test_overlays_show_the_first_images_with_what_belongs_to_them(tmp_path, capsys):
+    folder = CocoFolder(tmp_path / "coco", images=True)
+    arguments = (f"--data_dir={tmp_path}", f"--prepared_dir={tmp_path / 'prepared'}", f"--overlays={tmp_path / 'seen'}")
+    output = run(capsys, "coco_keypoints", *arguments)
+    sheets = [tmp_path / "seen" / f"coco_keypoints-{split}.png" for split in ("train", "val", "val_detections")]
+    assert [line for line in output.splitlines() if line.startswith("Wrote ")] == [f"Wrote {path}" for path in sheets]
+    for path in sheets:
+        with Image.open(path) as image:
+            drawn = np.asarray(image.convert("RGB"))
+        assert len(colored(drawn, visualize.TRUE)[0]) > 500, "boxes"
+        assert (len(colored(drawn, visualize.PREDICTED)[0]) > 500) == (path != sheets[2]), "joints, where they are known"
+    # The joints of the first are on its dots, as drawn: white shows around every one of them.
+    builder = prepare.prepare(
+        "coco_keypoints", data_dir=tmp_path, prepared_dir=tmp_path / "prepared", folder="", num_landmarks=None
+    )
+    axes = overlays.sheet(builder, "val").axes[0]
+    shown = np.asarray(axes.images[0].get_array())
+    x, y = axes.lines[0].get_xydata().round().astype(int).T
+    assert len(x) == 17 and shown[y, x].min() > 200
+    assert shown.shape == (360, 300, 3), "what is around box and joints, which is all of it"
+    (box,) = axes.patches
+    assert (box.get_xy(), box.get_width(), box.get_height()) == ((30.5, 40.5), 239, 299)
+    assert axes.get_title() == f"{folder.path('val')} annotation 5010"[-48:]
+
+
+def test_surroundings_are_a_part_of_the_image():
+    image = np.arange(100 * 80 * 3).reshape(100, 80, 3)
+    nowhere = np.full(4, np.nan)
+    part, origin = overlays.surroundings(image, np.array([[40.0, 50], [np.nan, np.nan], [44.0, 58]]), nowhere)
+    assert origin.tolist() == [36, 46] and part.shape == (17, 13, 3)  # 4 more on each side
+    np.testing.assert_array_equal(part, image[46:63, 36:49])
+    part, origin = overlays.surroundings(image, np.array([[40.0, 50]]), np.array([-30.0, 90, 10, 130]))  # beyond two borders
+    assert origin.tolist() == [0, 10] and part.shape == (90, 80, 3)
+    part, origin = overlays.surroundings(image, np.full((2, 2), np.nan), nowhere)
+    assert part is image and origin.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("cls", LandmarkBuilder.__subclasses__(), ids=lambda cls: cls.__name__)
+def test_builders_and_recipes_agree_about_the_scheme(cls):
+    if cls.SCHEME:
+        assert get_scheme(cls.SCHEME).num_landmarks == cls.NUM_LANDMARKS
+    recipes = [importlib.import_module(f"configs.{name}").get_config() for name in oracle.RECIPES]
+    for config in recipes:
+        if cls.name in (config.data.name, config.data.test_name):
+            assert config.landmarks.scheme == cls.SCHEME
 
 
 def test_csv_needs_the_number_of_landmarks_and_directories_have_defaults(tmp_path, capsys, monkeypatch):

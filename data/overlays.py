@@ -52,5 +52,6 @@ def sheet(builder, split):
         columns["landmarks"].append(landmarks - origin)
         columns["visibility"].append(example["visibility"].numpy())
         columns["boxes"].append(box - np.tile(origin, 2))
-        columns["titles"].append(example["name"].numpy().decode()[-TITLE:])
+        name = example["name"].numpy().decode()
+        columns["titles"].append(name if len(name) <= TITLE else f"...{name[-TITLE:]}")  # the end tells which it is
     return visualize.landmark_sheet(**columns, scheme=SCHEMES.get(builder.SCHEME), columns=COLUMNS, side=SIDE)

@@ -80,7 +80,7 @@ def test_overlays_show_the_first_images_with_what_belongs_to_them(tmp_path, caps
     assert shown.shape == (360, 300, 3), "what is around box and joints, which is all of it"
     (box,) = axes.patches
     assert (box.get_xy(), box.get_width(), box.get_height()) == ((30.5, 40.5), 239, 299)
-    assert axes.get_title() == f"{folder.path('val')} annotation 5010"[-48:]
+    assert axes.get_title() == "..." + f"{folder.path('val')} annotation 5010"[-48:]
 
 
 def test_surroundings_are_a_part_of_the_image():

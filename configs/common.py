@@ -20,11 +20,11 @@ def get_config():
 
     config.data = data = ConfigDict()
     data.name = ""  # key of data.prepare.DATASETS
-    data.folder = ""  # under data_dir; empty for the data set's name
+    data.folder = ""  # under data_dir; empty for the data set's own: see docs/datasets.md
     data.train_split = "train"
     data.validation_split = "val"  # held out of training, chooses the best checkpoint; a part such as train[98%:], or empty
     data.test_name = ""  # key of data.prepare.DATASETS, where the test split is of another data set; else empty
-    data.test_folder = ""  # its folder under data_dir; empty for its name
+    data.test_folder = ""  # its folder under data_dir; empty for its own
     data.test_split = "val"  # what eval.py reports
     data.box = "landmarks"  # what is cropped: "landmarks" (P1) or "dataset" (P2)
     data.box_scale = 1.25

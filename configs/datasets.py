@@ -1,8 +1,11 @@
 """Data sets with their official protocols: what every recipe for one of them has in common.
 
 Official training sets have no part for validation, and the test split must not choose a checkpoint: the last two
-per cent of the training split, which follow one another as they were collected, are held out for that. For the
-very last two per cent of accuracy train on all of it:
+per cent of the training split, in the order in which its builder reads it, are held out for that. That is good enough
+to choose by, and no score: objects of one image may stand on both sides (WFLW, MPII, COCO); 300W's are all of LFPW;
+AFLW's are a part of a random permutation; and 300W-LP comes shuffled from TFDS with many renderings of each face, so
+that what is held out shows people who are trained on.
+For the very last two per cent of accuracy train on all of it:
 `--config.data.train_split=train --config.data.validation_split=`.
 """
 
@@ -32,7 +35,7 @@ def w300(box):
 
     `box` is "landmarks", or "dataset" for the detector's (`bb_detector` of the official files).
     """
-    config = _base("w300", "ibug68", folder="300w", box=box)
+    config = _base("w300", "ibug68", box=box)
     config.eval.subsets = ("common", "challenge")
     return config
 
@@ -84,7 +87,7 @@ def mpii():
 
 def coco():
     """COCO 2017, 17 joints: AP and AR of val2017 with the detector's boxes; `--config.data.test_split=val` for labelled ones."""
-    config = _body(_base("coco_keypoints", "coco17", folder="coco", test_split="val_detections"))
+    config = _body(_base("coco_keypoints", "coco17", test_split="val_detections"))
     config.eval.metric = "coco"
     config.eval.thresholds = ()
     return config

@@ -29,6 +29,7 @@ TRAIN_COUNT = 20000
 class Aflw(LandmarkBuilder, skip_registration=True):
     """Faces of AFLW (see the module's documentation)."""
 
+    SCHEME = "aflw19"
     NUM_LANDMARKS = 19
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": TRAIN_COUNT, "test": 4386}
 

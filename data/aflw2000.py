@@ -22,6 +22,7 @@ from data.builder import LandmarkBuilder, Record
 class Aflw2000(LandmarkBuilder, skip_registration=True):
     """Faces of AFLW2000-3D (see the module's documentation)."""
 
+    SCHEME = "ibug68"
     NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"test": 2000}
 

@@ -40,20 +40,21 @@ class Record:
     score: float = math.nan
     image_id: int = -1
 
-    def features(self, holder=-1, size=None):
+    def features(self, holder=-1, size=None, *, stored_pixels=False):
         """The record as `data.features.landmark_features` wants it; ValueError if its image cannot be read.
 
         Args:
           holder: index of an earlier record with the same image, whose `size` is given; -1 for none.
+          stored_pixels: see `data.features.read_image`.
         """
         if holder >= 0:
             content = b""
         elif isinstance(self.image, np.ndarray):
             content, size = store_pixels(self.image), self.image.shape[:2]
         elif isinstance(self.image, bytes):
-            content, size = check_image(self.image, "its image", self.name)
+            content, size = check_image(self.image, "its image", self.name, stored_pixels=stored_pixels)
         else:
-            content, size = read_image(self.image, self.name)
+            content, size = read_image(self.image, self.name, stored_pixels=stored_pixels)
         visibility = np.ones(len(self.landmarks)) if self.visibility is None else self.visibility
         return {
             "image": content,
@@ -87,13 +88,22 @@ class FolderConfig(tfds.core.BuilderConfig):
 class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder of the common features. A subclass per data set has the documentation, and says where records come from.
 
+    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has it.
     NUM_LANDMARKS: K.
     OFFICIAL_COUNTS: split -> number of records of the complete distribution, for `python -m data.prepare`.
+    OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution, likewise.
+    STORED_PIXELS: whether landmarks are of the pixels as they are stored, as official ones are, since the code that they
+      came with reads no EXIF orientation; where nobody says, False, an image that asks to be turned is refused.
+
+    Of a prepared one `info.metadata["left_out"]` is split -> reason -> number of entries that are no record.
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    SCHEME = ""
     NUM_LANDMARKS = 0
+    STORED_PIXELS = True
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {}
+    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {}
 
     @classmethod
     def annotation_files(cls, folder):
@@ -106,7 +116,10 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def read_splits(cls, folder):
-        """split -> iterable of Records; ValueError or FileNotFoundError for a fault, by file and record."""
+        """split -> iterable of Records; ValueError or FileNotFoundError for a fault, by file and record.
+
+        Where the protocol leaves entries of the files out, the iterable has a `left_out`: reason -> how many.
+        """
         raise TypeError(f"{cls.__name__} has no records")
 
     @classmethod
@@ -119,19 +132,21 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             features=landmark_features(self.builder_config.num_landmarks),
             description=self.__doc__,
             disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager):
         del dl_manager
         config = self.builder_config
         splits = self.read_splits(config.folder) if config.splits is None else config.splits
+        self.info.metadata["left_out"] = {split: getattr(records, "left_out", {}) for split, records in splits.items()}
         return {split: self._generate_examples(records) for split, records in splits.items()}
 
     def _generate_examples(self, records):
         holders = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
             path = None if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
-            features = record.features(*holders.get(path, ()))
+            features = record.features(*holders.get(path, ()), stored_pixels=self.STORED_PIXELS)
             if path is not None:
                 holders.setdefault(path, (index, features["size"]))
             yield index, features

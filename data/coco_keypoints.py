@@ -1,4 +1,8 @@
-"""COCO 2017 keypoints: people with 17 joints.
+"""`coco_keypoints`: COCO 2017 keypoints, people with 17 joints (Lin et al., "Microsoft COCO", ECCV 2014).
+
+Get images and annotations from https://cocodataset.org/#download: annotations under CC BY 4.0,
+images on Flickr's terms. The boxes of people that everybody tests with are linked from the README of
+https://github.com/leoxiaobin/deep-high-resolution-net.pytorch. FOLDER is by default called `coco`:
 
     FOLDER/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
     FOLDER/train2017/%012d.jpg, FOLDER/val2017/%012d.jpg
@@ -168,8 +172,8 @@ def find_images(folder, split, people):
     """
     paths = {path.name: path for part in IMAGES if (folder / part).exists() for path in (folder / part).iterdir()}
     missing = [record for record in people if record.image not in paths]
-    # Standard output is silenced while a set is prepared, so lines go to standard error as the progress bars do.
     if len(missing) == len(people):
+        # Standard output is silenced while a set is prepared, so this goes to standard error as the progress bars do.
         print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
         return None
     if missing:
@@ -177,17 +181,15 @@ def find_images(folder, split, people):
             f"{missing[0].name}: there is no image {missing[0].image} in {' or '.join(IMAGES)} of {folder}, nor are "
             f"those of {len(missing) - 1} other people; unpack the images again, or remove the entries"
         )
-    if people.left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in people.left_out.items())
-        print(f"{folder} {split}: {len(people)} people; left out as the protocol says: {reasons}.", file=sys.stderr)
     return People([dataclasses.replace(record, image=paths[record.image]) for record in people], people.left_out)
 
 
 class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
+    SCHEME = "coco17"
     NUM_LANDMARKS = NUM_JOINTS
-    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352}
+    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}
 
     @classmethod
     def annotation_files(cls, folder):

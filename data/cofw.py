@@ -28,6 +28,7 @@ FILES = {"train": ("COFW_train_color.mat", "Tr"), "test": ("COFW_test_color.mat"
 class Cofw(LandmarkBuilder, skip_registration=True):
     """Faces of COFW (see the module's documentation)."""
 
+    SCHEME = "cofw29"
     NUM_LANDMARKS = 29
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 1345, "test": 507}
 

@@ -100,6 +100,8 @@ def _parse_row(path, line, cells, header, num_landmarks):
 class CsvLandmarks(LandmarkBuilder):
     """Images and landmarks of a folder of CSV files (see the module's documentation)."""
 
+    STORED_PIXELS = False
+
 
 def image_path(folder, split, name):
     """Where an image of a split lies: under `folder/split` or else under `folder`."""

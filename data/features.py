@@ -56,15 +56,18 @@ def decode_image(content):
     )
 
 
-def read_image(path, name):
+def read_image(path, name, *, stored_pixels=False):
     """The bytes to store for an image file and its `(height, width)`, after decoding all of it.
 
     Args:
       path: of the file.
       name: what a message calls the record.
+      stored_pixels: whether landmarks are known to be of the pixels as they are stored, so that an EXIF orientation,
+        which asks a viewer to turn them, does not matter.
 
     Raises:
-      ValueError: the file is missing, does not decode, asks its viewer to rotate it, or has pixels without a known white.
+      ValueError: the file is missing, does not decode, asks to be turned unless `stored_pixels`, or has pixels without a
+        known white.
     """
     try:
         content = path.read_bytes()
@@ -72,10 +75,10 @@ def read_image(path, name):
         raise ValueError(f"{name}: there is no image {path}; correct the path or remove the row") from None
     except OSError as error:
         raise ValueError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
-    return check_image(content, path, name)
+    return check_image(content, path, name, stored_pixels=stored_pixels)
 
 
-def check_image(content, path, name):
+def check_image(content, path, name, *, stored_pixels=False):
     """The bytes to store for those of an image file, and its `(height, width)`; see `read_image`."""
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -93,7 +96,7 @@ def check_image(content, path, name):
     except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
         reason = "TensorFlow cannot decode it" if isinstance(error, tf.errors.OpError) else error
         raise ValueError(f"{name}: {path} is not a readable image ({reason}); replace it or remove the row") from None
-    if orientation != 1:
+    if orientation != 1 and not stored_pixels:
         raise ValueError(
             f"{name}: {path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree; "
             "store the pixels upright and remove the tag"

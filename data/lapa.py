@@ -22,6 +22,7 @@ SPLITS = ("train", "val", "test")
 class Lapa(LandmarkBuilder, skip_registration=True):
     """Faces of LaPa (see the module's documentation)."""
 
+    SCHEME = "lapa106"
     NUM_LANDMARKS = 106
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 18176, "val": 2000, "test": 2000}
 

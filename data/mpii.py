@@ -1,4 +1,7 @@
-"""MPII Human Pose: people with 16 joints, in the JSON form of HRNet's authors.
+"""`mpii`: MPII Human Pose, people with 16 joints, in the JSON form of HRNet's authors (Andriluka et al., CVPR 2014).
+
+Get the images from http://human-pose.mpi-inf.mpg.de, for research and not for commerce, and the
+annotations from the links in the README of https://github.com/leoxiaobin/deep-high-resolution-net.pytorch.
 
     FOLDER/annot/train.json, FOLDER/annot/valid.json, FOLDER/annot/gt_valid.mat
     FOLDER/images/*.jpg
@@ -118,6 +121,7 @@ def with_ground_truth(record, joints, visible, head_size, path, column):
 class Mpii(LandmarkBuilder):
     """MPII Human Pose (see the module's documentation)."""
 
+    SCHEME = "mpii16"
     NUM_LANDMARKS = NUM_JOINTS
     OFFICIAL_COUNTS: typing.ClassVar = {"train": 22246, "valid": 2958}
 

@@ -17,6 +17,7 @@ SEEDS = {"train": 1, "validation": 2, "test": 3}
 class Phantom(LandmarkBuilder):
     """Drawn faces (see the module's documentation)."""
 
+    SCHEME = "phantom23"
     NUM_LANDMARKS = phantom_drawing.NUM_LANDMARKS
     VERSION = tfds.core.Version("1.1.0")  # to be raised when the drawing changes
 

@@ -1,8 +1,8 @@
 """Data sets by name, and their preparation.
 
-    python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR]
+    python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR] [--overlays=DIR]
 
-prepares one and says what is in it.
+prepares one and says what is in it; with --overlays it also shows the first images of each split.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from data import (
     csv_landmarks,
     lapa,
     mpii,
+    overlays,
     phantom,
     the300w_lp,
     w300,
@@ -33,6 +34,7 @@ from data import (
 )
 from data.builder import make_builder
 from data.source import Source
+from h3r_jax import visualize
 
 # name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns a TFDS builder
 DATASETS = {
@@ -49,6 +51,8 @@ DATASETS = {
     "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
     "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
 }
+# name -> directory under `config.data_dir`, where the data set's owners call it otherwise
+FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 
 def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
@@ -58,7 +62,7 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
       name: in `DATASETS`.
       data_dir: directory of raw data sets.
       prepared_dir: directory where TFDS keeps prepared ones.
-      folder: the data set's directory under `data_dir`; empty for its name.
+      folder: the data set's directory under `data_dir`; empty for the one in `FOLDERS`, or else its name.
       num_landmarks: K, checked against the data; None for the data set's own.
 
     Raises:
@@ -67,13 +71,24 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
-    raw = epath.Path(data_dir).expanduser() / (folder or name)
+    raw = epath.Path(data_dir).expanduser() / (folder or FOLDERS.get(name, name))
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
-    if not builder.info.splits:
+    if new := not builder.info.splits:
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and mostly there is none; its bars are on stderr
         builder.download_and_prepare(file_format="array_record")
+    if new:
+        for split in builder.info.splits:
+            if reasons := left_out(builder, split):
+                print(f"{split}: {reasons}")
     return builder
+
+
+def left_out(builder, split):
+    """Which entries of a split's files are no record, in words; empty if none."""
+    reasons = builder.info.metadata.get("left_out", {}).get(split, {})
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"left out as the protocol says: {listed}" if listed else ""
 
 
 def complete(count, official):
@@ -97,8 +112,10 @@ def summary(builder, split):
         f"  landmarks outside their image: {annotations.outside_image()} of {int((annotations.visibility > 0).sum())}",
         f"  records without box: {int(np.isnan(annotations.box).any(axis=1).sum())}",
     ]
-    if subsets:
-        lines.append(f"  subsets: {', '.join(f'{name} {count}' for name, count in sorted(subsets.items()))}")
+    official = builder.OFFICIAL_SUBSETS.get(split, {})
+    lines += [f"  subset {name} {complete(subsets[name], official.get(name))}" for name in sorted({*subsets, *official})]
+    if reasons := left_out(builder, split):
+        lines.append(f"  {reasons}")
     return "\n".join(lines)
 
 
@@ -110,11 +127,13 @@ def main(arguments=None):
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
     parser.add_argument("--data_dir", default=defaults.data_dir, help="directory of raw data sets (default: %(default)s)")
-    parser.add_argument("--folder", default="", help="the data set's directory under it (default: its name)")
+    others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
+    parser.add_argument("--folder", default="", help=f"the data set's directory under it (default: its name, but {others})")
     parser.add_argument(
         "--prepared_dir", default=defaults.prepared_dir, help="where prepared data sets are kept (default: %(default)s)"
     )
     parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
+    parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: its first images with landmarks and boxes")
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:
@@ -128,6 +147,10 @@ def main(arguments=None):
         seconds = time.monotonic() - begin
         for split in dict.fromkeys([*builder.OFFICIAL_COUNTS, *builder.info.splits]):
             print(summary(builder, split))
+        for split in builder.info.splits if options.overlays else ():
+            path = epath.Path(options.overlays).expanduser() / f"{options.name}-{split}.png"
+            visualize.save(overlays.sheet(builder, split), path)
+            print(f"Wrote {path}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{builder.info.full_name} is ready in {builder.data_dir}, after {seconds:.1f} s.")

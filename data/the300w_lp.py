@@ -22,6 +22,7 @@ from data.builder import LandmarkBuilder
 class The300wLp(LandmarkBuilder, skip_registration=True):
     """Faces of 300W-LP (see the module's documentation)."""
 
+    SCHEME = "ibug68"
     NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 61225}
 

@@ -2,7 +2,7 @@
 
 Get AFW, HELEN, LFPW, IBUG, 300W and, if wanted, the boxes from
 https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/; for research only.
-Unpacked side by side, the folder (its default name is `w300`) holds
+Unpacked side by side, the folder (by default called `300w`) holds
 
     afw/  helen/trainset/  lfpw/trainset/                      -> train, 337 + 2000 + 811
     helen/testset/  lfpw/testset/                              -> test, subset `common`, 330 + 224
@@ -42,8 +42,10 @@ PARTS = {
 class W300(LandmarkBuilder, skip_registration=True):
     """Faces of 300W (see the module's documentation)."""
 
+    SCHEME = "ibug68"
     NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 3148, "test": 689, "private": 600}
+    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {"test": {"common": 554, "challenge": 135}}
 
     @classmethod
     def annotation_files(cls, folder):

@@ -28,8 +28,12 @@ TOKENS = 2 * 98 + 4 + len(SUBSETS) + 1
 class Wflw(LandmarkBuilder, skip_registration=True):
     """Faces of WFLW (see the module's documentation)."""
 
+    SCHEME = "wflw98"
     NUM_LANDMARKS = 98
     OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 7500, "test": 2500}
+    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {
+        "test": {"pose": 326, "expression": 314, "illumination": 698, "makeup": 206, "occlusion": 736, "blur": 773}
+    }
 
     @classmethod
     def annotation_files(cls, folder):

@@ -56,6 +56,11 @@ def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, 
     axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4)
 
 
+def _draw_box(axes, box):
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=0.6))
+
+
 def _draw_ellipses(axes, landmarks, covariance):
     known = np.isfinite(covariance).all(axis=(1, 2)) & np.isfinite(landmarks).all(axis=1)
     variances, directions = np.linalg.eigh(covariance[known])  # ascending
@@ -93,10 +98,9 @@ def overlay(image, prediction, scheme=None):
     axes = figure.add_axes((0, 0, 1, 1))
     _show(axes, image)
     for box, landmarks, covariance in zip(prediction.boxes, prediction.landmarks, prediction.covariance):
-        x0, y0, x1, y1 = box
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=0.6))
+        _draw_box(axes, box)
         # Points of a small face are small, or nothing else would be seen of it.
-        side = zoom * max(x1 - x0, y1 - y0) * 72 / OVERLAY_DPI
+        side = zoom * max(box[2] - box[0], box[3] - box[1]) * 72 / OVERLAY_DPI
         _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=np.clip(side / 36, 0.7, 2))
     return figure
 
@@ -181,15 +185,19 @@ def _sheet(count, columns, side=1.6):
     return figure, grid[:count]
 
 
-def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=None, titles=None, columns=8):
+def landmark_sheet(
+    images, landmarks, *, visibility=None, truth=None, boxes=None, scheme=None, titles=None, columns=8, side=1.6
+):
     """A sheet of images with their landmarks.
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255, of any sizes.
       landmarks, visibility, truth: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`; see `draw_landmarks`.
+      boxes: `[N, 4]`, x0, y0, x1, y1, pixels of the images; NaN for none.
       scheme: LandmarkScheme whose connections are drawn.
       titles: `N` strings.
       columns: images in a row.
+      side: of an image, inches.
 
     Returns:
       matplotlib Figure.
@@ -197,7 +205,7 @@ def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=Non
     Raises:
       ValueError: no images.
     """
-    figure, grid = _sheet(len(images), columns)
+    figure, grid = _sheet(len(images), columns, side)
     for i, axes in enumerate(grid):
         draw_landmarks(
             axes,
@@ -208,6 +216,8 @@ def landmark_sheet(images, landmarks, *, visibility=None, truth=None, scheme=Non
             scheme=scheme,
             title=titles[i] if titles else None,
         )
+        if boxes is not None and np.isfinite(boxes[i]).all():
+            _draw_box(axes, boxes[i])
     return figure
 
 

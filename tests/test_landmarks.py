@@ -4,17 +4,39 @@ import re
 
 import numpy as np
 import pytest
+from pycocotools.cocoeval import COCOeval
 
 from data import phantom_figure
 from h3r_jax.landmarks import IBUG68, PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import UNITS
 
-# Written out, as HRNet, mmpose and the reference have it.
-IBUG68_MIRROR = (
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+# Written out, as the reference, HRNet and mmpose have them; the first 55 are common to WFLW and LaPa.
+CONTOUR_BROWS_AND_NOSE = (
+    *range(32, -1, -1), 46, 45, 44, 43, 42, 50, 49, 48, 47, 37, 36, 35, 34, 33, 41, 40, 39, 38, 51, 52, 53, 54,
 )  # fmt: skip
+PUBLISHED = {
+    "wflw98": (
+        *CONTOUR_BROWS_AND_NOSE, 59, 58, 57, 56, 55,
+        72, 71, 70, 69, 68, 75, 74, 73, 64, 63, 62, 61, 60, 67, 66, 65,
+        82, 81, 80, 79, 78, 77, 76, 87, 86, 85, 84, 83, 92, 91, 90, 89, 88, 95, 94, 93, 97, 96,
+    ),
+    "ibug68": (
+        *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+        45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+        54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+    ),
+    "cofw29": (
+        1, 0, 3, 2, 6, 7, 4, 5, 9, 8, 11, 10, 14, 15, 12, 13, 17, 16, 19, 18, 20, 21, 23, 22, 24, 25, 26, 27, 28,
+    ),
+    "aflw19": (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 14, 13, 12, 17, 16, 15, 18),
+    "lapa106": (
+        *CONTOUR_BROWS_AND_NOSE, 65, 64, 63, 62, 61, 60, 59, 58, 57, 56, 55,
+        79, 78, 77, 76, 75, 82, 81, 80, 83, 70, 69, 68, 67, 66, 73, 72, 71, 74,
+        90, 89, 88, 87, 86, 85, 84, 95, 94, 93, 92, 91, 100, 99, 98, 97, 96, 103, 102, 101, 105, 104,
+    ),
+    "mpii16": (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10),
+    "coco17": (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
+}  # fmt: skip
 
 
 def mirrored(scheme, shape):
@@ -53,9 +75,19 @@ def test_every_scheme_is_consistent(scheme):
     assert lines == {frozenset((int(mirror[a]), int(mirror[b]))) for a, b in scheme.connections}
 
 
-def test_ibug_mirror_is_the_published_one():
-    assert IBUG68.mirror == IBUG68_MIRROR
-    assert IBUG68.normalizer() == (36, 45)
+@pytest.mark.parametrize("name", sorted(set(SCHEMES) - {"phantom23"}))
+def test_mirror_orders_are_the_published_ones(name):
+    assert get_scheme(name).mirror == PUBLISHED[name]
+
+
+def test_normalising_landmarks_are_the_published_ones():
+    units = {name: get_scheme(name).normalizer() for name in ("wflw98", "ibug68", "cofw29", "lapa106")}
+    assert units == {"wflw98": (60, 72), "ibug68": (36, 45), "cofw29": (8, 9), "lapa106": (66, 79)}
+
+
+def test_sigmas_are_those_that_coco_evaluates_with():
+    sigmas = COCOeval(iouType="keypoints").params.kpt_oks_sigmas
+    np.testing.assert_allclose(get_scheme("coco17").sigmas, sigmas, rtol=1e-12)
 
 
 def test_phantom_scheme_is_the_figures():
@@ -63,6 +95,7 @@ def test_phantom_scheme_is_the_figures():
     assert PHANTOM23.mirror == phantom_figure.MIRROR
     assert PHANTOM23.normalizer() == phantom_figure.OUTER_EYE_CORNERS
     assert PHANTOM23.connections == phantom_figure.CONNECTIONS
+    assert PHANTOM23.names == phantom_figure.NAMES
 
 
 def test_phantom_mirror_maps_left_to_right_on_the_mean_shape():

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import oracle
 from h3r_jax import geometry
 from h3r_jax.training import config as run_config
+from tests.data.bodies import CocoFolder
 
 HERE = {  # recipe -> examples and landmarks inside of the copies in ../shared/data
     "wflw_hrnet_w18_256_p1": (4, 392),
@@ -45,9 +46,24 @@ def made_up_split(recipe, scheme, count=60):
     return types.SimpleNamespace(annotations=annotations, matrices=matrices, shape=recipe.shape)
 
 
-@pytest.mark.parametrize("name", [name for name in oracle.RECIPES if not name.startswith("coco")])
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A COCO folder, since COCO's score is taken from the official file, and where it is prepared."""
+    place = tmp_path_factory.mktemp("people")
+    CocoFolder(place / "coco", images=True)
+    return place
+
+
+def load(name):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+COCO = [name for name in oracle.RECIPES if load(name).eval.metric == "coco"]
+
+
+@pytest.mark.parametrize("name", [name for name in oracle.RECIPES if name not in COCO])
 def test_no_recipe_loses_anything_of_made_up_objects(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = load(name)
     scheme = run_config.make_scheme(config)
     recipe = run_config.make_recipe(config, scheme)
     split = made_up_split(recipe, scheme)
@@ -59,11 +75,23 @@ def test_no_recipe_loses_anything_of_made_up_objects(name):
         assert value == 100 if metric.startswith("pckh") else value < 1e-3 or metric.startswith("auc")
 
 
+@pytest.mark.parametrize("name", COCO)
+def test_no_coco_recipe_loses_anything_of_made_up_people(name, people):
+    config = load(name)
+    config.data_dir, config.prepared_dir, config.data.test_split = str(people), str(people / "prepared"), "val"
+    result = oracle.oracle(config)
+    assert (result["examples"], result["inside"], result["outside"]) == (3, 34, 0)
+    assert result["error"] < 1e-3
+    scores = result["metrics"]
+    assert {name for name, value in scores.items() if np.isnan(value)} == {"ap_medium", "ar_medium"}, "these people are large"
+    assert all(value == pytest.approx(100, abs=1e-9) for value in scores.values() if not np.isnan(value))
+
+
 @pytest.mark.parametrize(("name", "expected"), HERE.items(), ids=HERE)
 def test_no_recipe_loses_anything_of_real_ones(name, expected, shared_data, tmp_path):
     if not shared_data.exists():
         pytest.skip("the real data is not there (../shared/data)")
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = load(name)
     config.data_dir, config.prepared_dir = str(shared_data), str(tmp_path)
     if config.eval.metric == "coco":
         config.data.test_split = "val"

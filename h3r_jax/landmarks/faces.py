@@ -113,6 +113,13 @@ PHANTOM23 = LandmarkScheme(
     num_landmarks=23,
     mirror=swap(23, *turned(0, 4), (5, 8), (6, 7), (9, 14), (10, 13), (11, 12), (17, 18), (19, 21)),
     normalizers=(("inter_ocular", (9, 14)),),
+    names=(
+        "right_temple", "right_jaw", "chin", "left_jaw", "left_temple",
+        "right_brow_outer", "right_brow_inner", "left_brow_inner", "left_brow_outer",
+        "right_eye_outer", "right_pupil", "right_eye_inner", "left_eye_inner", "left_pupil", "left_eye_outer",
+        "nose_bridge", "nose_tip", "right_nose_wing", "left_nose_wing",
+        "right_mouth_corner", "upper_lip", "left_mouth_corner", "lower_lip",
+    ),
     connections=(
         *line(0, 4), (5, 6), (7, 8), *line(9, 11), *line(12, 14), (15, 16), (17, 16), (16, 18), *line(19, 22, True),
     ),

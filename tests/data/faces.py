@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 import data.prepare
-from data.features import decode_image
+from data.features import EXIF_ORIENTATION, decode_image
 from data.source import Source
 
 SIZE = (64, 48)  # width and height: unequal, so that a transposed image is found out
@@ -28,6 +28,13 @@ def save(image, path):
     """Writes pixels to a file whose parent is made; JPEG as true as it goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, **({"quality": 100, "subsampling": 0} if path.suffix == ".jpg" else {}))
+
+
+def turned(orientation=6):
+    """EXIF data that asks a viewer to turn the image, a quarter to the right by default."""
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    return exif
 
 
 def prepare(name, folder):

@@ -12,6 +12,7 @@ from data.source import Source
 from h3r_jax import geometry
 from h3r_jax.metrics import average_precision, person_results
 from tests.data.bodies import SIGMA, CocoFolder, centroids
+from tests.data.faces import error
 
 SIGMAS = np.linspace(0.02, 0.1, 17)  # the data set does not know them
 
@@ -93,7 +94,7 @@ def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, split, shape):
     assert np.linalg.norm(errors, axis=1).max() < 0.05 and np.abs(errors.mean(axis=0)).max() < 0.01
 
 
-def test_who_is_left_out_is_counted_and_printed(folder, capsys):
+def test_who_is_left_out_is_counted(folder):
     people = folder.contents["train"]["annotations"]
     people[0]["area"] = 0.0
     people.append({**people[-1], "id": 90, "category_id": 18})
@@ -110,8 +111,18 @@ def test_who_is_left_out_is_counted_and_printed(folder, capsys):
         "no person": 1,
     }
     assert splits["val_detections"].left_out == {"no person": 2}
-    lines = capsys.readouterr().err
-    assert "val: 3 people; left out as the protocol says: 2 a crowd, 2 without a labelled joint." in lines
+
+
+def test_the_command_says_each_time_who_is_left_out_and_what_is_missing(tmp_path, capsys):
+    folder = CocoFolder(tmp_path / "coco", images=True)
+    (folder.folder / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json").unlink()
+    reasons = "left out as the protocol says: 2 a crowd, 2 without a labelled joint\n"
+    for prepared in (False, True):
+        data.prepare.main(["coco_keypoints", f"--data_dir={tmp_path}", f"--prepared_dir={tmp_path / 'prepared'}"])
+        output = capsys.readouterr().out
+        assert output.startswith("train 3 of 149813" if prepared else "Preparing ")
+        assert f"\nval 3 of 6352: this copy is not complete\n  landmarks outside their image: 0 of 34\n  records without box: 0\n  {reasons}" in output
+        assert "\nval_detections 0 of 104125: this copy is not complete\n" in output
 
 
 def test_boxes_are_cut_off_at_the_border(folder):
@@ -190,6 +201,14 @@ def test_what_is_wrong_is_named(folder, fault):
     with pytest.raises(ValueError, match=message) as error:
         CocoKeypoints.read_splits(folder.folder)
     assert "\n" not in str(error.value)
+
+
+def test_broken_images_are_named(tmp_path):
+    folder = CocoFolder(tmp_path / "coco", images=True)
+    image = folder.folder / "val2017" / "000000000502.jpg"
+    for content, message in ((b"", " is not an image of a known format"), (image.read_bytes()[:-300], " is not a readable image (")):
+        image.write_bytes(content)
+        assert error("coco_keypoints", folder.folder).startswith(f"{folder.path('val')} annotation 5020: {image}{message}")
 
 
 def test_a_file_of_another_kind_is_named(folder):

@@ -29,9 +29,10 @@ def write(path, end, images, points, boxes=None, **changes):
         **changes,
     }
     with h5py.File(path, "w") as file:
-        cells = file.create_dataset(f"Is{end}", (1, count), h5py.ref_dtype)
+        cells = np.empty((1, count), h5py.ref_dtype)
         for i, image in enumerate(images):
             cells[0, i] = file.create_dataset(f"#refs#/{i}", data=np.transpose(image)).ref  # [3, W, H] or [W, H]
+        variables = {f"Is{end}": cells, **variables}
         for name, array in variables.items():
             if array is not None:
                 file[name] = array
@@ -57,6 +58,7 @@ def test_colour_and_grey_faces_with_boxes(tmp_path):
 
 FAULTS = {
     "no landmarks": ({"phisTr": None}, " holds no variable phisTr; is it the file of the data set's own"),
+    "no images": ({"IsTr": None}, " holds no variable IsTr; is it the file of the data set's own"),
     "not transposed": ({"phisTr": np.ones((2, 87))}, ": variable phisTr has shape (2, 87), want (87, 2)"),
     "another number of boxes": ({"bboxesTr": np.ones((4, 3))}, ": variable bboxesTr has shape (4, 3), want (4, 2)"),
     "box": ({"bboxesTr": np.float64([[3, 3], [2, 2], [9, -9], [9, 9]])}, " IsTr[0, 1]: the box [2.0, 1.0, -8.0, 9.0] has no size"),

@@ -13,6 +13,7 @@ import data.prepare
 from data import builder
 from data.features import decode_image
 from data.source import Source
+from tests.data.faces import turned
 
 HEADER = "image,x0,y0,x1,y1"
 GOOD = "0.png,1,2.5,30,20"
@@ -137,6 +138,7 @@ ROWS = {
     "broken image": ("broken.png,5,6,7,8", "broken.png is not an image of a known format; replace it or remove the row"),
     "empty image": ("empty.png,5,6,7,8", "empty.png is not an image of a known format; replace it or remove the row"),
     "truncated image": ("cut.jpg,5,6,7,8", "cut.jpg is not a readable image (image file is truncated"),
+    "turned image": ("turned.jpg,5,6,7,8", "turned.jpg carries EXIF orientation 6, so its pixels and its landmarks may not agree"),
     "quote": ('"1.png,5,6,7,8', "correct the quotes"),
 }
 
@@ -145,7 +147,9 @@ ROWS = {
 def test_bad_rows_are_named_with_a_remedy_and_nothing_is_left_behind(folder, row, expected):
     (folder.path / "train" / "broken.png").write_bytes(b"\x89PNG and then nothing of the kind")
     (folder.path / "train" / "empty.png").write_bytes(b"")
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(folder.path / "train" / "whole.jpg")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
+    image.save(folder.path / "train" / "whole.jpg")
+    image.save(folder.path / "train" / "turned.jpg", exif=turned())
     (folder.path / "train" / "cut.jpg").write_bytes((folder.path / "train" / "whole.jpg").read_bytes()[:-300])
     folder.csv(HEADER, GOOD, row)
     message = folder.error()
@@ -218,7 +222,7 @@ def test_a_file_that_is_not_text_is_named(folder):
 
 def test_only_changes_are_prepared_anew(folder, monkeypatch):
     reads, original = [], builder.read_image
-    monkeypatch.setattr(builder, "read_image", lambda path, name: reads.append(path) or original(path, name))
+    monkeypatch.setattr(builder, "read_image", lambda path, name, **options: reads.append(path) or original(path, name, **options))
 
     def fresh():
         reads.clear()

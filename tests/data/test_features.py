@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.features import EXIF_ORIENTATION, decode_image, read_image
+from data.features import decode_image, read_image
+from tests.data.faces import turned
 
 RNG = np.random.default_rng(0)
 SMOOTH = (np.add.outer(np.arange(24), np.arange(40))[..., None] * [2, 3, 4]).astype(np.uint8)
@@ -85,18 +86,16 @@ def test_jpeg_decodes_to_the_bit_as_libjpeg_does(tmp_path, options):
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_images_that_ask_to_be_rotated_are_refused(tmp_path, orientation, suffix):
-    exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = orientation
     path = tmp_path / f"turned.{suffix}"
-    Image.fromarray(SMOOTH).save(path, exif=exif)
+    Image.fromarray(SMOOTH).save(path, exif=turned(orientation))
     with pytest.raises(ValueError, match=rf"row 7: .*turned.{suffix} carries EXIF orientation {orientation}.* store the pixels upright"):
         read_image(path, "row 7")
+    content, size = read_image(path, "row 7", stored_pixels=True)  # as stored, not turned
+    assert size == (24, 40) and decode_image(content).shape == (24, 40, 3)
 
 
 def test_an_upright_exif_image_is_kept(tmp_path):
-    exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = 1
-    content, _, original = stored(tmp_path, Image.fromarray(SMOOTH), "upright.jpg", exif=exif)
+    content, _, original = stored(tmp_path, Image.fromarray(SMOOTH), "upright.jpg", exif=turned(1))
     assert content == original
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.data.faces import check_split, dotted, error, prepare, save
+from tests.data.faces import check_split, dotted, error, prepare, save, turned
 
 
 @pytest.fixture
@@ -31,6 +32,16 @@ def test_splits_that_are_there_by_name(folder):
     annotations = check_split(builder, "test", test)
     assert annotations.name[0].endswith("lapa/test/landmarks/10_0.txt")
     assert np.isnan(annotations.box).all() and np.isnan(annotations.object_size).all()
+
+
+def test_landmarks_are_of_the_pixels_as_they_are_stored(folder):
+    """As in all official data sets: an image that asks its viewer to turn it stays as it is."""
+    points = face(folder, "test", "a", 0)
+    path = folder / "test" / "images" / "a.jpg"
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, quality=100, subsampling=0, exif=turned())
+    check_split(prepare("lapa", folder), "test", [points])
 
 
 def edit(change):

@@ -10,6 +10,7 @@ from data.source import Source
 from h3r_jax import geometry
 from h3r_jax.metrics import head_errors
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
+from tests.data.faces import error
 
 
 def sources(folder, prepared):
@@ -159,6 +160,21 @@ def test_broken_files_are_named(folder, name, content, message):
     (folder.folder / "annot" / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         Mpii.read_splits(folder.folder)
+
+
+def test_missing_and_broken_images_are_named(tmp_path):
+    folder = MpiiFolder(tmp_path / "mpii", people=2, images=True)
+    image = folder.folder / "images" / "train1.png"
+    whole = image.read_bytes()
+    for content, message in (
+        (None, f"there is no image {image}"),
+        (b"", f"{image} is not an image of a known format"),
+        (whole[:-100], f"{image} is not a readable image ("),
+    ):
+        image.unlink(missing_ok=True)
+        if content is not None:
+            image.write_bytes(content)
+        assert error("mpii", folder.folder).startswith(f"{folder.folder / 'annot' / 'train.json'} person 1: {message}")
 
 
 def test_the_ground_truth_file_decides_for_valid(folder):

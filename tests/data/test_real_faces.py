@@ -6,21 +6,21 @@ import pytest
 import data.prepare
 from data.source import Source
 
-# data set -> folder, counts, outer eye corners from the image's left, tip of the nose, chin
+# data set -> counts, outer eye corners from the image's left, tip of the nose, chin
 SETS = {
-    "wflw": ("wflw", {"train": 4, "test": 4}, (60, 72), 54, 16),
-    "w300": ("300w", {"train": 5, "test": 5, "private": 2}, (36, 45), 30, 8),
-    "cofw": ("cofw", {"train": 2, "test": 2}, (8, 9), 20, 28),
-    "aflw": ("aflw", {"train": 2}, (6, 11), 13, 18),
-    "lapa": ("lapa", {"test": 2}, (66, 79), 54, 16),
-    "aflw2000": ("aflw2000", {"test": 16}, (36, 45), 30, 8),
+    "wflw": ({"train": 4, "test": 4}, (60, 72), 54, 16),
+    "w300": ({"train": 5, "test": 5, "private": 2}, (36, 45), 30, 8),
+    "cofw": ({"train": 2, "test": 2}, (8, 9), 20, 28),
+    "aflw": ({"train": 2}, (6, 11), 13, 18),
+    "lapa": ({"test": 2}, (66, 79), 54, 16),
+    "aflw2000": ({"test": 16}, (36, 45), 30, 8),
 }
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_faces_are_faces(name, shared_data, tmp_path):
-    folder, counts, eyes, nose, chin = SETS[name]
-    builder = data.prepare.prepare(name, data_dir=shared_data, prepared_dir=tmp_path, folder=folder, num_landmarks=None)
+    counts, eyes, nose, chin = SETS[name]
+    builder = data.prepare.prepare(name, data_dir=shared_data, prepared_dir=tmp_path, folder="", num_landmarks=None)
     assert {split: info.num_examples for split, info in builder.info.splits.items()} == counts
     for split in counts:
         annotations = Source(builder, split).annotations()

@@ -29,6 +29,7 @@ CROPS = {"exact": _exact, "reference": _reference}
 
 
 MOST_READERS = 16  # threads that read images; each holds one
+MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +170,8 @@ class Predictor:
     def stream(self, items):
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
+        At most `MOST_WAITING * max_batch` images and one for each reader are held, however rare boxes are.
+
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.
 
@@ -185,6 +188,13 @@ class Predictor:
                 running.append(self._start(crops[: self.max_batch]))
                 del crops[: self.max_batch]
                 if len(running) > 1:
+                    _finish(*running.popleft())
+            if len(waiting) >= MOST_WAITING * self.max_batch:
+                # A crop that waits for others holds up every image after its own.
+                if crops:
+                    running.append(self._start(crops))
+                    crops = []
+                while running:
                     _finish(*running.popleft())
             while waiting and waiting[0].finished():
                 yield self._result(waiting.popleft())

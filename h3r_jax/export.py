@@ -1,6 +1,6 @@
 """A trained network as a file that runs without this library: crops in, landmarks out, the decoder inside.
 
-    python -m h3r_jax.export SOURCE DESTINATION [--format=stablehlo|savedmodel] [--input_size=H,W --k=K ...]
+    python -m h3r_jax.export SOURCE DESTINATION [--format=stablehlo|savedmodel] [--input_size=SIDE|H,W --k=K ...]
 
 SOURCE is what `h3r_jax.load_predictor` takes: a workdir, a step of it, a PyTorch checkpoint, a `.safetensors`
 file or a converted directory. A run's config.json says how its maps are decoded, and what was converted from a run
@@ -21,10 +21,8 @@ import jax
 import jax.export  # not an attribute of jax by itself
 import numpy as np
 
-from h3r_jax import codec, models
 from h3r_jax.convert import files
-from h3r_jax.predict import load_predictor
-from h3r_jax.training import step
+from h3r_jax.predict import load_predictor, options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -98,11 +96,6 @@ def write_savedmodel(path, predictor):
 FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
 
 
-def height_and_width(text):
-    height, width = map(int, text.split(","))
-    return height, width
-
-
 def main(arguments=None):
     """Exports, and prints what; one sentence and status 1 if it cannot."""
     parser = argparse.ArgumentParser(prog="python -m h3r_jax.export", description=__doc__,
@@ -110,21 +103,10 @@ def main(arguments=None):
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--format", choices=FORMATS, default="stablehlo")
-    parser.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
-    parser.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
-    parser.add_argument("--landmarks", type=int, help="that the head must be for")
-    group = parser.add_argument_group("decoding", "by default as the run's config.json says; without one, see docs/export.md")
-    group.add_argument("--input_size", type=height_and_width, metavar="H,W", help="pixels")
-    group.add_argument("--k", type=int, help="number of cells")
-    group.add_argument("--logits", choices=step.LOGITS, help="of a head with two channels")
-    group.add_argument("--activation", choices=codec.ACTIVATIONS, help="that belongs to the loss, see docs/method.md")
-    group.add_argument("--selection", choices=codec.SELECTIONS)
-    group.add_argument("--flip", choices=step.FLIPS, help="average with the mirrored image; needs the scheme of the landmarks")
-    group.add_argument("--scheme", help="of landmarks")
-    options = vars(parser.parse_args(arguments))
-    source, destination, write = options.pop("source"), options.pop("destination"), FORMATS[options.pop("format")]
+    options.add_network(parser)
+    settings = vars(parser.parse_args(arguments))
+    source, destination, write = settings.pop("source"), settings.pop("destination"), FORMATS[settings.pop("format")]
     try:
-        settings = {name: value for name, value in options.items() if value is not None}
         predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
         write(destination, predictor)
     except (ValueError, FileNotFoundError) as error:

@@ -98,6 +98,8 @@ def test_commands_name_what_there_is(page):
             else:
                 if "distributed.define_flags()" in source:
                     source += (ROOT / "h3r_jax" / "training" / "distributed.py").read_text()
+                if "options.add_network(" in source:
+                    source += (ROOT / "h3r_jax" / "predict" / "options.py").read_text()
                 defined = rf'(DEFINE_\w+\(\s*|add_argument\()"(--)?{re.escape(flag)}"'
                 assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"
             if flag == "config" and not PLACEHOLDER.search(value):

@@ -10,6 +10,7 @@ The same as a command, for files, folders and videos (docs/predict.md):
 """
 
 from h3r_jax.predict.loading import load_predictor
-from h3r_jax.predict.predictor import Network, Prediction, Predictor
+from h3r_jax.predict.network import Network
+from h3r_jax.predict.predictor import Prediction, Predictor
 
 __all__ = ["Network", "Prediction", "Predictor", "load_predictor"]

@@ -4,8 +4,8 @@
 
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
 upright image. Without --out the lines are printed; with it they are written to DIR/landmarks.jsonl, and an overlay of each
-image to DIR/<name>.png, of each video to DIR/<name>.mp4. A file that cannot be read is reported and passed over, and the
-command ends with status 1.
+image to DIR/<name>.png, of each video to DIR/<name>.mp4. What cannot be read or looked at is reported and passed over, and
+the command ends with status 1.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
@@ -13,6 +13,7 @@ from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
 # isort: split
 
 import argparse
+import collections
 import contextlib
 import json
 import sys
@@ -23,54 +24,87 @@ from tqdm import tqdm
 
 from h3r_jax import images as image_files
 from h3r_jax import visualize
+from h3r_jax.landmarks import SCHEMES
 from h3r_jax.predict import boxes as box_files
-from h3r_jax.predict import faces, video
+from h3r_jax.predict import faces, options, video
 from h3r_jax.predict.loading import load_predictor
-from h3r_jax.predict.predictor import CROPS
-from h3r_jax.training import step
+from h3r_jax.predict.network import CROPS
+from h3r_jax.predict.predictor import Prediction
+
+NOTHING = Prediction(*4 * [()])
 
 
 def parse(arguments):
+    """The command's own flags, and the settings for `load_predictor`."""
     parser = argparse.ArgumentParser(prog="python -m h3r_jax.predict", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, folder or video")
     parser.add_argument("--checkpoint", required=True, help="a workdir, a step of one, or what h3r_jax.convert reads")
-    parser.add_argument("--boxes", default="detect", help="a .csv, .jsonl or COCO .json file; detect faces; or the whole image")
+    parser.add_argument("--boxes", help="a .csv, .jsonl or COCO .json file; detect, for faces; or whole, for whole images; "
+                                        "by default detect, if the scheme is known to be of faces")  # fmt: skip
     parser.add_argument("--min_score", type=float, default=0.5, help="of detections in a COCO file")
     parser.add_argument("--out", type=Path, help="folder to write to")
     parser.add_argument("--max_batch", type=int, default=16, help="boxes that go through the network at once")
-    settings = parser.add_argument_group("what the checkpoint does not say, or otherwise than it says")
-    settings.add_argument("--scheme", help="of landmarks")
-    settings.add_argument("--input_size", type=int, help="pixels")
-    settings.add_argument("--box_scale", type=float, help="growth of a box to the crop")
-    settings.add_argument("--crop", choices=CROPS)
-    settings.add_argument("--logits", help="of a two-channel head: difference, or on")
-    settings.add_argument("--activation", help="of the decoder: softmax, sigmoid or identity")
-    settings.add_argument("--k", type=int, help="cells of the decoder")
-    settings.add_argument("--flip", choices=step.FLIPS, help="what to average with the mirrored image")
-    options = parser.parse_args(arguments)
-    names = [action.dest for action in settings._group_actions]
-    return options, {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    group = options.add_network(parser)
+    group.add_argument("--box_scale", type=float, help="growth of a box to the crop")
+    group.add_argument("--crop", choices=CROPS)
+    settings = vars(parser.parse_args(arguments))
+    own = ("images", "checkpoint", "boxes", "min_score", "out", "max_batch")
+    return argparse.Namespace(**{name: settings.pop(name) for name in own}), settings
 
 
 def expand(paths):
-    """Images and videos, `[(path, name to write under)]`; folders give all in them that have a known ending.
+    """Files to look at; of a folder all in it that have a known ending.
+
+    Returns:
+      Images and videos, `[(path, name to write under)]`, and a sentence for each folder that holds something else.
 
     Raises:
-      ValueError: a folder without any.
+      ValueError: a folder without any image or video.
     """
-    files = []
+    known = image_files.EXTENSIONS + video.EXTENSIONS
+    files, left_out = [], []
     for path in map(Path, paths):
         if not path.is_dir():
             files.append((path, path.name))
             continue
-        known = image_files.EXTENSIONS + video.EXTENSIONS
-        found = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in known]
+        there = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        found = [file for file in there if file.suffix.lower() in known]
+        other = collections.Counter(file.suffix.lower() or "without an ending" for file in there if file not in found)
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
         if not found:
-            raise ValueError(f"{path} holds no image or video ({', '.join(known)})")
+            raise ValueError(f"{path} holds no image or video ({', '.join(known)}){f', but {counts}' if other else ''}")
+        if other:
+            left_out.append(f"{path}: left out by their endings: {counts}")
         files += [(file, str(file.relative_to(path))) for file in found]
     videos = [file for file in files if file[0].suffix.lower() in video.EXTENSIONS]
-    return [file for file in files if file not in videos], videos
+    return [file for file in files if file not in videos], videos, left_out
+
+
+def choose_boxes(choice, min_score, scheme):
+    """What `Run` takes as boxes.
+
+    Args:
+      choice: value of --boxes, None if it was not given.
+      min_score: see `BoxFile`.
+      scheme: LandmarkScheme of the network.
+
+    Raises:
+      ValueError: the file of boxes is bad; or faces would be looked for, but the scheme is of bodies, or nothing was chosen
+        and the scheme may be of anything; or the detector is not installed.
+    """
+    if choice == "whole":
+        return None
+    if choice not in (None, "detect"):
+        return box_files.BoxFile(choice, min_score)
+    if scheme.upper_body:
+        raise ValueError(f"scheme {scheme.name} is of bodies, and only faces can be detected; want --boxes=FILE or --boxes=whole")
+    if choice is None and scheme not in SCHEMES.values():
+        raise ValueError(
+            f"scheme {scheme.name} may be of faces or not; want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"
+        )
+    faces.check_installed()
+    return faces.find_faces
 
 
 def records(image, prediction, **more):
@@ -102,9 +136,9 @@ class Run:
             out.mkdir(parents=True, exist_ok=True)
         self._lines = (out / "landmarks.jsonl").open("w") if out else sys.stdout
 
-    def boxes_of(self, path):
-        """What `Predictor` takes as the boxes of that image."""
-        return (lambda pixels: self.boxes(path)) if isinstance(self.boxes, box_files.BoxFile) else self.boxes
+    def boxes_of(self, path, frame=None):
+        """What `Predictor` takes as the boxes of that image, or of that frame of a video."""
+        return (lambda pixels: self.boxes(path, frame)) if isinstance(self.boxes, box_files.BoxFile) else self.boxes
 
     def images(self, files):
         """All images, as one stream."""
@@ -124,23 +158,32 @@ class Run:
 
     def video(self, path, name):
         """One video, frame by frame."""
-        boxes = self.boxes_of(path)
+        count, bad = 0, []
         try:
-            rate, total = video.frame_rate(path)
-            items = ((frame, boxes) for frame in video.read_video(path))
+            if isinstance(self.boxes, box_files.BoxFile):
+                self.boxes(path, 0)  # one error if the file does not know the video, rather than one for each frame
+            rate, promised = video.frame_rate(path)
+            items = ((frame, self.boxes_of(path, index)) for index, frame in enumerate(video.read_video(path)))
             with contextlib.ExitStack() as stack:
-                progress = stack.enter_context(tqdm(total=total or None, unit="frame", desc=path.name, dynamic_ncols=True))
+                progress = stack.enter_context(tqdm(total=promised or None, unit="frame", desc=path.name, dynamic_ncols=True))
                 writer = None
                 if self.out:
                     writer = stack.enter_context(contextlib.closing(video.VideoWriter(self._place(name, ".mp4"), rate)))
                 for index, (pixels, result) in enumerate(self.predictor.stream(items)):
                     progress.update()
-                    if pixels is None:
-                        raise result
-                    self._write(path, result, frame=index)
+                    count += 1
+                    if isinstance(result, ValueError):
+                        bad.append(f"frame {index}: {str(result).removeprefix(f'image {index}: ')}")
+                        result = NOTHING
+                    else:
+                        self._write(path, result, frame=index)
                     if writer:
                         figure = visualize.overlay(pixels, result, self.predictor.network.scheme)
                         writer.write(visualize.to_pixels(figure))
+            if bad:
+                raise ValueError(f"{len(bad)} of {count} frames were passed over, the first being {bad[0]}")
+            if count < promised:
+                raise ValueError(f"{count} frames could be read of {promised} that it promises; it is cut short or damaged")
         except ValueError as error:
             self._report(tqdm, str(error) if str(error).startswith(str(path)) else f"{path}: {error}")
 
@@ -171,25 +214,23 @@ class Run:
 
 def main(arguments=None):
     """Runs the command; one sentence and status 1 if it cannot, or if a file was passed over."""
-    options, settings = parse(arguments)
-    known = {"detect": faces.find_faces, "whole": None}
+    own, settings = parse(arguments)
     try:
-        boxes = known[options.boxes] if options.boxes in known else box_files.BoxFile(options.boxes, options.min_score)
-        images, videos = expand(options.images)
-        if options.boxes == "detect":
-            faces.check_installed()
-        predictor = load_predictor(options.checkpoint, max_batch=options.max_batch, **settings)
+        images, videos, left_out = expand(own.images)
+        predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)
+        boxes = choose_boxes(own.boxes, own.min_score, predictor.network.scheme)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
+    print(*left_out, sep="\n", end="\n" if left_out else "", file=sys.stderr)
     print(f"{predictor.description}; {predictor.network}", file=sys.stderr)
-    run = Run(predictor, boxes, options.out)
+    run = Run(predictor, boxes, own.out)
     with contextlib.closing(run):
         if images:
             run.images(images)
         for path, name in videos:
             run.video(path, name)
-    what = f"{run.count} boxes; {run.empty} images or frames without any; {len(run.bad)} files passed over"
-    print(what + (f"; in {options.out}/landmarks.jsonl" if options.out else ""), file=sys.stderr)
+    what = f"{run.count} boxes; {run.empty} images or frames without any; {len(run.bad)} errors"
+    print(what + (f"; in {own.out}/landmarks.jsonl" if own.out else ""), file=sys.stderr)
     if run.bad:
         sys.exit(1)
 

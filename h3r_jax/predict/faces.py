@@ -12,6 +12,8 @@ import threading
 import numpy as np
 from PIL import Image
 
+from h3r_jax.predict.boxes import outside
+
 # From a detected box to the box around the landmarks (`geometry.landmark_box`), whose centre and longer side make the
 # crop: the centre moves down by SHIFT, and the longer side changes by SIZE, both relative to the longer side of the
 # detected box. Medians of what this measured:
@@ -31,12 +33,14 @@ def find_faces(pixels):
       pixels: `uint8[H, W, 3]`.
 
     Returns:
-      `float64[n, 4]`, the surest first; squares, whose centre and side are those of a box around landmarks.
+      `float64[n, 4]`, the surest first; squares, whose centre and side are those of a box around landmarks. A face whose
+      landmarks would lie outside the image is left out.
 
     Raises:
       ValueError: the detector is not installed.
     """
-    return landmark_boxes(detect(pixels))
+    boxes = landmark_boxes(detect(pixels))
+    return boxes[~outside(boxes, pixels.shape)]
 
 
 def landmark_boxes(detected):
@@ -77,4 +81,4 @@ def check_installed():
     """ValueError unless the detector can be loaded; loads nothing."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"to find faces {', '.join(missing)} must be installed: pip install 'h3r_jax[faces]'; or give boxes")
+        raise ValueError(f"to find faces {', '.join(missing)} must be installed: pip install '.[faces]'; or give boxes")

@@ -10,7 +10,8 @@ from h3r_jax import convert, models
 from h3r_jax.convert.files import stored_config
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
-from h3r_jax.predict.predictor import Network, Predictor
+from h3r_jax.predict.network import Network
+from h3r_jax.predict.predictor import Predictor
 from h3r_jax.training import checkpoints, sharding
 from h3r_jax.training import config as run_config
 

@@ -4,78 +4,19 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from h3r_jax import codec, geometry, reference_crop
-from h3r_jax.images import crop_image, read_image
-from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax import codec, geometry
+from h3r_jax.images import read_image
+from h3r_jax.predict.boxes import outside
+from h3r_jax.predict.network import CROPS
 from h3r_jax.training import sharding, step
 
-
-def _exact(pixels, box, shape, scale):
-    matrix = geometry.crop_matrix(box, shape=shape, scale=scale)
-    return crop_image(pixels, matrix, shape), matrix
-
-
-def _reference(pixels, box, shape, scale):
-    return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(box, shape[0], scale)
-
-
-# As config.eval.crop: function(pixels, box, shape, scale) to the crop and the map from image to crop pixels.
-CROPS = {"exact": _exact, "reference": _reference}
-
-
 MOST_READERS = 16  # threads that read images; each holds one
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """Everything about a network but its weights.
-
-    model: Flax module from normalised images to head outputs.
-    head, logits: how head outputs become one logit map per landmark, see `training.step.Recipe`.
-    activation, k, selection: of the decoder, see `codec.decode`.
-    flip: what to average with the mirrored crop: "" for nothing, "coordinates" or "heatmaps", see `training.step.eval_step`.
-    scheme: LandmarkScheme.
-    shape: `(H, W)` of the input, pixels.
-    stride: input pixels per heatmap cell.
-    box_scale: growth of a box to the crop.
-    crop: key of `CROPS`.
-    """
-
-    model: Any
-    head: str
-    logits: str
-    activation: str
-    k: int
-    selection: str
-    flip: str
-    scheme: LandmarkScheme
-    shape: tuple[int, int]
-    stride: int
-    box_scale: float
-    crop: str
-
-    def __post_init__(self):
-        for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
-        if self.flip == "heatmaps" and self.activation == "identity":
-            raise ValueError('flip="heatmaps" averages probabilities, which activation="identity" has not; want "coordinates"')
-        if any(size % self.stride or size < self.stride for size in self.shape):
-            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
-        if self.crop == "reference" and self.shape[0] != self.shape[1]:
-            raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
-
-    def __str__(self):
-        return (
-            f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "
-            f"{self.scheme.num_landmarks} landmarks, logits {self.logits}, {self.activation} over k={self.k} cells ({self.selection}), "
-            f"flip test {f'averages {self.flip}' if self.flip else 'off'}"
-        )
+MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
 
 
 class Prediction(NamedTuple):
@@ -169,12 +110,14 @@ class Predictor:
     def stream(self, items):
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
+        At most `MOST_WAITING * max_batch` images and one for each reader are held, however rare boxes are.
+
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.
 
         Yields:
-          In order, the pixels `uint8[H, W, 3]` of an image and its Prediction; for an image that cannot be predicted
-          None and the ValueError that says why.
+          In order, the pixels `uint8[H, W, 3]` of an image, None if it cannot be read, and its Prediction, or the
+          ValueError that says why there is none.
         """
         waiting, running, crops = collections.deque(), collections.deque(), []
         for job in self._prepared(items):
@@ -185,6 +128,13 @@ class Predictor:
                 running.append(self._start(crops[: self.max_batch]))
                 del crops[: self.max_batch]
                 if len(running) > 1:
+                    _finish(*running.popleft())
+            if len(waiting) >= MOST_WAITING * self.max_batch:
+                # A crop that waits for others holds up every image after its own.
+                if crops:
+                    running.append(self._start(crops))
+                    crops = []
+                while running:
                     _finish(*running.popleft())
             while waiting and waiting[0].finished():
                 yield self._result(waiting.popleft())
@@ -213,7 +163,7 @@ class Predictor:
             if boxes is None:
                 boxes = whole_box(job.pixels, self.network.box_scale)
             elif callable(boxes):
-                boxes = boxes(job.pixels)
+                boxes = _find_boxes(boxes, job.pixels)
             job.boxes = _check_boxes(boxes, job)
             for box in job.boxes:
                 crop, matrix = CROPS[self.network.crop](job.pixels, box, self.network.shape, self.network.box_scale)
@@ -255,7 +205,7 @@ class Predictor:
 
     def _result(self, job):
         if job.error is not None:
-            return None, job.error
+            return job.pixels, job.error
         count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
         coordinates, confidence, covariance = (
             np.array([values[i] for values in job.decoded], np.float64).reshape(count, landmarks, *shape)
@@ -285,14 +235,22 @@ def whole_box(pixels, scale):
     return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
 
 
+def _find_boxes(find, pixels):
+    try:
+        return find(pixels)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a detector fails with, the other images go on
+        raise ValueError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
+
+
 def _check_boxes(boxes, job):
     """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
     boxes = np.asarray(boxes, np.float64)
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
-    height, width = job.pixels.shape[:2]
-    for box in boxes:
-        if box[0] >= width - 0.5 or box[1] >= height - 0.5 or box[2] <= -0.5 or box[3] <= -0.5:
-            raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
+    for box in boxes[outside(boxes, job.pixels.shape)]:
+        height, width = job.pixels.shape[:2]
+        raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
     return boxes

@@ -2,6 +2,7 @@
 
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 CODEC = "mp4v"
+MOST_MISSED = 100  # frames one after the other that cannot be read, before the rest is given up
 
 
 def _opencv(path):
@@ -9,19 +10,19 @@ def _opencv(path):
         import cv2
     except ImportError as error:
         raise ValueError(
-            f"{path} needs OpenCV to be read: the extra h3r_jax[video] (pip install opencv-python-headless)"
+            f'{path} needs OpenCV to be read: pip install ".[video]" (or opencv-python-headless)'
         ) from error
     return cv2
 
 
 def read_video(path):
-    """The frames of a video.
+    """The frames of a video; one that cannot be read is passed over, as long as the file promises more.
 
     Args:
       path: of the file.
 
     Yields:
-      `uint8[H, W, 3]`, upright, one by one.
+      `uint8[H, W, 3]`, upright, one by one. Count them: `frame_rate` says how many there should be.
 
     Raises:
       ValueError: OpenCV is not installed, or finds no frame; names the file.
@@ -29,13 +30,18 @@ def read_video(path):
     cv2 = _opencv(path)
     video = cv2.VideoCapture(str(path))
     try:
-        count = 0
+        promised = _promised(cv2, video)
+        count, missed, row = 0, 0, 0
         while True:
             there, frame = video.read()
-            if not there:
+            if there:
+                count, row = count + 1, 0
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                continue
+            # OpenCV says the same of a broken frame and of the end.
+            missed, row = missed + 1, row + 1
+            if count + missed > promised or row > MOST_MISSED:
                 break
-            count += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
         video.release()
     if not count:
@@ -43,13 +49,17 @@ def read_video(path):
 
 
 def frame_rate(path):
-    """Frames per second as the file says, and how many frames it promises (0 if it does not say)."""
+    """Frames per second as the file says, and how many frames it promises: 0 if it does not say; in some formats estimated."""
     cv2 = _opencv(path)
     video = cv2.VideoCapture(str(path))
     try:
-        return video.get(cv2.CAP_PROP_FPS) or 25.0, max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+        return video.get(cv2.CAP_PROP_FPS) or 25.0, _promised(cv2, video)
     finally:
         video.release()
+
+
+def _promised(cv2, video):
+    return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 class VideoWriter:

@@ -6,7 +6,8 @@ import numpy as np
 
 from h3r_jax import models
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.predict import Network
+from h3r_jax.predict import Network, Predictor
+from h3r_jax.predict import __main__ as command
 
 SCHEME = LandmarkScheme("dots", 3, (0, 1, 2), (("pair", (0, 1)),))
 SHAPE, STRIDE = (64, 64), 4
@@ -54,3 +55,18 @@ def picture(size, centers, sigma):
     y, x = np.mgrid[: size[0], : size[1]]
     spots = [255 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)) for cx, cy in centers]
     return np.stack(spots, axis=-1).round().astype(np.uint8)
+
+
+def use(monkeypatch, **changes):
+    """Has the command take this network, which is compiled in a second, whatever its checkpoint is."""
+    predictor = Predictor(network(**changes), VARIABLES, "dots", max_batch=8)
+    monkeypatch.setattr(command, "load_predictor", lambda path, **options: predictor)
+
+
+def run(*arguments):
+    """The exit status of the command."""
+    try:
+        command.main([str(argument) for argument in arguments] + ["--checkpoint=dots"])
+    except SystemExit as end:
+        return end.code
+    return 0

@@ -25,6 +25,20 @@ def test_lines_of_csv_and_json(tmp_path):
     np.testing.assert_array_equal(own("in/a.png"), [[1, 2, 3, 4]])
     with pytest.raises(ValueError, match="c.png: .*boxes.csv has no box for it"):
         table("c.png")
+    # Boxes of an image are those of every frame.
+    np.testing.assert_array_equal(table("b.png", 7), [[0, 0, 9, 9]])
+
+
+def test_boxes_of_frames(tmp_path):
+    lines = [{"image": "film.mp4", "frame": frame, "box": [frame, 0, 9, 9]} for frame in (0, 0, 2)]
+    lines += [{"image": "film.mp4", "box": [5, 5, 9, 9]}, {"image": "other.mp4", "frame": 1, "box": [1, 1, 2, 2]}]
+    boxes = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines))))
+    expected = {0: [[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 9, 9]], 1: [[5, 5, 9, 9]], 2: [[2, 0, 9, 9], [5, 5, 9, 9]]}
+    for frame, box in expected.items():
+        np.testing.assert_array_equal(boxes("in/film.mp4", frame), box)
+    assert boxes("other.mp4", 0).shape == (0, 4)
+    with pytest.raises(ValueError, match="film.mp4: .*landmarks.jsonl has boxes of frames for it, but it is an image"):
+        boxes("film.mp4")
 
 
 def test_coco_detections(tmp_path, shared_data):
@@ -47,6 +61,7 @@ def test_coco_detections(tmp_path, shared_data):
         ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\]"),
         ("a.csv", "image,x0,y0,x1,y1\na,5,2,3,4\n", "a.csv, line 2: box .* is not finite x0 <= x1"),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
+        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4], "frame": "2"}', "line 1: frame '2' is not a number of a frame"),
         ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]', "record 0: .*not a list of numbers"),
@@ -71,9 +86,15 @@ def test_from_the_detector_to_landmarks():
     assert faces.landmark_boxes(np.zeros((0, 4))).shape == (0, 4)
 
 
+def test_a_face_at_the_lower_border_whose_landmarks_lie_outside(monkeypatch):
+    """The box moves down from where the detector saw it."""
+    monkeypatch.setattr(faces, "detect", lambda pixels: np.array([[10.0, 20, 59, 69], [10, 95, 59, 144]]))
+    assert faces.find_faces(np.zeros((100, 80, 3), np.uint8)).shape == (1, 4)
+
+
 def test_a_detector_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(faces, "REQUIRED", ("numpy", "no_such_detector"))
-    with pytest.raises(ValueError, match=r"no_such_detector must be installed: pip install 'h3r_jax\[faces\]'; or give boxes"):
+    with pytest.raises(ValueError, match=r"no_such_detector must be installed: pip install '.\[faces\]'; or give boxes"):
         faces.check_installed()
 
 

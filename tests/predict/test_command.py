@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h3r_jax.predict import Predictor
+from h3r_jax.landmarks import SCHEMES
 from h3r_jax.predict import __main__ as command
 from tests.data.made_up import texture
 from tests.predict import dots
+from tests.predict.dots import run
 
 CENTERS = np.array([[60.3, 50.8], [100.6, 61.1], [77.2, 93.4]])
 BOX = [40, 30, 119, 109]
@@ -17,9 +18,7 @@ BOX = [40, 30, 119, 109]
 
 @pytest.fixture(autouse=True)
 def network_of_dots(monkeypatch):
-    """The command with a network that is compiled in a second."""
-    predictor = Predictor(dots.network(), dots.VARIABLES, "dots", max_batch=8)
-    monkeypatch.setattr(command, "load_predictor", lambda path, **options: predictor)
+    dots.use(monkeypatch)
 
 
 @pytest.fixture
@@ -31,16 +30,9 @@ def folder(tmp_path):
     Image.fromarray(dots.picture((140, 160), CENTERS + [5, 3], 3.0)).save(inputs / "below" / "a.png")
     (inputs / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     (inputs / "notes.txt").write_text("not looked at")
+    for name in ("b.HEIC", "c.heic", "README"):
+        (inputs / "below" / name).write_text("nor is this")
     return inputs
-
-
-def run(*arguments):
-    """The exit status."""
-    try:
-        command.main([str(argument) for argument in arguments] + ["--checkpoint=dots"])
-    except SystemExit as end:
-        return end.code
-    return 0
 
 
 def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
@@ -50,7 +42,8 @@ def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
     assert run(folder, f"--boxes={boxes}", f"--out={tmp_path / 'out'}") == 1
     errors = capfd.readouterr().err
     assert "broken.jpg is not an image of a known format" in errors
-    assert "3 boxes; 0 images or frames without any; 1 files passed over" in errors and "Traceback" not in errors
+    assert "3 boxes; 0 images or frames without any; 1 errors" in errors and "Traceback" not in errors
+    assert f"{folder}: left out by their endings: 2 .heic, 1 .txt, 1 without an ending" in errors
     records = [json.loads(line) for line in (tmp_path / "out" / "landmarks.jsonl").read_text().splitlines()]
     assert [record["image"] for record in records] == [str(folder / "a.png"), *[str(folder / "below" / "a.png")] * 2]
     assert set(records[0]) == {"image", "box", "landmarks", "confidence", "covariance"}
@@ -71,37 +64,66 @@ def test_whole_images_and_no_boxes(folder, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(command.faces, "find_faces", lambda pixels: np.zeros((0, 4)))
     monkeypatch.setattr(command.faces, "check_installed", lambda: None)
     capfd.readouterr()
-    assert run(folder / "a.png") == 0
+    assert run(folder / "a.png", "--boxes=detect") == 0
     written = capfd.readouterr()
     assert written.out == "" and "a.png: no boxes" in written.err and "0 boxes; 1 images" in written.err
 
 
-def test_a_video_is_annotated(tmp_path, capfd):
-    cv2 = pytest.importorskip("cv2")
-    path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (160, 140))
-    for frame in range(3):
-        writer.write(dots.picture((140, 160), CENTERS + 5 * frame, 5.0)[..., ::-1])
-    writer.release()
-    (tmp_path / "boxes.csv").write_text(f"image,x0,y0,x1,y1\nfilm.avi,{','.join(map(str, BOX))}\n")
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    out = tmp_path / "out"
-    assert run(path, tmp_path / "broken.mp4", f"--boxes={tmp_path / 'boxes.csv'}", f"--out={out}") == 1
-    assert "broken.mp4 is not a readable video: it has no frame" in capfd.readouterr().err
-    records = [json.loads(line) for line in (out / "landmarks.jsonl").read_text().splitlines()]
-    assert [record["frame"] for record in records] == [0, 1, 2]
-    for record in records:
-        np.testing.assert_allclose(record["landmarks"], CENTERS + 5 * record["frame"], atol=2)  # the codec mixes colours
-    written = cv2.VideoCapture(str(out / "film.avi.mp4"))
-    sizes = [written.read()[1].shape for _ in range(3)]
-    assert sizes == [(560, 640, 3)] * 3 and not written.read()[0]
+def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
+    def find(pixels):
+        if pixels.shape[1] == 30:
+            raise RuntimeError("too small for me")
+        return np.array([BOX])
+
+    monkeypatch.setattr(command.faces, "find_faces", find)
+    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    Image.fromarray(texture(0, 20, 30)).save(folder / "b.png")
+    (folder / "broken.jpg").unlink()
+    assert run(folder, "--boxes=detect") == 1
+    written = capfd.readouterr()
+    assert len(written.out.splitlines()) == 2
+    assert f"error: {folder / 'b.png'}: its boxes could not be found (RuntimeError: too small for me)" in written.err
+
+
+def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):
+    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    for scheme in SCHEMES.values():
+        body = scheme.name in ("mpii16", "coco17")
+        for choice in (None, "detect"):
+            if body:
+                with pytest.raises(ValueError, match=f"scheme {scheme.name} is of bodies, .*; want --boxes=FILE or --boxes=whole"):
+                    command.choose_boxes(choice, 0.5, scheme)
+            else:
+                assert command.choose_boxes(choice, 0.5, scheme) is command.faces.find_faces
+        assert command.choose_boxes("whole", 0.5, scheme) is None
+    # Of one's own scheme its owner must say so.
+    with pytest.raises(ValueError, match="scheme dots may be of faces or not; want --boxes=detect if it is, else --boxes=FILE"):
+        command.choose_boxes(None, 0.5, dots.SCHEME)
+    assert command.choose_boxes("detect", 0.5, dots.SCHEME) is command.faces.find_faces
+
+
+def test_flags_of_the_network(capsys):
+    own, settings = command.parse(["a.png", "--checkpoint=x"])
+    assert own.images == ["a.png"] and own.boxes is None and settings == {}
+    given = ["--model=hrnet_w32", "--head=pose", "--landmarks=17", "--scheme=coco17", "--selection=neighbours", "--crop=exact", "--k=5"]
+    own, settings = command.parse(["a.png", "--checkpoint=x", "--input_size=256,192", *given])
+    assert settings.pop("input_size") == (256, 192) and settings.pop("k") == 5 and settings.pop("landmarks") == 17
+    assert settings == {"model": "hrnet_w32", "head": "pose", "scheme": "coco17", "selection": "neighbours", "crop": "exact"}
+    assert command.parse(["a.png", "--checkpoint=x", "--input_size=128"])[1] == {"input_size": (128, 128)}
+    for size in ("256x192", "1,2,3"):
+        with pytest.raises(SystemExit):
+            command.parse(["a.png", "--checkpoint=x", f"--input_size={size}"])
+        assert f"'{size}' is neither one number of pixels nor HEIGHT,WIDTH" in capsys.readouterr().err
 
 
 def test_mistakes_end_in_one_sentence(folder, tmp_path, monkeypatch):
-    (tmp_path / "empty").mkdir()
-    assert "holds no image or video" in run(tmp_path / "empty", "--boxes=whole")
+    (tmp_path / "others").mkdir()
+    assert "holds no image or video" in run(tmp_path / "others", "--boxes=whole")
+    (tmp_path / "others" / "a.heic").write_text("of no known ending")
+    assert ".webm), but 1 .heic" in run(tmp_path / "others", "--boxes=whole")
     assert "want boxes, or --boxes=detect" in run(folder, "--boxes=nowhere.csv")
+    assert "scheme dots may be of faces or not" in run(folder)
     monkeypatch.setattr(command.faces, "REQUIRED", ("no_such_detector",))
-    assert "no_such_detector must be installed" in run(folder)
+    assert "no_such_detector must be installed" in run(folder, "--boxes=detect")
     Image.fromarray(texture(0, 20, 20)).save(tmp_path / "one.png")
     assert run(tmp_path / "one.png", tmp_path / "absent.png", "--boxes=whole") == 1

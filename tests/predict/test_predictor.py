@@ -7,7 +7,7 @@ from PIL import Image
 
 from h3r_jax import geometry
 from h3r_jax.predict import Predictor
-from h3r_jax.predict.predictor import whole_box
+from h3r_jax.predict.predictor import MOST_READERS, MOST_WAITING, whole_box
 from tests.predict import dots
 
 BOX = np.array([60.0, 40.0, 139.0, 119.0])  # a crop pixel is 1.5625 image pixels
@@ -110,6 +110,24 @@ def test_what_cannot_be_predicted(predictor, tmp_path):
     # In a stream the others go on.
     results = [result for _, result in predictor.stream([(PIXELS, BOX), (tmp_path / "no.png", BOX), (PIXELS, None)])]
     assert [isinstance(result, ValueError) for result in results] == [False, True, False]
+
+
+def test_few_images_are_held_where_boxes_are_rare(predictor):
+    """One box in a hundred images: what is read and not yet given back stays bounded, and comes in order."""
+    count, read = 300, 0
+
+    def items():
+        nonlocal read
+        for index in range(count):
+            read += 1
+            yield PIXELS, BOX if index % 100 == 0 else np.zeros((0, 4))
+
+    held = []
+    for given, (_, result) in enumerate(predictor.stream(items())):
+        held.append(read - given)
+        assert len(result.boxes) == (given % 100 == 0)
+    assert len(held) == count
+    assert max(held) <= MOST_WAITING * predictor.max_batch + MOST_READERS + 1
 
 
 def test_agrees_with_evaluation(predictor, tmp_path):

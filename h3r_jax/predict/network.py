@@ -1,0 +1,69 @@
+"""What a network is, but for its weights: its input, what its maps mean, and how crops for it are made."""
+
+import dataclasses
+from typing import Any
+
+from h3r_jax import geometry, reference_crop
+from h3r_jax.images import crop_image
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.training import step
+
+
+def _exact(pixels, box, shape, scale):
+    matrix = geometry.crop_matrix(box, shape=shape, scale=scale)
+    return crop_image(pixels, matrix, shape), matrix
+
+
+def _reference(pixels, box, shape, scale):
+    return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(box, shape[0], scale)
+
+
+# As config.eval.crop: function(pixels, box, shape, scale) to the crop and the map from image to crop pixels.
+CROPS = {"exact": _exact, "reference": _reference}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Everything about a network but its weights.
+
+    model: Flax module from normalised images to head outputs.
+    head, logits: how head outputs become one logit map per landmark, see `training.step.Recipe`.
+    activation, k, selection: of the decoder, see `codec.decode`.
+    flip: what to average with the mirrored crop: "" for nothing, "coordinates" or "heatmaps", see `training.step.eval_step`.
+    scheme: LandmarkScheme.
+    shape: `(H, W)` of the input, pixels.
+    stride: input pixels per heatmap cell.
+    box_scale: growth of a box to the crop.
+    crop: key of `CROPS`.
+    """
+
+    model: Any
+    head: str
+    logits: str
+    activation: str
+    k: int
+    selection: str
+    flip: str
+    scheme: LandmarkScheme
+    shape: tuple[int, int]
+    stride: int
+    box_scale: float
+    crop: str
+
+    def __post_init__(self):
+        for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+        if self.flip == "heatmaps" and self.activation == "identity":
+            raise ValueError('flip="heatmaps" averages probabilities, which activation="identity" has not; want "coordinates"')
+        if any(size % self.stride or size < self.stride for size in self.shape):
+            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+        if self.crop == "reference" and self.shape[0] != self.shape[1]:
+            raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
+
+    def __str__(self):
+        return (
+            f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "
+            f"{self.scheme.num_landmarks} landmarks, logits {self.logits}, {self.activation} over k={self.k} cells ({self.selection}), "
+            f"flip test {f'averages {self.flip}' if self.flip else 'off'}"
+        )

@@ -1,0 +1,39 @@
+"""The flags by which a command says of a network what its file does not say, or otherwise than it says."""
+
+import argparse
+
+from h3r_jax import codec, models
+from h3r_jax.landmarks import SCHEMES
+from h3r_jax.training import step
+
+
+def add_network(parser):
+    """Adds flags named as the arguments of `load_predictor`; one that is not given leaves no trace in what is parsed.
+
+    Returns:
+      Their argument group, for flags of one command alone.
+    """
+    group = parser.add_argument_group(
+        "the network", "by default as the run's config.json says; without one, see docs/export.md", argument_default=argparse.SUPPRESS
+    )
+    group.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
+    group.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
+    group.add_argument("--landmarks", type=int, help="that the head must be for")
+    group.add_argument("--scheme", choices=SCHEMES, help="of the landmarks")
+    group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="pixels")
+    group.add_argument("--logits", choices=step.LOGITS, help="of a head with two channels")
+    group.add_argument("--activation", choices=codec.ACTIVATIONS, help="that belongs to the loss, see docs/method.md")
+    group.add_argument("--k", type=int, help="number of cells of the decoder")
+    group.add_argument("--selection", choices=codec.SELECTIONS, help="of those cells")
+    group.add_argument("--flip", choices=step.FLIPS, help="what to average with the mirrored image; needs the scheme")
+    return group
+
+
+def height_and_width(text):
+    """`(H, W)` of "256" or "256,192"."""
+    try:
+        sides = [int(side) for side in text.split(",")]
+        height, width = 2 * sides if len(sides) == 1 else sides
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one number of pixels nor HEIGHT,WIDTH") from None
+    return height, width

@@ -12,7 +12,9 @@ from tests.models.torch_networks import MobileNetV2
 
 # What differs between the networks; all have a stem of 64 and bottlenecks of 64 -> 256 channels.
 W18 = {"widths": (18, 36, 72, 144), "modules": (1, 4, 3), "blocks": 4, "bottlenecks": 4}
-W18_SMALL = {"widths": (18, 36, 72, 144), "modules": (1, 3, 2), "blocks": 2, "bottlenecks": 2}
+W18_SMALL = {**W18, "modules": (1, 3, 2), "blocks": 2, "bottlenecks": 2}
+W32 = {**W18, "widths": (32, 64, 128, 256)}
+W48 = {**W18, "widths": (48, 96, 192, 384)}
 TINY = {"widths": (4, 6, 8), "modules": (2, 1), "blocks": 1, "bottlenecks": 2}
 
 

@@ -4,7 +4,7 @@
 
 Multiply-adds are those of one image: of the convolutions, and two for every value that is normalised, which
 is how the published numbers come about (thop counts so). Activations and resampling are not counted. Nothing
-is compiled or run. The published numbers are those of H3R (98 and 106 landmarks, two channels each), of
+is compiled or run. The published numbers are those of H3R (68, 98 and 106 landmarks, two channels each), of
 HRNet-Facial-Landmark-Detection, and of HRNet for human pose.
 """
 from __future__ import annotations
@@ -19,9 +19,11 @@ from h3r_jax import models
 
 # backbone, head, landmarks, what was published
 NETWORKS = (
+    ("mobilenet_v2", "binary", 68, "0.47 G"),
     ("mobilenet_v2", "binary", 98, "0.60 M, 0.51 G"),
     ("mobilenet_v2", "binary", 106, "0.60 M, 0.52 G"),
     ("hrnet_w18_small", "binary", 98, ""),
+    ("hrnet_w18", "binary", 68, "4.77 G"),
     ("hrnet_w18", "binary", 98, "9.69 M, 4.84 G"),
     ("hrnet_w18", "binary", 106, "4.86 G"),
     ("hrnet_w32", "binary", 106, "29.6 M"),

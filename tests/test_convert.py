@@ -58,12 +58,16 @@ def equal(first, second):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_round_trip_is_bitwise(name):
-    tensors = state(name)
+    """Of a network of which a part was trained alone, so that its counters differ."""
+    tensors = dict(state(name))
+    *_, counter = (key for key in tensors if key.endswith("num_batches_tracked"))
+    tensors[counter] = np.asarray(9)
     spec = convert.recognize(tensors)
     variables, report = convert.from_torch(tensors, spec)
     assert equal(convert.to_torch(variables, spec), tensors)
     assert {*report.taken, *report.left_out} == set(tensors)
     assert all(key.endswith("num_batches_tracked") for key in report.left_out)
+    assert not report.notes
 
 
 @pytest.mark.parametrize(
@@ -119,9 +123,40 @@ def test_variables_of_another_network_are_not_written():
         convert.to_torch(variables, convert.Spec("tiny_pose", "binary", 5, "h3r"))
 
 
+def test_other_types_become_float32_and_are_named(tmp_path):
+    tensors = dict(state("h3r mobilenet_v2"))
+    half, double = "backbone.features.0.0.weight", "heatmap_head.head.layers.3.weight"
+    tensors[half], tensors[double] = tensors[half].astype(np.float16), tensors[double].astype(np.float64)
+    content = {key: torch.from_numpy(np.array(tensor)) for key, tensor in tensors.items()}
+    bfloat16 = "backbone.features.0.1.running_mean"
+    content[bfloat16] = torch.nn.Parameter(content[bfloat16].bfloat16())
+    torch.save(content, tmp_path / "a.pth")
+    variables, _, report = convert.read(tmp_path / "a.pth")
+    found = variables["params"]["backbone"]["features_0"]["conv"]["kernel"]
+    assert found.dtype == np.float32 and np.array_equal(found.transpose(3, 2, 0, 1), tensors[half])
+    assert set(report.notes) == {f"1 {type_} there, float32 here: {name}"
+                                 for type_, name in (("float16", half), ("float64", double), ("bfloat16", bfloat16))}  # fmt: skip
+    assert all(note in str(report) for note in report.notes)
+    np.testing.assert_array_equal(variables["batch_stats"]["backbone"]["features_0"]["bn"]["mean"],
+                                  content[bfloat16].detach().float().numpy())  # fmt: skip
+
+
+def test_every_tensor_of_a_file_is_named(tmp_path):
+    """The average and the optimiser beside the weights, and what is nested among them; none of them is taken."""
+    extra = torch.zeros(2)
+    beside = {"state_dict_ema": {"conv1.weight": extra}, "optimizer": {"state": {0: {"exp_avg": extra}}, "param_groups": [{"lr": extra}]}}
+    content = {key: torch.from_numpy(np.array(tensor)) for key, tensor in state("pose").items()}
+    torch.save({"state_dict": {**content, "more": {"x": extra}}, **beside}, tmp_path / "a.pth")
+    *_, report = convert.read(tmp_path / "a.pth")
+    reason = "beside the weights, which are under 'state_dict'"
+    assert {name: reason for name, reason in report.left_out.items() if "num_batches" not in name} == {
+        "state_dict_ema/conv1.weight": reason, "optimizer/state/0/exp_avg": reason, "optimizer/param_groups/0/lr": reason,
+        "state_dict/more/x": "in a container among the weights"}  # fmt: skip
+
+
 def test_files_round_trip(tmp_path):
     """.pth.tar -> orbax -> .safetensors that PyTorch loads strictly -> orbax; under `module.`, beside an epoch."""
-    tensors = state("h3r hrnet")
+    tensors = {**state("h3r hrnet"), "heatmap_head.head.layers.1.num_batches_tracked": np.asarray(9)}
     source = save_torch(tmp_path / "a.pth.tar", {f"module.{key}": x for key, x in tensors.items()}, epoch=3)
     command.main([str(source), str(tmp_path / "b"), "--landmarks=5"])
     description = json.loads((tmp_path / "b" / "model.json").read_text())
@@ -151,6 +186,26 @@ def test_safetensors_need_no_torch(tmp_path):
             f"print(convert.read({str(tmp_path / 'a.safetensors')!r})[1].model)")  # fmt: skip
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "mobilenet_v2"
+
+
+def test_without_safetensors_nothing_is_written(tmp_path, monkeypatch):
+    source = save_torch(tmp_path / "a.pth", state("h3r mobilenet_v2"))
+    for name in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match=r"b\.safetensors needs safetensors to be written \(pip install safetensors\)"):
+        command.main([str(source), str(tmp_path / "b.safetensors")])
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_another_stride_than_the_reference_has_is_said(tmp_path, capsys):
+    """The file is for this library's own predictor; PyTorch would load it and compute something else."""
+    variables, spec, report = convert.read(save_torch(tmp_path / "a.pth", state("h3r mobilenet_v2")))
+    for stride in (4, 8):
+        files.write_directory(tmp_path / f"{stride}", variables, spec, "a run", report, {"model": {"stride": stride}})
+        command.main([str(tmp_path / f"{stride}"), str(tmp_path / f"{stride}.safetensors")])
+        printed = capsys.readouterr().out
+        assert ("PyTorch programs with these names have stride 4, load the file and compute something else" in printed) == (stride == 8)
+        assert files.stored_config(tmp_path / f"{stride}.safetensors")["model"]["stride"] == stride
 
 
 class Payload:
@@ -186,6 +241,7 @@ def test_refused_sources_say_why_and_leave_nothing(tmp_path, capsys):
         save_torch(work / "resnet.pth", {"conv1.weight": np.zeros((64, 3, 7, 7)), "layer1.0.conv1.weight": np.zeros(1)}):
             "are of no known network; known are mobilenet_v2",
         save_torch(work / "numbers.pth", {}, epoch=3): "holds no tensors by name",
+        save_torch(work / "twice.pth", {"module.a": np.zeros(1), "a": np.zeros(1)}): "holds both a and module.a",
         write("weights.onnx", b""): "known endings are .pth",
         work / "nowhere.pth": "is not a file",
         work: "is neither a converted model",
@@ -240,6 +296,27 @@ def test_starting_from_a_whole_model_with_other_landmarks(tmp_path):
     np.testing.assert_array_equal(
         variables["params"]["head"]["conv"]["kernel"][0, 0].T, state("h3r hrnet")["heatmap_head.head.layers.0.weight"][..., 0, 0]
     )
+
+
+@pytest.mark.parametrize("head, taken", [("heatmap", False), ("binary", True), (None, True)])
+def test_a_last_layer_of_the_same_shape_is_taken_from_the_same_kind_of_head(tmp_path, head, taken):
+    """Ten channels are five landmarks of two channels, or ten of one."""
+    source = save_torch(tmp_path / "a.pth", state("h3r hrnet"))
+    ours = fresh("tiny", 10, "heatmap")
+    variables, report = convert.load_initial(source, ours, model="tiny", head=head)
+    name = "params/head/predict/kernel"
+    assert report.fresh == ({} if taken else {name: "of a head 'binary' for 5 landmarks there, a head 'heatmap' here"})
+    expected = state("h3r hrnet")["heatmap_head.head.layers.3.weight"][..., 0, 0].T
+    found = np.asarray(variables["params"]["head"]["predict"]["kernel"])[0, 0]
+    np.testing.assert_array_equal(found, expected if taken else ours["params"]["head"]["predict"]["kernel"][0, 0])
+
+
+def test_another_way_to_bring_branches_together_is_said(tmp_path):
+    source = save_torch(tmp_path / "a.pth", state("facial"))
+    _, report = convert.load_initial(source, fresh("tiny", 5, "heatmap"), model="tiny", head="heatmap")
+    assert "by 'nearest' here, by 'bilinear' in tiny_facial" in str(report)
+    assert report.fresh == {"params/head/predict/kernel": "of a head 'facial' for 5 landmarks there, a head 'heatmap' here"}
+    assert not convert.load_initial(source, fresh("tiny_facial", 5, "facial"), model="tiny_facial", head="facial")[1].notes
 
 
 def test_a_pose_network_starts_from_the_backbone_of_all_branches(tmp_path):

@@ -9,13 +9,25 @@ directory that this wrote, or a step `WORKDIR/checkpoints/STEP` of a training ru
     variables, spec, report = convert.read("model.pth")       # for inference
     variables, report = convert.load_initial("hrnet.pth", variables)    # for a training's start
 
-What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRNet for human pose, and HRNet
-and MobileNetV2 backbones for ImageNet, the official ones and timm's. `naming` has their names.
+What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRNet for human pose, and backbones
+for ImageNet: HRNet, the official ones and timm's, and torchvision's MobileNetV2. `naming` has their names.
 """
+
+import dataclasses
 
 from etils import epath
 
-from h3r_jax.convert.files import load_directory, load_torch, stored_config, stored_spec, write_directory, write_safetensors
+from h3r_jax import models
+from h3r_jax.convert.files import (
+    SAFETENSORS_SUFFIX,
+    load_directory,
+    load_torch,
+    read_file,
+    stored_config,
+    stored_spec,
+    write_directory,
+    write_safetensors,
+)
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize
@@ -46,7 +58,7 @@ def read(path, *, model=None, head=None, landmarks=None):
                 raise ValueError(f"{path} holds {spec}; {what} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
-    tensors = load_torch(path)
+    tensors, beside = read_file(path)
     stored = stored_spec(path)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
@@ -55,7 +67,7 @@ def read(path, *, model=None, head=None, landmarks=None):
         variables, report = from_torch(tensors, spec)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return variables, spec, report
+    return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
 def convert(source, destination, *, model=None, head=None, landmarks=None):
@@ -68,36 +80,54 @@ def convert(source, destination, *, model=None, head=None, landmarks=None):
 
     Returns:
       Spec and Report.
+
+    Raises:
+      FileNotFoundError: there is no such source.
+      ValueError: it cannot be read, see `read`; or there is something at `destination` already.
     """
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
     config = stored_config(source)
-    if str(destination).endswith(".safetensors"):
+    if str(destination).endswith(SAFETENSORS_SUFFIX):
         write_safetensors(destination, to_torch(variables, spec), spec, config)
+        stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
+        if stride != models.BACKBONE_STRIDE:
+            note = (f"its heatmaps have stride {stride}, which this library finds in the file; PyTorch programs with these names "
+                    f"have stride {models.BACKBONE_STRIDE}, load the file and compute something else")
+            report = dataclasses.replace(report, notes=(*report.notes, note))
     else:
-        write_directory(destination, variables, spec, source, report.left_out, config)
+        write_directory(destination, variables, spec, source, report, config)
     return spec, report
 
 
-def load_initial(path, variables):
+def load_initial(path, variables, *, model=None, head=None):
     """Freshly initialised variables with trained ones in their place, as far as those go.
 
     The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts
-    fresh: all of it after a backbone alone, the last convolution where the number of landmarks differs.
+    fresh: all of it after a backbone alone, the last layer where the kind of head or the number of landmarks
+    differs.
 
     Args:
       path: of a backbone or a whole model, see `read`.
       variables: {"params", "batch_stats"} of the model, initialised.
+      model, head: what these are, keys of `models.BACKBONES` and `models.HEADS`; None for what `path` holds.
 
     Returns:
-      The variables, and the Report that says what was taken and what starts fresh.
+      The variables, and the Report that says what was taken, what starts fresh, and whether the branches of
+      an HRNet are brought together in another way than in the source.
 
     Raises:
       FileNotFoundError: there is no such source.
       ValueError: it is damaged, unsafe, or has another backbone.
     """
-    trained, _, reading = read(path)
+    trained, spec, reading = read(path)
+    differs = None not in (head, spec.head) and head != spec.head
+    other_head = f"of a head {spec.head!r} for {spec.landmarks} landmarks there, a head {head!r} here" if differs else ""
     try:
-        variables, report = merge(trained, variables)
+        variables, report = merge(trained, variables, other_head=other_head)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh)
+    notes = reading.notes
+    theirs, ours = (getattr(models.BACKBONES[name](), "fuse", None) for name in (spec.model, model or spec.model))
+    if theirs != ours:
+        notes += (f"branches are brought together by {ours!r} here, by {theirs!r} in {spec.model}: the same arrays, other features",)
+    return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh, notes)

@@ -21,7 +21,7 @@ def main(arguments=None):
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     print(spec)
-    print(str(report).replace("; ", "\n"))
+    print("\n".join(report.lines()))
 
 
 if __name__ == "__main__":

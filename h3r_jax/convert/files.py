@@ -40,22 +40,31 @@ def load_torch(path):
       path: of the file.
 
     Returns:
-      name -> numpy array, without the prefix `module.` of torch's data parallelism.
+      name -> numpy array of the type that it has there, without the prefix `module.` of torch's data parallelism.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is damaged, holds more than tensors and plain containers, or no tensors.
     """
+    return read_file(path)[0]
+
+
+def read_file(path):
+    """What `load_torch` returns, and the tensors that a file holds beside those: where they are -> why they are left out."""
     path = epath.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file")
     if path.name.endswith(SAFETENSORS_SUFFIX):
-        tensors = _load_safetensors(path)
+        tensors, left_out = _load_safetensors(path), {}
     elif path.name.endswith(TORCH_SUFFIXES):
-        tensors = _load_pickle(path)
+        tensors, left_out = _load_pickle(path)
     else:
         raise ValueError(f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}")
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):
+        twice = next(name for name in plain if name in tensors and f"module.{name}" in tensors)
+        raise ValueError(f"{path} holds both {twice} and module.{twice}; keep the one that is meant")
+    return plain, left_out
 
 
 def stored_spec(path):
@@ -91,15 +100,21 @@ def _load_safetensors(path):
 
 @contextlib.contextmanager
 def _open_safetensors(path):
-    try:
-        import safetensors
-    except ImportError as error:
-        raise ValueError(f"{path} needs safetensors to be read (pip install safetensors)") from error
+    safetensors = _safetensors(path, "read")
     try:
         with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
             yield file
     except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
         raise ValueError(f"{path} cannot be read as safetensors ({_line(error)})") from error
+
+
+def _safetensors(path, what):
+    """The module that `path` is to be read or written with."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ValueError(f"{path} needs safetensors to be {what} (pip install safetensors)") from error
+    return safetensors
 
 
 def _load_pickle(path):
@@ -118,14 +133,43 @@ def _load_pickle(path):
                          "else could run code: refused, nothing was run (if you trust it, save its state dict alone)") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
-    for key in CONTAINERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    tensors = {name: x for name, x in content.items() if isinstance(x, torch.Tensor)} if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        content = {}
+    container = [key for key in CONTAINERS if isinstance(content.get(key), dict)][:1]
+    tensors, left_out = {}, {}
+    for keys, tensor in _tensors_in(content, torch.Tensor):
+        within = keys[:len(container)] == container
+        if within and len(keys) == len(container) + 1:
+            tensors[keys[-1]] = tensor
+        else:
+            left_out["/".join(keys)] = "in a container among the weights" if within else f"beside the weights, which are under {container[0]!r}"
     if not tensors:
         raise ValueError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
-    return {name: (x.float() if x.is_floating_point() else x).numpy() for name, x in tensors.items()}
+    try:
+        return {name: _to_numpy(x.detach()) for name, x in tensors.items()}, left_out
+    except (TypeError, RuntimeError) as error:  # sparse or quantised
+        raise ValueError(f"{path} holds tensors that are no plain arrays ({_line(error)})") from error
+
+
+def _tensors_in(content, kind):
+    """The keys that lead to each tensor in nested containers, a list, and the tensor."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in pairs:
+        if isinstance(value, kind):
+            yield [str(key)], value
+        elif isinstance(value, (dict, list, tuple)):
+            yield from (([str(key), *keys], tensor) for keys, tensor in _tensors_in(value, kind))
+
+
+def _to_numpy(tensor):
+    """An array of the same type; bfloat16 and float8, which numpy has not, as JAX has them."""
+    import ml_dtypes
+    import torch
+
+    narrow = getattr(ml_dtypes, str(tensor.dtype).removeprefix("torch."), None)
+    if tensor.is_floating_point() and narrow is not None:
+        return tensor.contiguous().view({1: torch.uint8, 2: torch.int16}[tensor.element_size()]).numpy().view(narrow)
+    return tensor.numpy()
 
 
 def _line(error):
@@ -133,9 +177,12 @@ def _line(error):
 
 
 def write_safetensors(path, tensors, spec, config=None):
-    """Writes name -> numpy array with the description of the model, and `stored_config`, in the header; whole or not at all."""
-    import safetensors.numpy
+    """Writes name -> numpy array with the description of the model, and `stored_config`, in the header; whole or not at all.
 
+    Raises:
+      ValueError: safetensors is not installed, or there is something at `path` already.
+    """
+    safetensors = _safetensors(path, "written")
     metadata = {METADATA: json.dumps(dataclasses.asdict(spec)), "format": "pt"}
     if config:
         metadata[METADATA_CONFIG] = json.dumps(config)
@@ -143,7 +190,7 @@ def write_safetensors(path, tensors, spec, config=None):
     write_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_directory(path, variables, spec, source, left_out, config=None):
+def write_directory(path, variables, spec, source, report, config=None):
     """Writes variables and the description of the model as an orbax directory; whole or not at all.
 
     Args:
@@ -151,7 +198,7 @@ def write_directory(path, variables, spec, source, left_out, config=None):
       variables: {"params", "batch_stats"}, arrays.
       spec: Spec.
       source: where they came from, and
-      left_out: name there -> why it was not used: both for the reader of `model.json`.
+      report: what became of the arrays there: both for the reader of `model.json`.
       config: `stored_config` of the source.
     """
     import orbax.checkpoint as ocp
@@ -159,7 +206,8 @@ def write_directory(path, variables, spec, source, left_out, config=None):
     def write(temporary):
         temporary.mkdir()
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
-        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": left_out, CONFIG: config}
+        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": report.left_out, "notes": report.notes,
+                       CONFIG: config}
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
     write_whole(path, write)

@@ -19,19 +19,25 @@ class Report:
     taken: names in the source.
     left_out: name in the source -> why it is not used.
     fresh: name here -> why the source does not provide it.
+    notes: sentences on what is not the same as in the source although its arrays are taken.
     """
 
     taken: tuple[str, ...]
     left_out: dict[str, str]
     fresh: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def __str__(self):
+    def lines(self):
+        """The report as short lines: how many arrays were taken, which were not and why, and the notes."""
         lines = [f"{len(self.taken)} arrays taken"]
         for verb, reasons in (("left out", self.left_out), ("starting fresh", self.fresh)):
             for reason in dict.fromkeys(reasons.values()):
                 group = [name for name, value in reasons.items() if value == reason]
                 lines.append(f"{len(group)} {verb} ({reason}): {listed(group)}")
-        return "; ".join(lines)
+        return [*lines, *self.notes]
+
+    def __str__(self):
+        return "; ".join(self.lines())
 
 
 def listed(names):
@@ -56,14 +62,14 @@ def from_torch(tensors, spec):
 
     Returns:
       variables {"params": ..., "batch_stats": ...} of numpy float32 arrays, kernels `[kh, kw, I/groups, O]`;
-      a backbone alone has {"backbone": ...} in each. And the Report.
+      a backbone alone has {"backbone": ...} in each. And the Report, which notes arrays of other types.
 
     Raises:
       ValueError: tensors are missing, unexpected or of another shape; lists their names.
     """
     shapes = naming.shapes(spec)
     names = naming.names(shapes, spec.naming)
-    flat, missing, misshapen = {}, [], []
+    flat, missing, misshapen, others = {}, [], [], {}
     for path, name in names.items():
         if name not in tensors:
             missing.append(name)
@@ -72,15 +78,20 @@ def from_torch(tensors, spec):
         if value.shape != shapes[path]:
             misshapen.append(f"{name} {tensors[name].shape} for {_to_torch_shape(path, shapes[path])}")
         flat[path] = value
+        others.setdefault(str(tensors[name].dtype), []).append(name)
+    others.pop("float32", None)
     rest = [name for name in tensors if name not in set(names.values())]
     left_out = {name: reason for name in rest if (reason := left_out_reason(name, spec.naming))}
     unexpected = [name for name in rest if name not in left_out]
     _complain("the tensors", spec, missing=missing, unexpected=unexpected, misshapen=misshapen)
-    return traverse_util.unflatten_dict(flat), Report(tuple(names.values()), left_out)
+    notes = tuple(f"{len(group)} {type_} there, float32 here: {listed(group)}" for type_, group in others.items())
+    return traverse_util.unflatten_dict(flat), Report(tuple(names.values()), left_out, notes=notes)
 
 
 def to_torch(variables, spec):
     """The PyTorch tensors of a network: `from_torch` backwards.
+
+    They do not say the heatmap's stride, which is 4 in the programs that these names belong to.
 
     Args:
       variables: {"params", "batch_stats"}, arrays.
@@ -103,16 +114,18 @@ def to_torch(variables, spec):
         tensors[name] = _to_torch(path, np.asarray(flat[path]))
         if path[-1] == "var":
             counter = name.replace("running_var", naming.COUNTER)
-            tensors[counter] = np.asarray(spec.batches_tracked, np.int64)
+            counts = spec.batches_tracked
+            tensors[counter] = np.asarray(counts.get(counter, 0) if isinstance(counts, dict) else counts, np.int64)
     return tensors
 
 
-def merge(source, target):
+def merge(source, target, *, other_head=""):
     """Freshly initialised variables with those of `source` in them: the backbone, and what fits of the head.
 
     Args:
       source: variables of a whole model or of a backbone, numpy.
       target: variables of a model; numpy or JAX arrays.
+      other_head: why the head's last layer must start fresh whatever its shape; empty if it need not.
 
     Returns:
       The variables, in the types of `target`, and the Report.
@@ -124,7 +137,9 @@ def merge(source, target):
     taken, fresh, missing, misshapen = [], {}, [], []
     for path, value in ours.items():
         name = "/".join(path)
-        if path in flat and flat[path].shape == value.shape:
+        if other_head and path in flat and path[1] == "head" and path[2].startswith("predict"):
+            fresh[name] = other_head
+        elif path in flat and flat[path].shape == value.shape:
             ours[path] = np.asarray(flat[path], value.dtype)
             taken.append(name)
         elif path[1] == "head":

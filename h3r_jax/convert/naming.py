@@ -56,14 +56,15 @@ class Spec:
     head: key of `models.HEADS`; None for a backbone alone.
     landmarks: K; 0 for a backbone alone.
     naming: of its tensors in PyTorch, see the module's docstring.
-    batches_tracked: PyTorch's count of training steps, which it keeps beside the running statistics.
+    batches_tracked: PyTorch's count of training steps, which it keeps beside the running statistics of every
+      normalisation; where they differ, as after training a part alone, name of the counter -> count.
     """
 
     model: str
     head: str | None
     landmarks: int
     naming: str
-    batches_tracked: int = 0
+    batches_tracked: int | dict[str, int] = dataclasses.field(default=0, hash=False)
 
     def __str__(self):
         return f"{self.model}, {f'head {self.head} for {self.landmarks} landmarks' if self.head else 'the backbone alone'}"

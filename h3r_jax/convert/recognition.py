@@ -3,10 +3,11 @@
 import re
 
 from h3r_jax import models
-from h3r_jax.convert.naming import BACKBONE_PREFIX, HEAD_MODULES, Spec
+from h3r_jax.convert.naming import BACKBONE_PREFIX, COUNTER, HEAD_MODULES, Spec
 from h3r_jax.models.hrnet import HRNet
 
 CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
+COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 HRNET_FIELDS = ("widths", "modules", "blocks", "bottlenecks", "highest_only")
 
 
@@ -42,12 +43,12 @@ def recognize(tensors, *, model=None, head=None, landmarks=None):
         if head or landmarks:
             raise ValueError(f"the tensors are those of {model} without a head for landmarks; "
                              "a backbone alone can start a training, not replace a trained model")
-        return Spec(model, None, 0, naming, _batches_tracked(tensors))
+        return Spec(model, None, 0, naming, _batches_tracked(tensors, naming))
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
     if channels % models.HEADS[head] or (landmarks and count != landmarks):
         raise ValueError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}")
-    return Spec(model, head, count, naming, _batches_tracked(tensors))
+    return Spec(model, head, count, naming, _batches_tracked(tensors, naming))
 
 
 def _naming(tensors):
@@ -121,16 +122,15 @@ def _head(naming, channels, head, landmarks):
     return head
 
 
-def _batches_tracked(tensors):
-    return max((int(x) for name, x in tensors.items() if name.endswith("num_batches_tracked")), default=0)
+def _batches_tracked(tensors, naming):
+    counts = {name: int(x) for name, x in tensors.items() if left_out_reason(name, naming) == COUNTED}
+    return counts if len(set(counts.values())) > 1 else next(iter(counts.values()), 0)
 
 
 def left_out_reason(name, naming):
     """Why a tensor that no array of ours takes is left out on purpose; None if it is not."""
-    if name.endswith(".num_batches_tracked"):
-        return "PyTorch's count of training steps, kept as one number"
     if naming == "imagenet" and CLASSIFICATION.match(name):
         return "classification head"
     if naming in ("imagenet", "torchvision") and re.match(r"(features\.1[4-8]|conv|classifier)\.", name):
         return "layers beyond the last tap, and classification head"
-    return None
+    return COUNTED if name.endswith(f".{COUNTER}") else None

@@ -28,6 +28,7 @@ from h3r_jax.models.mobilenet_v2 import MobileNetV2
 _W18, _W32, _W48 = (tuple(width << i for i in range(4)) for width in (18, 32, 48))
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
+    # In timm this is hrnet_w18_small_v2; its hrnet_w18_small has one exchange in every stage.
     "hrnet_w18_small": functools.partial(HRNet, widths=_W18, modules=(1, 3, 2), blocks=2, bottlenecks=2),
     "hrnet_w18": functools.partial(HRNet, widths=_W18),
     "hrnet_w32": functools.partial(HRNet, widths=_W32),

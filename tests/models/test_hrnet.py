@@ -1,4 +1,4 @@
-"""Every form of HRNet against PyTorch, shrunk; HRNet-W18 as it is; published sizes."""
+"""Every form of HRNet against PyTorch, shrunk; every network as it is; published sizes."""
 from __future__ import annotations
 
 import functools
@@ -44,53 +44,71 @@ def reference_output(network, images):
         return network.eval()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy().transpose(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_inference_equals_pytorch(form):
-    reference = torch_networks.randomize(FORMS[form]())
-    tensors = numpy_state(reference)
-    spec = convert.recognize(tensors)
+def check(spec, tensors, reference, *sizes):
+    """The network of `spec` with these tensors against the one in PyTorch, at each (height, width)."""
     variables, _ = convert.from_torch(tensors, spec)
     apply = jax.jit(models.build(spec.model, spec.landmarks, head=spec.head).apply)
-    for height, width in ((32, 32), (32, 64)):
+    for height, width in sizes:
         images = random_images(height, width)
         output, expected = apply(variables, images), reference_output(reference, images)
         assert output.dtype == jnp.float32 and output.shape == expected.shape
         assert np.abs(output - expected).max() < LIMIT * expected.std()
 
 
-@functools.cache
-def full_w18():
-    """HRNet-W18 with 5 landmarks and the binary head, compiled once; a function of its variables and images."""
-    return jax.jit(models.build("hrnet_w18", 5, head="binary").apply)
-
-
-def check_full_w18(reference, tensors):
-    images = random_images(64, 96)
-    variables, _ = convert.from_torch(tensors, convert.Spec("hrnet_w18", "binary", 5, "h3r"))
-    expected = reference_output(reference, images)
-    assert np.abs(full_w18()(variables, images) - expected).max() < LIMIT * expected.std()
+@pytest.mark.parametrize("form", FORMS)
+def test_inference_equals_pytorch(form):
+    reference = torch_networks.randomize(FORMS[form]())
+    tensors = numpy_state(reference)
+    check(convert.recognize(tensors), tensors, reference, (32, 32), (32, 64))
 
 
 def test_full_w18_equals_pytorch():
     reference = torch_networks.randomize(torch_hrnet.H3R(torch_hrnet.HRNet(**torch_hrnet.W18), 10))
-    check_full_w18(reference, numpy_state(reference))
+    check(convert.Spec("hrnet_w18", "binary", 5, "h3r"), numpy_state(reference), reference, (64, 96))
 
 
-def test_full_w18_equals_timm():
+FULL_SIZES = (64, 64), (64, 96)
+TIMM = {"hrnet_w18_small": "hrnet_w18_small_v2", "hrnet_w18": "hrnet_w18", "hrnet_w32": "hrnet_w32", "hrnet_w48": "hrnet_w48"}
+OWN = {
+    "hrnet_w18_facial": lambda: torch_hrnet.Facial(5, **torch_hrnet.W18),
+    "hrnet_w32_pose": lambda: torch_hrnet.Pose(5, **torch_hrnet.W32),
+    "hrnet_w48_pose": lambda: torch_hrnet.Pose(5, **torch_hrnet.W48),
+}
+
+
+def test_every_full_hrnet_is_compared():
+    published = {name for name in models.BACKBONES if isinstance(models.BACKBONES[name](), hrnet.HRNet) and "tiny" not in name}
+    assert {*TIMM, *OWN} == published
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMM)
+def test_full_networks_equal_timm(name):
+    """timm's backbone, recognised from its checkpoint for ImageNet, under the head of H3R."""
     try:
         timm = torch_hrnet.import_timm()
     except ImportError:
         pytest.skip("timm is not installed")
-    network = timm.create_model("hrnet_w18")
+    network = timm.create_model(TIMM[name])
     reference = torch_networks.randomize(torch_hrnet.H3R(torch_hrnet.TimmBackbone(network), 10))
     spec = convert.recognize(numpy_state(network))
-    assert (spec.model, spec.head, spec.naming) == ("hrnet_w18", None, "imagenet")
+    assert (spec.model, spec.head, spec.naming) == (name, None, "imagenet")
     _, report = convert.from_torch(numpy_state(network), spec)
-    assert {name.split(".")[0] for name, reason in report.left_out.items() if reason == "classification head"} == {
+    assert {part.split(".")[0] for part, reason in report.left_out.items() if reason == "classification head"} == {
         "incre_modules", "downsamp_modules", "final_layer", "classifier"}
-    tensors = {f"backbone.{name}": tensor for name, tensor in numpy_state(network).items() if name not in report.left_out}
-    head = {name: tensor for name, tensor in numpy_state(reference).items() if name.startswith("heatmap_head.")}
-    check_full_w18(reference, {**tensors, **head})
+    tensors = {f"backbone.{part}": tensor for part, tensor in numpy_state(network).items() if part not in report.left_out}
+    head = {part: tensor for part, tensor in numpy_state(reference).items() if part.startswith("heatmap_head.")}
+    check(convert.Spec(name, "binary", 5, "h3r"), {**tensors, **head}, reference, *FULL_SIZES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_full_forms_that_timm_has_not_equal_pytorch(name):
+    reference = torch_networks.randomize(OWN[name]())
+    tensors = numpy_state(reference)
+    spec = convert.recognize(tensors)
+    assert spec.model == name
+    check(spec, tensors, reference, *FULL_SIZES)
 
 
 def test_training_equals_pytorch():
@@ -123,18 +141,25 @@ def test_gradients_of_the_convolution(height, width, stride):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), tuple(gradients), expected)
 
 
-@pytest.mark.parametrize("name, head, landmarks, parameters, gigamacs", [
-    ("mobilenet_v2", "binary", 98, 0.60, 0.51), ("hrnet_w18", "binary", 98, 9.69, 4.84),
-    ("hrnet_w32", "binary", 106, 29.6, None),
-    ("hrnet_w32_pose", "pose", 17, 28.5, None), ("hrnet_w18_facial", "facial", 98, 9.66, None)])
-def test_published_sizes(name, head, landmarks, parameters, gigamacs):
+@pytest.mark.parametrize("name, head, landmarks, published", [row for row in networks.NETWORKS if row[-1]])
+def test_published_sizes(name, head, landmarks, published):
+    """Parameters in millions and multiply-adds in billions, to the digits that were published."""
+    figures = {unit: figure for figure, unit in (part.split() for part in published.split(", "))}
     model = models.build(name, landmarks, head=head)
-    if gigamacs is None:
-        count = models.count_parameters(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"])
+    if "G" in figures:
+        counts = dict(zip("MG", networks.count(model, 256)))
     else:
-        count, macs = networks.count(model, 256)
-        assert round(macs / 1e9, 2) == gigamacs
-    assert round(count / 1e6, len(str(parameters).split(".")[1])) == parameters
+        shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+        counts = {"M": models.count_parameters(shapes["params"])}
+    for unit, figure in figures.items():
+        digits = len(figure.split(".")[1])
+        assert f"{counts[unit] / {'M': 1e6, 'G': 1e9}[unit]:.{digits}f}" == figure
+
+
+def test_published_sizes_are_of_every_kind():
+    """At least one figure of each network; of W18-small and the W48 of all branches none was published for landmarks."""
+    assert {name for name, *_, published in networks.NETWORKS if not published} == {"hrnet_w18_small", "hrnet_w48"}
+    assert {name for name, *_ in networks.NETWORKS} == {name for name in models.BACKBONES if "tiny" not in name}
 
 
 def test_image_size_must_divide():

@@ -12,8 +12,17 @@ from tests.models.torch_networks import MobileNetV2
 
 # What differs between the networks; all have a stem of 64 and bottlenecks of 64 -> 256 channels.
 W18 = {"widths": (18, 36, 72, 144), "modules": (1, 4, 3), "blocks": 4, "bottlenecks": 4}
-W18_SMALL = {"widths": (18, 36, 72, 144), "modules": (1, 3, 2), "blocks": 2, "bottlenecks": 2}
+W18_SMALL = {**W18, "modules": (1, 3, 2), "blocks": 2, "bottlenecks": 2}
+W32 = {**W18, "widths": (32, 64, 128, 256)}
+W48 = {**W18, "widths": (48, 96, 192, 384)}
 TINY = {"widths": (4, 6, 8), "modules": (2, 1), "blocks": 1, "bottlenecks": 2}
+
+
+def enlarge(x: torch.Tensor, like: torch.Tensor, mode: str) -> torch.Tensor:
+    """x [B, C, h, w] at the height and width of `like`; as it is where it has them, which costs no pass over it."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    return functional.interpolate(x, size=like.shape[2:], mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -72,10 +81,8 @@ class Exchange(nn.Module):
         xs = [branch(x) for branch, x in zip(self.branches, xs)]
         results = []
         for target, paths in enumerate(self.fuse_layers):
-            parts = [path(x) for path, x in zip(paths, xs)]
-            options = {"mode": self.fuse} if self.fuse == "nearest" else {"mode": self.fuse, "align_corners": False}
-            size = xs[target].shape[2:]
-            results.append(torch.relu(sum(functional.interpolate(part, size=size, **options) for part in parts)))
+            first, *others = (enlarge(path(x), xs[target], self.fuse) for path, x in zip(paths, xs))
+            results.append(torch.relu(sum(others, first)))
         return results
 
 
@@ -108,8 +115,7 @@ class HRNet(nn.Module):
             transition = getattr(self, f"transition{stage - 1}")
             xs = [layer(x) for layer, x in zip(transition, [*xs, xs[-1]])]
             xs = getattr(self, f"stage{stage}")(xs)
-        size = xs[0].shape[2:]
-        return torch.cat([functional.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in xs], 1)
+        return torch.cat([enlarge(x, xs[0], "bilinear") for x in xs], 1)
 
 
 def flat_mobilenet_v2() -> nn.Module:
@@ -179,8 +185,7 @@ class TimmBackbone(nn.Module):
         net = self.network
         x = net.act2(net.bn2(net.conv2(net.act1(net.bn1(net.conv1(x))))))
         xs = net.stages(x)
-        size = xs[0].shape[2:]
-        return torch.cat([functional.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in xs], 1)
+        return torch.cat([enlarge(x, xs[0], "bilinear") for x in xs], 1)
 
 
 def import_timm():

@@ -18,7 +18,7 @@ from tests.pages import BLOCK, EXPORT, PAGES, PREDICT, ROOT, python_blocks
 from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
-PLACEHOLDER = re.compile(r"\b(NAME|DIR|FOLDER|PATH)\b")
+PLACEHOLDER = re.compile(r"\b(NAME|RECIPE|DIR|FOLDER|PATH)\b")
 SETTING = re.compile(r"config\.(.+)")
 
 

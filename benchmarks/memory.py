@@ -1,0 +1,79 @@
+"""The memory that a recipe's train step needs on a device, from shapes alone.
+
+    python -m benchmarks.memory [NAME ...]
+
+Counted are the state (parameters, statistics, optimiser, moving average), the gradient, and for every example its canvas
+and what the forward pass has to keep for the backward pass, each array once. What a compiler adds for workspaces, or saves
+by computing something twice, is not. Nothing is compiled or run. The table gives the whole batch on one device, and a
+share of an eighth. `benchmarks.topology` compiles a recipe for a TPU and says what that takes.
+"""
+
+import argparse
+import importlib
+import math
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+
+from benchmarks.oracle import RECIPES
+from h3r_jax import augment, codec, losses, models
+from h3r_jax.training import config as run_config
+from h3r_jax.training import step
+from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+
+EXAMPLES = 8  # of which the bytes of one are taken; statistics of a batch are spread over them
+
+
+def size(tree):
+    """Bytes of all arrays of a tree."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def kept_for_backward(recipe, variables):
+    """Bytes that the forward pass of one example keeps."""
+    images = jax.ShapeDtypeStruct((EXAMPLES, *recipe.shape, 3), jnp.float32)
+    landmarks = jax.ShapeDtypeStruct((EXAMPLES, recipe.scheme.num_landmarks, 2), jnp.float32)
+
+    def residuals(params, statistics, images, landmarks):
+        points = codec.activation_points(landmarks, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
+
+        def objective(params):
+            outputs, _ = recipe.model.apply(
+                {"params": params, "batch_stats": statistics}, models.normalize_images(images), train=True, mutable=["batch_stats"]
+            )
+            return losses.LOSSES[recipe.loss](step.landmark_logits(outputs, recipe), points).mean()
+
+        return jax.tree.leaves(jax.vjp(objective, params)[1])
+
+    jaxpr = jax.make_jaxpr(residuals)(variables["params"], variables["batch_stats"], images, landmarks).jaxpr
+    given = {id(var) for var in jaxpr.invars}  # parameters and images are counted elsewhere
+    kept = {id(var): var.aval for var in jaxpr.outvars if not isinstance(var, jax.extend.core.Literal) and id(var) not in given}
+    return size(list(kept.values())) / EXAMPLES
+
+
+def account(config):
+    """Bytes of the state with its gradient, and of one example, and the batch size of a recipe."""
+    scheme = run_config.make_scheme(config)
+    recipe = run_config.make_recipe(config, scheme)
+    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=1, total_steps=2)
+    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
+    variables = jax.eval_shape(lambda: models.initialize(recipe.model, 0, (*recipe.shape, 3)))
+    state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=recipe.average_decay > 0), variables)
+    canvas = 3 * math.prod(augment.canvas_shape(recipe.augmentation, recipe.shape))
+    return size(state) + size(variables["params"]), kept_for_backward(recipe, variables) + canvas, config.train.batch_size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=RECIPES, metavar="NAME", help="recipes; all by default")
+    print("| recipe | state, MiB | an example, MiB | batch | on one device, GiB | on each of 8, GiB |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name in parser.parse_args().names:
+        fixed, example, batch_size = account(importlib.import_module(f"configs.{name}").get_config())
+        whole, share = (fixed + example * count for count in (batch_size, batch_size / 8))
+        print(f"| `{name}` | {fixed / 2**20:.0f} | {example / 2**20:.1f} | {batch_size} | {whole / 2**30:.1f} | {share / 2**30:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@
     python eval.py  --config=configs/aflw2000_hrnet_w18_128.py --workdir=runs/aflw2000_hrnet_w18_128
 
 Published: 3.04 NME (H3R, models/README: listed as P2; its code takes the landmarks' box, as here). Not trained here yet.
+Memory: 2.3 GiB on one device, 184 MiB and 34.6 for each of 64 examples (python -m benchmarks.memory).
 """
 
 from configs import datasets

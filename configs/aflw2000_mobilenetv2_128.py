@@ -4,6 +4,7 @@
     python eval.py  --config=configs/aflw2000_mobilenetv2_128.py --workdir=runs/aflw2000_mobilenetv2_128
 
 Published: 3.21 NME (H3R, models/README: listed as P2; its code takes the landmarks' box, as here). Not trained here yet.
+Memory: 0.9 GiB on one device, 11 MiB and 15.0 for each of 64 examples (python -m benchmarks.memory).
 """
 
 from configs import datasets

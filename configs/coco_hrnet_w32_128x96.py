@@ -4,6 +4,7 @@
     python eval.py  --config=configs/coco_hrnet_w32_128x96.py --workdir=runs/coco_hrnet_w32_128x96
 
 Published: 66.9 AP with the detector's boxes (HRNet with quarter shift), 70.7 (DARK). Not trained here yet.
+Memory: 5.3 GiB on one device, 545 MiB and 38.3 for each of 128 examples (python -m benchmarks.memory).
 """
 
 from configs import datasets

@@ -4,6 +4,7 @@
     python eval.py  --config=configs/coco_hrnet_w32_256x192.py --workdir=runs/coco_hrnet_w32_256x192
 
 Published: 74.4 AP with the detector's boxes (HRNet); H3R's own figure could not be verified. Not trained here yet.
+Memory: 17.1 GiB on one device, 545 MiB and 132.7 for each of 128 examples (python -m benchmarks.memory).
 """
 
 from configs import datasets

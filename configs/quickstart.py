@@ -4,6 +4,7 @@
     python eval.py  --config=configs/quickstart.py --workdir=runs/quickstart
 
 Cost: under 5 minutes on two CPU cores, compilation included. Scores: docs/results.md.
+Memory: 0.3 GiB on one device, 11 MiB and 15.4 for each of 16 examples (python -m benchmarks.memory).
 """
 
 from configs import common

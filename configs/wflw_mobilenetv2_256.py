@@ -4,6 +4,7 @@
     python eval.py  --config=configs/wflw_mobilenetv2_256.py --workdir=runs/wflw_mobilenetv2_256
 
 Published: 4.45 NME (H3R, models/README). Not trained here yet.
+Memory: 3.8 GiB on one device, 11 MiB and 60.0 for each of 64 examples (python -m benchmarks.memory).
 """
 
 from configs import datasets

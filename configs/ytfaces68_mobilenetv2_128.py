@@ -5,6 +5,7 @@
     python eval.py  --config=configs/ytfaces68_mobilenetv2_128.py --workdir=runs/ytfaces68
 
 Cost and score: docs/results.md. Protocol: box from landmarks x 1.25, outer eye corners, no flip test.
+Memory: 0.4 GiB on one device, 11 MiB and 27.5 for each of 16 examples (python -m benchmarks.memory).
 """
 
 from configs import common

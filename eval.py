@@ -70,20 +70,26 @@ def evaluate(config, workdir):
         "k=4": run_config.decoder(recipe, k=4),
         "k=9": run_config.decoder(recipe, k=9),
     } | {chosen: decode}
-    predictions, confidence = evaluation.predict_split(
-        step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip),
-        variables,
-        split.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
-        split.matrices,
-        mesh,
-    )
+    with run_config.clear_errors(OSError):
+        predictions, confidence = evaluation.predict_split(
+            step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip),
+            variables,
+            split.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
+            split.matrices,
+            mesh,
+        )
     if LOGITS.value:
         write_logits(LOGITS.value, variables, recipe, split, protocol, config.eval.batch_size)
-    if not distributed.is_first():
-        return
-    with run_config.clear_errors():
-        scores = {name: protocol.score(predictions[name], confidence, split) for name in decoders}
-    described = run_config.describe_protocol(config, protocol)
+    if distributed.is_first():
+        with run_config.clear_errors():
+            scores = {name: protocol.score(predictions[name], confidence, split) for name in decoders}
+        write(config, workdir, split, predictions, scores, chosen, protocol, recipe, variables, description)
+    distributed.meet()  # or JAX would end the first process, which scores, a minute after the others have finished
+
+
+def write(config, workdir, split, predictions, scores, chosen, protocol, recipe, variables, description):
+    """Prints the table and writes the files of an evaluation; `chosen` is the decoder that the configuration asks for."""
+    described = run_config.describe_protocol(config, protocol, recipe)
     print(f"{split.name}: {split.num_examples} examples; {description}")
     print(f"protocol: {described}; decoder for the files: {chosen}")
     print(decoder_table(scores, predictions, split, recipe))
@@ -106,7 +112,7 @@ def evaluate(config, workdir):
     }
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
     pictures = {
-        "overlays": overlays(split, predictions[chosen], scores[chosen], scheme),
+        "overlays": overlays(split, predictions[chosen], scores[chosen], recipe.scheme),
         "heatmaps": heatmaps(split, variables, recipe, scores[chosen]),
     }
     if scores[chosen].errors is not None:

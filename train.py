@@ -39,7 +39,7 @@ def steps(epochs, num_examples, batch_size):
     return max(1, round(epochs * num_examples / batch_size))
 
 
-def account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh):
+def account(config, recipe, protocol, train_input, validation, variables, beginning, start, total_steps, mesh):
     """What is going to happen, for the user to read before it does."""
     annotations = train_input.annotations
     crops = geometry.transform_points(train_input.matrices, annotations.landmarks)
@@ -61,7 +61,8 @@ def account(config, recipe, train_input, validation, variables, beginning, start
         "model": f"{config.model.name}, head {recipe.head}, {recipe.scheme.num_landmarks} landmarks, "
         f"{models.count_parameters(variables['params']):,} parameters, {config.model.dtype}, stride {recipe.stride}",
         "weights": beginning if start == 0 else f"checkpoint of step {start}",
-        "loss": f"{recipe.loss} against {recipe.target} activation points, decoded with {recipe.activation}",
+        "loss": f"{recipe.loss} against {recipe.target} activation points",
+        "scores": f"{run_config.describe_protocol(config, protocol, recipe)}, decoder {run_config.make_decoder(config, recipe)[0]}",
         "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
         "steps": f"{start} -> {total_steps} of batch {config.train.batch_size}, {config.train.epochs:g} epochs"
         + (f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""),
@@ -132,12 +133,14 @@ def train(config, workdir):
     # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.
     state = jax.device_put(state, sharding.replicated(mesh))
 
-    about = functools.partial(run_config.describe_run, config)
+    data = {"name": train_input.name, "examples": train_input.num_examples}
+    about = functools.partial(run_config.describe_run, config, data)
     saved = checkpoints.Checkpoints(workdir, keep=config.log.keep_checkpoints, best=protocol.best, about=about)
     latest = saved.latest()
     if latest is not None:
         with run_config.clear_errors():
-            warning = run_config.check_checkpoint(config, saved.about(latest), f"{workdir}: the checkpoint of step {latest}")
+            name = f"{workdir}: the checkpoint of step {latest}"
+            warning = run_config.check_checkpoint(config, data, saved.about(latest), name)
         if warning and distributed.is_first():
             print(f"warning: {warning}")
         state = saved.restore(latest, state)
@@ -153,7 +156,7 @@ def train(config, workdir):
         )
 
     if distributed.is_first():
-        print(account(config, recipe, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
+        print(account(config, recipe, protocol, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
         for name, sheet in sheets(config, recipe, train_input).items():
             visualize.save(sheet, workdir / f"{name}.png")
         if start >= total_steps:
@@ -180,8 +183,9 @@ def train(config, workdir):
     if distributed.is_first():
         outputs = [writers.JsonLinesWriter(workdir / "metrics.jsonl"), writers.TensorBoardWriter(workdir / "tensorboard")]
     writer = writers.MultiWriter(*outputs)
-    ends_in_a_sentence = run_config.clear_errors(FloatingPointError, OSError)
-    with contextlib.closing(saved), contextlib.closing(writer), distributed.end_for_all(), ends_in_a_sentence:
+    # An error ends this process at once, before it would wait for the others in closing; and closing writes as well.
+    training, closing = run_config.clear_errors(FloatingPointError, OSError), run_config.clear_errors(OSError)
+    with closing, contextlib.closing(saved), contextlib.closing(writer), distributed.end_for_all(), training:
         loop.fit(
             state,
             batches_from(start),

@@ -28,6 +28,7 @@ KEEP = flags.DEFINE_string("keep", None, "directory for the two runs; a temporar
 
 STEPS_PER_KILL = 8
 DURING_START = 0.15  # of the kills, at any moment before the first step
+DURING_SAVE = 0.3  # of the kills, as soon as a checkpoint is being written
 MOST_STEPS = 12  # after which a kill comes, counted from the start
 
 
@@ -53,12 +54,17 @@ def one_life(place, workdir, arguments, rng, starting_seconds):
     with output.open("w") as file:
         process = tiny_run.start(place, arguments, file)
     started = time.monotonic()
-    if rng.random() < DURING_START:
+    moment = rng.random()
+    if moment < DURING_START:
         wanted, delay = 0, rng.uniform(0, starting_seconds)
     else:
         wanted, delay = rng.randint(1, MOST_STEPS), rng.uniform(0, 0.2)
     while len(logged(workdir)) < before + wanted and process.poll() is None:
         time.sleep(0.005)
+    if moment > 1 - DURING_SAVE:
+        delay = 0
+        while not saved_steps(workdir)[1] and process.poll() is None:
+            time.sleep(0.001)
     if wanted:
         starting_seconds = max(starting_seconds, time.monotonic() - started - delay)
     time.sleep(delay)
@@ -120,6 +126,8 @@ def main(_):
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         lives = torture(Path(KEEP.value or temporary), KILLS.value, SEED.value)
+    if not any(life["half"] for life in lives):
+        raise SystemExit("no kill came within a save; try more kills or another seed")
     kinds = {number: [life for life in lives if life["signal"] == number] for number in (signal.SIGKILL, signal.SIGTERM)}
     print(f"kills survived: {len(lives)} ({', '.join(f'{len(some)} {number.name}' for number, some in kinds.items())})")
     print(f"  while it started: {sum(not life['started'] for life in lives)}; within a save: {sum(life['half'] for life in lives)}")

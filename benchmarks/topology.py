@@ -1,17 +1,16 @@
 """What the train and evaluation steps of a recipe become on a number of TPU chips or on GPUs, without having any.
 
     pip install "libtpu==0.0.42.*"
-    python -m benchmarks.topology --config=configs/NAME.py [--topology=v5e:2x2 --per_device=16]
+    python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16]
 
-Compiles both steps for the TPU topology, with the functions that train.py and eval.py use, and prints for each the
-bytes and operations per device and the collectives, counted in the compiled program. Several topologies are separated by spaces.
+Compiles both steps for TPU topologies, by default 4, 8 and 256 chips of a v5e, with the functions that train.py and
+eval.py use, and prints for each the bytes and operations per device and the collectives: how often each stands in the
+compiled program, and the bytes of what it gives on one device.
 Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
 The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are.
 """
 
-import collections
 import os
-import re
 import time
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU to ask
@@ -22,18 +21,16 @@ from absl import app, flags
 from jax.experimental import topologies
 from ml_collections import config_flags
 
+from benchmarks.collectives import collectives
 from h3r_jax import augment, models
 from h3r_jax.training import config as run_config
 from h3r_jax.training import sharding, step
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
-TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "TPU topologies, such as 'v5e:2x2 v5e:2x4 v5e:16x16'")
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2 v5e:2x4 v5e:16x16", "TPU topologies, separated by spaces")
 PER_DEVICE = flags.DEFINE_integer("per_device", 16, "examples of a batch on every chip; 0 for the recipe's batch sizes")
 flags.mark_flag_as_required("config")
-
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-TYPE_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8}
 
 
 def steps(config, mesh, per_device):
@@ -66,19 +63,6 @@ def steps(config, mesh, per_device):
         f"train step, batch {train_size}": (step.jit_train_step(recipe, optimizer, mesh), (state, batch)),
         f"eval step, batch {eval_size}": (eval_step, (variables, images(eval_size, recipe.shape))),
     }
-
-
-def collectives(text):
-    """Name -> number of operations and bytes of their results on one device, in the text of a compiled program."""
-    count, size = collections.Counter(), collections.Counter()
-    for shapes, name in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", text):
-        count[name] += 1
-        for kind, dimensions in re.findall(r"([a-z]+[0-9]*)\[([0-9,]*)\]", shapes):
-            elements = 1
-            for dimension in filter(None, dimensions.split(",")):
-                elements *= int(dimension)
-            size[name] += elements * TYPE_BYTES.get(kind, 0)
-    return {name: (count[name], size[name]) for name in count}
 
 
 def report(name, compiled, seconds):

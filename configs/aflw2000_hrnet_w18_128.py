@@ -3,7 +3,7 @@
     python train.py --config=configs/aflw2000_hrnet_w18_128.py --workdir=runs/aflw2000_hrnet_w18_128
     python eval.py  --config=configs/aflw2000_hrnet_w18_128.py --workdir=runs/aflw2000_hrnet_w18_128
 
-Published: 3.04 NME (H3R, models/README). Not trained here yet.
+Published: 3.04 NME (H3R, models/README: listed as P2; its code takes the landmarks' box, as here). Not trained here yet.
 """
 
 from configs import datasets

@@ -75,13 +75,14 @@ def get_config():
     evaluation.batch_size = 64
     evaluation.k = 9
     evaluation.selection = "top_k"  # or "neighbours"
+    evaluation.activation = ""  # of the decoder: "softmax", "sigmoid" or "identity"; empty for what belongs to the loss
     evaluation.flip = ""  # average with the mirrored image: its "coordinates" or its "heatmaps" of probabilities
     evaluation.crop = "exact"  # or "reference": whole pixels, as the released H3R code cuts
     evaluation.averaged = True  # evaluate the moving average where there is one
     evaluation.metric = "nme"  # key of h3r_jax.training.protocols.METRICS
     evaluation.normalizers = ()  # names in the landmark scheme; the first is the unit of NME, empty for the scheme's first
-    evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC
-    evaluation.subsets = ()  # of the test split, scored by themselves as well
+    evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC, or of PCKh; empty for COCO
+    evaluation.subsets = ()  # of the test split, scored by themselves as well; of nme alone
 
     config.log = log = ConfigDict()
     log.every_steps = 50

@@ -98,7 +98,7 @@ class Canvases:
             reason = error.message.splitlines()[0]
             raise OSError(
                 f"{self._names[index % len(self._names)]}: the image in {self._source.name} cannot be read ({reason}); "
-                'prepare the data anew, or train without it by config.data.on_error="skip"'
+                'prepare the data anew; config.data.on_error="skip" trains without it'
             ) from None
         return canvas
 

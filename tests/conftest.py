@@ -1,4 +1,4 @@
-"""Makes the whole suite strict: no implicit rank promotion, several devices always there."""
+"""What every test finds: quick compilation, eight devices of the CPU, and where real data is."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,7 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xl
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-import jax
 import pytest
-
-jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from configs import common
@@ -101,6 +102,17 @@ def test_commands_name_what_there_is(page):
                 assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"
             if flag == "config" and not PLACEHOLDER.search(value):
                 assert (ROOT / value).is_file(), f"{' '.join(words)}: there is no {value}"
+
+
+def test_scripts_for_clusters_can_be_read():
+    """Those that no test can run: the shell and the YAML of the page about scaling."""
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    blocks = [re.sub("^    ", "", block, flags=re.MULTILINE) for block in re.findall(r"((?:^    .*\n)+)", text, re.MULTILINE)]
+    shell = [block for block in blocks if "apiVersion" not in block]
+    (manifest,) = (yaml.safe_load(block) for block in blocks if "apiVersion" in block)
+    assert len(shell) > 5 and manifest["kind"] == "JobSet"
+    for block in shell:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
 def test_files_that_are_named_in_tables_and_text_exist():

@@ -46,6 +46,31 @@ def test_the_codec_needs_jax_alone(wheel):
     assert needed == ["Requires-Dist: jax>=0.10"]
 
 
+@pytest.mark.slow
+def test_it_is_installed_into_an_empty_environment(tmp_path):
+    """`pip install .` as the pages say it; then the codec, and with an extra the predictor, elsewhere."""
+    source, python = tmp_path / "source", tmp_path / "environment" / "bin" / "python"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs"))
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*words, cwd=tmp_path):
+        result = subprocess.run([python, *words], cwd=cwd, env=environment, check=False, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stdout
+
+    run("-m", "pip", "install", "-q", ".", cwd=source)
+    run("-m", "pip", "check")
+    code = "from h3r_jax import codec; print(codec.decode(codec.expected_heatmap(jnp.array([[[13.7, 42.2]]]), heatmap_shape=(64, 64)), k=4, activation='identity'))"
+    assert "13.7" in run("-c", f"import jax.numpy as jnp; {code}")
+    installed = run("-m", "pip", "list")
+    assert not re.search("(?i)^(flax|tensorflow|torch)", installed, re.MULTILINE)
+
+    run("-m", "pip", "install", "-q", ".[predict]", cwd=source)
+    run("-m", "pip", "check")
+    assert "usage" in run("-m", "h3r_jax.predict", "--help")
+
+
 def test_the_changelog_ends_at_this_version():
     headings = re.findall(r"^## \[(.+?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0][0] == h3r_jax.__version__

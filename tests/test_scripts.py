@@ -129,7 +129,7 @@ def run_two(script, place, workdir):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one(place):
+def test_two_processes_train_and_evaluate_as_one(place, straight):
     workdir = place / "two"
     results = run_two("train.py", place, workdir)
     assert [code for code, _ in results] == [0, 0], results
@@ -137,6 +137,8 @@ def test_two_processes_train_and_evaluate_as_one(place):
     assert "steps       " not in results[1][1], "one process speaks for all"
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "train/loss" in record] == list(range(1, TOTAL_STEPS + 1))
+    print("losses of two processes over those of one:", [losses(workdir)[step] / loss for step, loss in losses(straight[0]).items()])
+    assert losses(workdir) == pytest.approx(losses(straight[0]), rel=1e-3)
 
     figures = []
     for code, output in (run_two("eval.py", place, workdir)[0], finish(tiny_run.start(place, command("eval.py", place, workdir)))):

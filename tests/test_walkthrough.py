@@ -20,7 +20,8 @@ from tests.data.faces import dotted, save
 from tests.pages import EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 from tests.predict import dots
 
-README, OWN_DATA, CONTRIBUTING = ROOT / "README.md", ROOT / "docs" / "own_data.md", ROOT / "docs" / "contributing.md"
+DOCS = ROOT / "docs"
+README, OWN_DATA, CONTRIBUTING, CODEC = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md", DOCS / "codec.md"
 SMALLER = {"model.name": "mobilenet_v2", "model.input_size": "(32, 32)", "train.batch_size": 16, "eval.batch_size": 16}
 SHORTER = {"train.epochs": 1.0}
 
@@ -136,6 +137,12 @@ def test_export(place, trained, images):
     type_in(place, weights)
 
 
+def test_codec(place):
+    (block,) = command_blocks(CODEC)
+    printed = type_in(place, block)
+    assert "pixels" in printed and "voxels" in printed, printed
+
+
 def test_what_contributors_run_is_what_ci_runs():
     making, checking = command_blocks(CONTRIBUTING)
     ci = (ROOT / ".ci" / "run").read_text()
@@ -145,4 +152,4 @@ def test_what_contributors_run_is_what_ci_runs():
 
 
 def test_there_are_no_other_blocks():
-    assert {page for page in PAGES if command_blocks(page)} == {README, OWN_DATA, CONTRIBUTING, PREDICT, EXPORT}
+    assert {page for page in PAGES if command_blocks(page)} == {README, OWN_DATA, CONTRIBUTING, CODEC, PREDICT, EXPORT}

@@ -22,7 +22,7 @@ def nme_per_example(
       distance: `[N]`, the unit of each example, pixels (`LandmarkScheme.normalizing_distance`).
 
     Returns:
-      `float64[N]`, as a fraction (facts: mean over landmarks of the distance, over the unit).
+      `float64[N]`, as a fraction: the mean over the labelled landmarks of the distance, over the unit.
 
     Raises:
       ValueError: an example without a labelled landmark or with a unit that is not positive and finite; names its index.

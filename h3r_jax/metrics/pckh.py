@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 NUM_JOINTS = 16
-THRESHOLDS = (0.5, 0.1, 0.11)  # what HRNet prints as Mean@0.1 is 0.11: row 11 of a grid of hundredths that begins at 0
 # name -> joints, of the right and the left side; neither pelvis (6) nor thorax (7) is in one or in the mean. The upper
 # neck (8) is in the mean alone.
 GROUPS = {
@@ -64,8 +63,8 @@ class HeadErrors:
         hits, labelled = self._hits(threshold)
         return {name: float(np.mean([_percent(hits[i], labelled[i]) for i in joints])) for name, joints in GROUPS.items()}
 
-    def summary(self, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
-        """Every metric under its name in logs and files; groups at the first threshold."""
+    def summary(self, thresholds: Sequence[float]) -> dict[str, float]:
+        """Every metric under its name in logs and files, for `thresholds` in head sizes; groups at the first of them."""
         result = {f"pckh@{threshold:g}": self.pckh(threshold) for threshold in thresholds}
         for name, value in self.groups(thresholds[0]).items():
             result[f"pckh@{thresholds[0]:g}/{name}"] = value

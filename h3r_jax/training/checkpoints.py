@@ -61,7 +61,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self):
-        """The step with the lowest validation error, None if none was evaluated."""
+        """The step that is best on the validation split, None if none was evaluated."""
         return self._manager.best_step()
 
     def save(self, state, metrics=None):
@@ -189,7 +189,10 @@ def load_variables(workdir, path, recipe, *, averaged, sharding):
 
 
 def _load_converted(path, shapes, recipe, sharding):
-    variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
+    try:
+        variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
+    except ValueError as error:
+        raise ValueError(f"{error} (the configuration says config.model.head={recipe.head}, {recipe.scheme.num_landmarks} landmarks)") from error
     theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, shapes))
     if theirs != ours:
         raise ValueError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")

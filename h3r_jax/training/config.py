@@ -11,6 +11,7 @@ import jax
 from absl import flags, logging
 from etils import epath
 
+import h3r_jax
 from h3r_jax import augment, codec, models
 from h3r_jax.landmarks import LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
@@ -23,7 +24,8 @@ FREE_FIELDS = (
     "data_dir", "prepared_dir", "data.cache_bytes", "data.on_error", "data.test_name", "data.test_folder", "data.test_split",
     "train.nonfinite", "eval", "log",
 )  # fmt: skip
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")  # whose versions may change a result
+# Whose versions may change a result, where they are installed; tensorflow decodes and resizes images.
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
 
 
 def quiet_libraries():
@@ -93,42 +95,61 @@ def fingerprint(config):
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def describe_run(config, step):
-    """What a checkpoint says of its run: where it stands, of which configuration, made by which libraries."""
+def _versions():
+    installed = {"python": platform.python_version(), "h3r_jax": h3r_jax.__version__}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
+
+
+def describe_run(config, data, step):
+    """What a checkpoint says of its run: where it stands, of which configuration and data, made by which libraries.
+
+    `data` is {"name", "examples"} of the training split.
+    """
     return {
         "step": step,
         "examples_seen": step * config.train.batch_size,  # the position in the one global order
+        "data": data,
         "seed": config.seed,
         "config_hash": fingerprint(config),
         "config": json.loads(config.to_json()),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "versions": _versions(),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)",
     }
 
 
-def check_checkpoint(config, about, name):
+def check_checkpoint(config, data, about, name):
     """Whether a run may go on from a checkpoint.
 
     Args:
       config: ConfigDict of the run.
+      data: {"name", "examples"} of the training split.
       about: what `describe_run` stored there; None if nothing was.
       name: of the checkpoint, for messages.
 
     Returns:
-      A sentence about library versions that differ; empty if none does.
+      A sentence about data or library versions that differ; empty if none do.
 
     Raises:
-      ValueError: the checkpoint is of another function; names the fields.
+      ValueError: the checkpoint is of another function, or of another number of examples, which have another order.
     """
     if about is None:
         return f"{name} does not say which configuration and library versions it is of"
     if about["config_hash"] != fingerprint(config):
         changes = "; ".join(_changes(about["config"], json.loads(config.to_json()))) or "fields that are no longer there"
         raise ValueError(f"{name} is of another run ({changes}); choose another --workdir, or make the fields agree to resume")
-    mine = describe_run(config, 0)["versions"]
-    changed = [f"{name} {about['versions'].get(name)} there, {version} here" for name, version in mine.items()
-               if about["versions"].get(name) != version]
-    return f"{name} was written with other versions ({', '.join(changed)}); the run may not repeat to the last bit" if changed else ""
+    theirs = about.get("data", data)  # which the first checkpoints of this format do not say
+    if theirs["examples"] != data["examples"]:
+        raise ValueError(
+            f"{name} is of a run on {theirs['examples']} examples ({theirs['name']}), and now there are {data['examples']} "
+            f"({data['name']}): they would come in another order. Choose another --workdir, or bring back the data to resume"
+        )
+    mine = {"data": data["name"]} | _versions()
+    there = {"data": theirs["name"]} | about["versions"]
+    changed = [f"{part} {there.get(part)} there, {value} here" for part, value in mine.items() if there.get(part) != value]
+    return f"{name} is of other data or libraries ({', '.join(changed)}); the run may not repeat to the last bit" if changed else ""
 
 
 def _flatten(tree, prefix=""):
@@ -144,6 +165,11 @@ def _flatten(tree, prefix=""):
 def make_scheme(config):
     """The landmark scheme of `config.landmarks`: a known one, or one's own by mirror order and normaliser."""
     if config.landmarks.scheme:
+        if config.landmarks.mirror or config.landmarks.normalizer:
+            raise ValueError(
+                f"config.landmarks has the scheme {config.landmarks.scheme!r}, and a mirror order or normaliser as well; "
+                "for those of one's own leave the scheme empty (--config.landmarks.scheme=)"
+            )
         return get_scheme(config.landmarks.scheme)
     if not config.landmarks.mirror:
         raise ValueError(
@@ -165,15 +191,18 @@ def make_protocol(config, scheme):
     )
 
 
-def describe_protocol(config, protocol):
+def describe_protocol(config, protocol, recipe):
     """The protocol in one line, for printing beside every figure."""
     size = "x".join(map(str, config.model.input_size))
     unit = ", ".join(f"{name or protocol.scheme.normalizers[0][0]} {protocol.scheme.normalizer(name)}"
                      for name in protocol.normalizers or ("",))
+    maps = f'the "{recipe.logits}" maps' if recipe.head == "binary" else "the maps"
     flip = f"averages {config.eval.flip}" if config.eval.flip else "off"
+    thresholds = f", thresholds {', '.join(f'{value:g}' for value in protocol.thresholds)}" if protocol.thresholds else ""
+    subsets = f", subsets {', '.join(protocol.subsets)}" if protocol.subsets else ""
     return (
         f"{protocol.metric}, box from {config.data.box} x {config.data.box_scale:g}, {config.eval.crop} crop, "
-        f"input {size}, normaliser {unit}, flip test {flip}"
+        f"input {size}, {recipe.activation} of {maps}, normaliser {unit}{thresholds}{subsets}, flip test {flip}"
     )
 
 
@@ -204,6 +233,7 @@ def make_recipe(config, scheme):
         seed=config.seed,
         accumulation=config.train.accumulation,
         nonfinite=config.train.nonfinite,
+        activation=config.eval.activation,
     )
 
 
@@ -215,7 +245,7 @@ def make_decoder(config, recipe):
 
 
 def decoder(recipe, *, k, selection="top_k"):
-    """A function from logit maps `[B, h, w, K]` to `[B, K, 2]`, with the activation that belongs to the loss."""
+    """A function from logit maps `[B, h, w, K]` to `[B, K, 2]`, with the recipe's activation."""
 
     def decode(logits):
         return codec.decode(logits, k=k, stride=recipe.stride, activation=recipe.activation, selection=selection)

@@ -15,10 +15,15 @@ from h3r_jax.training import preemption
 # A process that has been silent for so long is lost, and the others end; a broken connection shows at once.
 HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60  # how long the first to finish waits for the last
-PREPARATION_MS = 24 * 3600 * 1000  # the longest preparation of a data set; a lost process ends the wait for it sooner
+MEETING_MS = 24 * 3600 * 1000  # longer than any preparation of a data set; a lost process ends the wait sooner
 FLAGS = ("coordinator_address", "num_processes", "process_id")
+# Variables that are set to more than one process by what starts them -> what JAX lacks if it does not recognise it.
+_SIGNS_OF_OTHERS = {
+    "SLURM_STEP_NUM_TASKS": "start it by srun",
+    "JOB_COMPLETION_INDEX": 'install kubernetes (`pip install "jax[k8s]"`)',
+}
 
-_turns = itertools.count()
+_meetings = itertools.count()
 
 
 def define_flags():
@@ -40,7 +45,8 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
       process_id: of this process, from 0.
 
     Raises:
-      ValueError: some of the three are given and others are missing.
+      ValueError: some of the three are given and others are missing; or the surroundings speak of several processes
+        and do not say where they are.
     """
     given = dict(zip(FLAGS, (coordinator_address, num_processes, process_id)))
     missing = [name for name, value in given.items() if value is None]
@@ -54,7 +60,13 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
     except ValueError:
         if not missing:
             raise
-        # No cluster was recognised, so nobody could say where the coordinator is.
+        # No cluster was recognised, so nobody could say where the coordinator is: alone, unless somebody says otherwise.
+        for variable, remedy in _SIGNS_OF_OTHERS.items():
+            if os.environ.get(variable, "1") != "1":
+                raise ValueError(
+                    f"{variable}={os.environ[variable]} says that this is one process of several, but JAX cannot find the "
+                    f"others; {remedy}, or give --{', --'.join(FLAGS)}; --num_processes=1 to run alone"
+                ) from None
 
 
 def is_first():
@@ -62,20 +74,22 @@ def is_first():
     return jax.process_index() == 0
 
 
+def meet():
+    """Every process waits here for the others."""
+    if jax.process_count() > 1:
+        ocp.multihost.get_barrier_sync_fn()(key=f"meeting {next(_meetings)}", timeout_ms=MEETING_MS)
+
+
 @contextlib.contextmanager
 def first_process_first():
     """Process 0 runs the block while the others wait, then these run it: what it writes, they find written."""
-    if jax.process_count() == 1:
-        yield
-        return
-    key, meet = f"turn {next(_turns)}", ocp.multihost.get_barrier_sync_fn()
     if not is_first():
-        meet(key=key, timeout_ms=PREPARATION_MS)
+        meet()
     try:
         yield
     finally:
         if is_first():
-            meet(key=key, timeout_ms=PREPARATION_MS)
+            meet()
 
 
 @contextlib.contextmanager

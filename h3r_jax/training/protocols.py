@@ -19,7 +19,7 @@ from h3r_jax.metrics import (
 class Scores(NamedTuple):
     """What a protocol says about the predictions of a split.
 
-    metrics: name -> number; names as in design: `nme`, `fr@10`, `nme/pose` for a subset.
+    metrics: name -> number: `nme`, `fr@10`, `auc@10`, `pckh@0.5`, `ap`; `nme/pose` for a subset.
     counts: subset -> number of its examples; one that the split lacks has no metrics.
     per_example: `float64[N]`, greater is worse; for choosing what a picture shows.
     errors: metrics.NormalizedErrors for the cumulative error curve, None where the protocol has none.
@@ -39,8 +39,9 @@ class Protocol:
     metric: key of `METRICS`.
     normalizers: names of the scheme's normalisers. The first is the unit of `nme`, failure rate and AUC; each
       further one gives a `nme_NAME`.
-    thresholds: of failure rate and AUC, as fractions.
-    subsets: names of subsets of the split to score by themselves as well.
+    thresholds: of failure rate and AUC, or of PCKh, whose first chooses the best checkpoint; as fractions of the unit.
+      COCO has its own, so that they must be empty.
+    subsets: names of subsets of the split to score by themselves as well; of `nme` alone.
     """
 
     scheme: LandmarkScheme
@@ -57,11 +58,17 @@ class Protocol:
         for threshold in self.thresholds:
             if not 0 < threshold < 1:
                 raise ValueError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
+        if bool(self.thresholds) != METRICS[self.metric].has_thresholds:
+            wanted = "at least one" if METRICS[self.metric].has_thresholds else "none, its thresholds are COCO's: set ()"
+            raise ValueError(f"eval.thresholds of eval.metric={self.metric}: want {wanted}, got {self.thresholds}")
+        if self.subsets and self.metric != "nme":
+            raise ValueError(f"eval.subsets {self.subsets} are for eval.metric=nme; set () with {self.metric}")
 
     @property
     def best(self):
         """The metric that chooses the best checkpoint, and whether a lower one is better."""
-        return METRICS[self.metric].best, METRICS[self.metric].lower_is_better
+        metric = METRICS[self.metric]
+        return metric.best.format(*self.thresholds), metric.lower_is_better
 
     def score(self, predictions, confidence, split):
         """Scores of predictions.
@@ -135,7 +142,7 @@ def score_pckh(protocol, predictions, confidence, split):
     units(protocol, annotations, "")  # which names the record that has none
     errors = head_errors(predictions, annotations.landmarks, annotations.visibility, annotations.object_size)
     counted = np.where(errors.labelled, errors.errors, 0.0).sum(axis=1) / np.maximum(errors.labelled.sum(axis=1), 1)
-    return Scores(errors.summary(), {}, counted, None)
+    return Scores(errors.summary(protocol.thresholds), {}, counted, None)
 
 
 def score_coco(protocol, predictions, confidence, split):
@@ -164,15 +171,16 @@ def score_coco(protocol, predictions, confidence, split):
 
 
 class Metric(NamedTuple):
-    """A way to score: the function, and which of its numbers tells the best checkpoint."""
+    """A way to score: the function, which of its numbers tells the best checkpoint, and whether thresholds belong to it."""
 
     score: Any
     best: str
     lower_is_better: bool
+    has_thresholds: bool
 
 
 METRICS = {
-    "nme": Metric(score_nme, "nme", True),
-    "pckh": Metric(score_pckh, "pckh@0.5", False),
-    "coco": Metric(score_coco, "ap", False),
+    "nme": Metric(score_nme, "nme", True, True),
+    "pckh": Metric(score_pckh, "pckh@{:g}", False, True),
+    "coco": Metric(score_coco, "ap", False, False),
 }

@@ -16,6 +16,7 @@ from h3r_jax.training.state import update_average
 
 TARGETS = ("sampled", "expected")
 FLIPS = ("", "coordinates", "heatmaps")
+ACTIVATION_OF_LOSS = {"spatial_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}  # with which decoding is exact
 CONFIDENCE_CELLS = 9  # whose share of the probability is the confidence
 LOGITS = {  # of head "binary", from outputs [B, h, w, 2K] with the off maps first
     "difference": codec.binary_logits,
@@ -41,6 +42,7 @@ class Recipe:
     accumulation: micro-batches whose gradients make one step.
     nonfinite: what a step does whose loss or gradient is not finite: "stop", keep the state before it from then on, or
       "skip", leave that step out.
+    activation: of the decoder, see `codec.decode`; empty for the one that belongs to the loss.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class Recipe:
     seed: int
     accumulation: int = 1
     nonfinite: str = "stop"
+    activation: str = ""
 
     def __post_init__(self):
         choices = {"loss": losses.LOSSES, "target": TARGETS, "logits": LOGITS, "nonfinite": nonfinite.POLICIES}
@@ -65,15 +68,14 @@ class Recipe:
                 raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
         if any(size % self.stride for size in self.shape):
             raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+        if not self.activation:
+            object.__setattr__(self, "activation", ACTIVATION_OF_LOSS[self.loss])
+        elif self.activation not in codec.ACTIVATIONS:
+            raise ValueError(f"unknown eval.activation {self.activation!r}; known are '', {', '.join(codec.ACTIVATIONS)}")
 
     @property
     def heatmap_shape(self):
         return tuple(size // self.stride for size in self.shape)
-
-    @property
-    def activation(self):
-        """The decoder's activation that is exact after this loss."""
-        return {"spatial_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}[self.loss]
 
 
 def augment_batch(batch, step, recipe):
@@ -214,7 +216,12 @@ def predict_logits(variables, images, *, recipe):
 
 
 def mirror_average(logits, mirrored, recipe):
-    """Logit maps of the mean of the probabilities that `logits` and those of the mirrored image `[B, h, w, K]` say."""
+    """Logit maps of the mean of the probabilities that `logits` and those of the mirrored image `[B, h, w, K]` say.
+
+    Maps that are decoded as they are ("identity") are averaged as they are.
+    """
+    if recipe.activation == "identity":
+        return (logits + geometry.mirror_heatmaps(mirrored, recipe.stride, recipe.scheme.mirror)) / 2
     if recipe.activation == "softmax":
         maps, back = (jax.nn.softmax(x, axis=(1, 2)) for x in (logits, mirrored))
         return jnp.log((maps + geometry.mirror_heatmaps(back, recipe.stride, recipe.scheme.mirror)) / 2)

@@ -29,7 +29,7 @@ def share(people, joint, threshold):
 
 def test_every_number_is_that_of_a_loop():
     people = sample()
-    metrics = head_errors(*people).summary()
+    metrics = head_errors(*people).summary((0.5, 0.1, 0.11))
     joints = {"head": [9], "shoulder": [13, 12], "elbow": [14, 11], "wrist": [15, 10], "hip": [3, 2], "knee": [4, 1], "ankle": [5, 0]}
     assert list(metrics) == ["pckh@0.5", "pckh@0.1", "pckh@0.11", *(f"pckh@0.5/{name}" for name in joints)]
     for threshold in (0.5, 0.1, 0.11):
@@ -47,7 +47,7 @@ def test_every_number_is_that_of_a_loop():
 
 def test_the_truth_scores_100_and_pelvis_and_thorax_do_not_count():
     _, landmarks, visibility, head = sample()
-    assert set(head_errors(landmarks, landmarks, visibility, head).summary().values()) == {100.0}
+    assert set(head_errors(landmarks, landmarks, visibility, head).summary((0.5, 0.1, 0.11)).values()) == {100.0}
     predictions = landmarks.copy()
     predictions[:, 6:8] += 1e4
     assert head_errors(predictions, landmarks, visibility, head).pckh(0.5) == 100
@@ -80,7 +80,7 @@ def test_parts_merge_to_the_whole():
     whole, merged = head_errors(*people), HeadErrors()
     for rows in (slice(0, 1), slice(1, 1), slice(1, None)):
         merged = merged.merge(head_errors(*(column[rows] for column in people)))
-    assert merged.count == 40 and merged.summary() == whole.summary()
+    assert merged.count == 40 and merged.summary((0.5, 0.1, 0.11)) == whole.summary((0.5, 0.1, 0.11))
     with pytest.raises(ValueError, match="no examples"):
         HeadErrors().pckh(0.5)
 

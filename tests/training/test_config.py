@@ -40,10 +40,16 @@ def test_unknown_names_and_fields():
     config.landmarks.mirror = (1, 0)
     scheme = run_config.make_scheme(config)
     assert scheme.normalizer() == "box"
+    config.eval.activation = "relu"
+    with pytest.raises(ValueError, match="unknown eval.activation 'relu'; known are '', softmax, sigmoid, identity"):
+        run_config.make_recipe(config, scheme)
     config.model.name = "resnet"
     with pytest.raises(ValueError, match="unknown model 'resnet'; known: mobilenet_v2"):
         run_config.make_recipe(config, scheme)
-    config.landmarks.scheme = "ibug70"
+    config.landmarks.scheme = "ibug68"
+    with pytest.raises(ValueError, match="has the scheme 'ibug68', and a mirror order or normaliser as well"):
+        run_config.make_scheme(config)
+    config.landmarks.scheme, config.landmarks.mirror = "ibug70", ()
     with pytest.raises(ValueError, match="unknown landmark scheme 'ibug70'; known are wflw98, ibug68"):
         run_config.make_scheme(config)
     with config.unlocked():

@@ -61,8 +61,16 @@ def uninterrupted(tmp_path_factory):
     return result
 
 
-@pytest.mark.parametrize(("count", "signal_number"), [pytest.param(4, signal.SIGKILL, marks=pytest.mark.slow), (2, signal.SIGTERM)])
-def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninterrupted, count, signal_number):
+@pytest.mark.parametrize(
+    ("count", "signal_number", "count_after"),
+    [
+        (2, signal.SIGTERM, 2),
+        pytest.param(2, signal.SIGKILL, 2, marks=pytest.mark.slow),
+        pytest.param(4, signal.SIGKILL, 4, marks=pytest.mark.slow),
+        pytest.param(4, signal.SIGTERM, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninterrupted, count, signal_number, count_after):
     codes, outputs = launch(count, tmp_path, 7, int(signal_number), victim=1)
     if signal_number == signal.SIGKILL:
         assert codes[1] == -signal.SIGKILL and all(codes), outputs
@@ -73,8 +81,8 @@ def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninter
         step = last_step(tmp_path)
         assert step >= 7 and all(f"after step {step} of 20, which is saved" in output for output in outputs), outputs
 
-    codes, outputs = launch(count, tmp_path)
-    assert codes == [0] * count, outputs
+    codes, outputs = launch(count_after, tmp_path)
+    assert codes == [0] * count_after, outputs
     state, predictions = uninterrupted(1)
     result = nonfinite.load_arrays(tmp_path / "result.npz", {"state": state, "predictions": predictions})
     assert int(result["state"].step) == 20
@@ -99,6 +107,16 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
     expected, expected_predictions = uninterrupted(1)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), expected, state)
     np.testing.assert_allclose(predictions, expected_predictions, rtol=0, atol=1e-5)  # float32, of some 20 pixels
+
+
+@pytest.mark.parametrize(
+    ("variable", "remedy"), [("SLURM_STEP_NUM_TASKS", "start it by srun"), ("JOB_COMPLETION_INDEX", "install kubernetes")]
+)
+def test_a_process_that_cannot_find_the_others_does_not_run_alone(monkeypatch, variable, remedy):
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(ValueError, match=f"{variable}=2 says that this is one process of several.*{remedy}"):
+        distributed.initialize()
+    distributed.initialize(num_processes=1)
 
 
 def test_processes_are_told_about_each_other_by_all_flags_or_none():

@@ -169,20 +169,26 @@ def test_asked_to_stop_it_saves_the_running_step(tmp_path):
 
 
 def test_a_checkpoint_says_what_it_is(tmp_path):
-    config = common.get_config()
-    run(tmp_path, 2, about=functools.partial(run_config.describe_run, config))
+    config, data = common.get_config(), {"name": "faces train", "examples": 40}
+    run(tmp_path, 2, about=functools.partial(run_config.describe_run, config, data))
     saved = checkpoints.Checkpoints(tmp_path)
     about = saved.about(2)
     saved.close()
     assert about["step"] == 2 and about["examples_seen"] == 2 * config.train.batch_size and about["seed"] == config.seed
     assert about["versions"]["jax"] == jax.__version__ and about["config"]["train"]["batch_size"] == 16
-    assert run_config.check_checkpoint(config, about, "it") == ""
+    assert about["data"] == data
+    assert run_config.check_checkpoint(config, data, about, "it") == ""
     config.log.every_steps = 7
     about["versions"]["flax"] = "0.1"
-    assert "flax 0.1 there, " in run_config.check_checkpoint(config, about, "it")
+    assert "flax 0.1 there, " in run_config.check_checkpoint(config, data, about, "it")
+    assert "data faces train there, faces/2 train here" in run_config.check_checkpoint(
+        config, data | {"name": "faces/2 train"}, about, "it"
+    )
+    with pytest.raises(ValueError, match=r"it is of a run on 40 examples \(faces train\), and now there are 41"):
+        run_config.check_checkpoint(config, data | {"examples": 41}, about, "it")
     config.train.learning_rate = 0.5
     with pytest.raises(ValueError, match=r"it is of another run \(train.learning_rate: 0.004 there, 0.5 here\)"):
-        run_config.check_checkpoint(config, about, "it")
+        run_config.check_checkpoint(config, data, about, "it")
 
 
 def test_half_a_checkpoint_is_never_chosen_and_is_removed(tmp_path):

@@ -75,6 +75,10 @@ def test_the_box_needs_no_unlabelled_landmarks():
         ({"metric": "pck"}, "unknown metric 'pck'; known are nme, pckh, coco"),
         ({"normalizers": ("pupils",)}, "has no normaliser 'pupils'; it has pair, box, size"),
         ({"thresholds": (8,)}, "fractions between 0 and 1, got 8"),
+        ({"thresholds": ()}, "eval.metric=nme: want at least one"),
+        ({"metric": "pckh", "thresholds": ()}, "eval.metric=pckh: want at least one"),
+        ({"metric": "coco"}, r"eval.metric=coco: want none, its thresholds are COCO's: set \(\), got \(0.08, 0.1\)"),
+        ({"metric": "pckh", "subsets": ("head",)}, r"eval.subsets \('head',\) are for eval.metric=nme"),
     ],
 )
 def test_unknown_names_are_refused(fields, message):

@@ -30,14 +30,15 @@ def losses_over(num_devices, recipe, steps):
     return np.array(losses), jax.device_get(state.variables)
 
 
-def test_eight_devices_train_as_one_in_float64():
+def test_many_devices_train_as_one_in_float64():
     with jax.enable_x64(True):
         recipe = tiny.make_recipe(dtype=jnp.float64)
-        one, variables_one = losses_over(1, recipe, 10)
-        eight, variables_eight = losses_over(8, recipe, 10)
-    assert len(set(one)) == 10
-    np.testing.assert_allclose(eight, one, rtol=0, atol=1e-10)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-9), variables_eight, variables_one)
+        one, variables = losses_over(1, recipe, 20)
+        assert len(set(one)) == 20
+        for devices in (2, 4, 8):
+            losses, others = losses_over(devices, recipe, 20)
+            np.testing.assert_allclose(losses, one, rtol=0, atol=1e-10)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-10), others, variables)
 
 
 class WithoutNorm(nn.Module):

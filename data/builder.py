@@ -92,8 +92,8 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     NUM_LANDMARKS: K.
     OFFICIAL_COUNTS: split -> number of records of the complete distribution, for `python -m data.prepare`.
     OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution, likewise.
-    STORED_PIXELS: whether landmarks are of the pixels as they are stored, as official ones are, since the code that they
-      came with reads no EXIF orientation; where nobody says, False, an image that asks to be turned is refused.
+    STORED_PIXELS: whether landmarks are of the pixels as they are stored, as official ones are: MATLAB, PIL and HRNet's
+      loaders obey no EXIF orientation. False where nobody says; then an image that asks to be turned is refused.
 
     Of a prepared one `info.metadata["left_out"]` is split -> reason -> number of entries that are no record.
     """

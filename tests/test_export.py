@@ -108,7 +108,7 @@ def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
 @pytest.mark.parametrize(("name", "head"), [("mobilenet_v2", "binary"), ("tiny_hrnet", "facial")])
 def test_one_artifact_is_lowered_for_every_platform(tmp_path, name, head):
     source = directory(tmp_path / "converted", name, head)
-    export.main([str(source), str(tmp_path / "network"), "--input_size=64,64"])
+    export.main([str(source), str(tmp_path / "network"), "--input_size=64"])
     exported = jax_export.deserialize((tmp_path / "network").read_bytes())
     assert exported.platforms == ("cpu", "cuda", "tpu")
     assert [str(aval) for aval in exported.in_avals] == ["uint8[b,64,64,3]"]

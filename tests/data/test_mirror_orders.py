@@ -1,4 +1,4 @@
-"""Mirror orders against real shapes: a mirrored shape, its landmarks exchanged, is much like the shape, and no other order is as like."""
+"""Mirror orders against real shapes: a mirrored shape, its landmarks exchanged, is like the shape, and under no other order more."""
 
 import itertools
 

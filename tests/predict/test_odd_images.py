@@ -1,0 +1,56 @@
+"""Files of kinds that cameras, scanners and printers write, from the file to the overlay."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from h3r_jax import visualize
+from h3r_jax.predict import Predictor
+from tests.predict import dots
+
+SIZE = (160, 200)
+CENTERS = np.array([[80.3, 60.8], [120.6, 71.1], [97.2, 103.4]])
+BOX = np.array([60.0, 40.0, 139.0, 119.0])
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(dots.network(), dots.VARIABLES, max_batch=8)
+
+
+def check(predictor, path, box, centers, tolerance):
+    """Landmarks within a tolerance, pixels; and drawn upon them in the overlay."""
+    ((pixels, prediction),) = predictor.stream([(path, box)])
+    np.testing.assert_allclose(prediction.landmarks[0], centers, atol=tolerance)
+    drawn = visualize.to_pixels(visualize.overlay(pixels, prediction, predictor.network.scheme))
+    zoom = max(drawn.shape) / max(pixels.shape)
+    x, y = np.round((prediction.landmarks[0] + 0.5) * zoom - 0.5).astype(int).T
+    color = [int(visualize.PREDICTED[i : i + 2], 16) for i in (1, 3, 5)]
+    assert np.abs(drawn[y, x].astype(int) - color).max() < 40
+    return drawn.shape
+
+
+def test_four_inks(predictor, tmp_path):
+    image = Image.fromarray(dots.picture(SIZE, CENTERS, 3.0)).convert("CMYK")
+    image.save(tmp_path / "print.jpg", quality=95, subsampling=0)
+    image.save(tmp_path / "print.tif")
+    for name in ("print.jpg", "print.tif"):
+        check(predictor, tmp_path / name, BOX, CENTERS, 0.2)
+
+
+def test_16_bits(predictor, tmp_path):
+    grey = dots.picture(SIZE, CENTERS[[1, 1, 1]], 3.0)[..., 0]
+    for name in ("scan.png", "scan.tif"):
+        Image.fromarray(grey.astype(np.uint16) * 256 + 200).save(tmp_path / name)
+        check(predictor, tmp_path / name, BOX, CENTERS[[1, 1, 1]], 0.1)  # all three colours are the grey
+
+
+def test_50_megapixels(predictor, tmp_path):
+    """The same picture, ten times as large, in a corner of a photograph."""
+    corner, centers = np.array([5000, 3000]), 10 * CENTERS + 4.5
+    pixels = np.zeros((5774, 8660, 3), np.uint8)
+    pixels[3000:4600, 5000:7000] = dots.picture((1600, 2000), centers, 30.0)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95, subsampling=0)
+    # A crop pixel is 15.6 image pixels; the noise of JPEG around the dots moves their means by a tenth of one.
+    box = [*(10 * BOX[:2] + corner), *(10 * BOX[2:] + 9 + corner)]
+    assert check(predictor, tmp_path / "large.jpg", box, centers + corner, 2.5) == (1280, 1920, 3)

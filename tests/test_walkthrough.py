@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 
 from h3r_jax import convert, models
-from tests.data import test_wflw
+from tests.data import test_lapa, test_wflw
 from tests.data.faces import dotted, save
 from tests.pages import EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 from tests.predict import dots
 
 DOCS = ROOT / "docs"
 README, OWN_DATA, CONTRIBUTING, CODEC = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md", DOCS / "codec.md"
+WEIGHTS = DOCS / "weights.md"
 SMALLER = {"model.name": "mobilenet_v2", "model.input_size": "(32, 32)", "train.batch_size": 16, "eval.batch_size": 16}
 SHORTER = {"train.epochs": 1.0}
 
@@ -88,6 +89,7 @@ def images(place, trained):
     for path, spec in {
         "h3r.pth": convert.Spec("mobilenet_v2", "binary", 68, "h3r"),
         "pose_hrnet_w32.pth": convert.Spec("hrnet_w32_pose", "pose", 17, "pose"),
+        "lapa106.pth.tar": convert.Spec("mobilenet_v2", "binary", 106, "h3r"),
     }.items():
         model = models.build(spec.model, spec.landmarks, head=spec.head)
         tensors = convert.to_torch(models.initialize(model, 0, (64, 64, 3)), spec)
@@ -137,6 +139,17 @@ def test_export(place, trained, images):
     type_in(place, weights)
 
 
+def test_weights(place, trained, images):
+    converting, evaluating, starting = command_blocks(WEIGHTS)
+    type_in(place, converting.replace("STEP", last_step(place)))
+    assert (place / "ytfaces68.safetensors").exists()
+
+    test_lapa.face(place / "lapa", "test", "1_0", 0)
+    assert "reference crop" in type_in(place, evaluating.replace("DIR", "."), **SMALLER)
+
+    assert "1 starting fresh" in type_in(place, starting, **SMALLER, **{"train.epochs": 0.1})
+
+
 def test_codec(place):
     (block,) = command_blocks(CODEC)
     printed = type_in(place, block)
@@ -152,4 +165,4 @@ def test_what_contributors_run_is_what_ci_runs():
 
 
 def test_there_are_no_other_blocks():
-    assert {page for page in PAGES if command_blocks(page)} == {README, OWN_DATA, CONTRIBUTING, CODEC, PREDICT, EXPORT}
+    assert {page for page in PAGES if command_blocks(page)} == {README, OWN_DATA, CONTRIBUTING, CODEC, PREDICT, EXPORT, WEIGHTS}

@@ -67,11 +67,21 @@ class HeatmapRegressor(nn.Module):
 
 def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int = BACKBONE_STRIDE,
           dtype: str = "float32") -> HeatmapRegressor:
-    """The network called `name` in `BACKBONES` with a head from `HEADS`.
+    """A backbone with a head.
 
-    `stride` is that of the heatmap in input pixels, one of 2, 4, 8, 16. `dtype` is the type of the
-    computation, "float32" or "bfloat16"; parameters and statistics are float32 in both. "float64" makes all
-    of it float64, for tests with `jax_enable_x64`. A value that is not known is a ValueError.
+    Args:
+      name: key of `BACKBONES`.
+      num_landmarks: K; the head has `HEADS[head]` channels for each.
+      head: key of `HEADS`.
+      stride: of the heatmap, input pixels per cell; one of 2, 4, 8, 16.
+      dtype: of the computation, "float32" or "bfloat16"; parameters and statistics are float32 in both.
+        "float64" makes all of it float64, for tests with `jax_enable_x64`.
+
+    Returns:
+      HeatmapRegressor: normalised images [B, H, W, 3] -> [B, H/stride, W/stride, channels].
+
+    Raises:
+      ValueError: a name, stride or type that is not known; lists those that are.
     """
     for what, value, known in (("model", name, BACKBONES), ("head", head, HEADS), ("stride", stride, STRIDES),
                                ("dtype", dtype, ("float32", "bfloat16", "float64"))):
@@ -83,12 +93,22 @@ def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int =
 
 
 def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, ...]) -> dict:
-    """Fresh variables {"params": ..., "batch_stats": ...} of `model`, a function of the seed alone.
+    """Fresh variables of `model`, a function of the seed alone.
 
-    `seed` is an integer or a JAX key; `image_shape` is (H, W, 3) or (B, H, W, 3). Convolutions are drawn from
-    a normal distribution with variance 2 / fan_out (He et al., 2015), the last one of the head with
-    `PREDICTION_STD`; normalisation starts as the identity. Only shapes go through the model, and numpy draws
-    the values: compiling or running `model.init` takes many times longer.
+    Convolutions are drawn from a normal distribution with variance 2 / fan_out (He et al., 2015), the last one
+    of the head with `PREDICTION_STD`; normalisation starts as the identity. Only shapes go through the model,
+    and numpy draws the values: compiling or running `model.init` takes many times longer.
+
+    Args:
+      model: what `build` returns.
+      seed: an integer or a JAX key.
+      image_shape: (H, W, 3) or (B, H, W, 3); pixels that the network can take.
+
+    Returns:
+      {"params": ..., "batch_stats": ...} of JAX arrays.
+
+    Raises:
+      ValueError: H or W is not a multiple of the backbone's largest stride.
     """
     if isinstance(seed, jax.Array):
         key = seed if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(seed)
@@ -111,11 +131,11 @@ def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, 
     return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(draw, shapes))
 
 
-def count_parameters(params) -> int:
+def count_parameters(params: Any) -> int:
     """The number of scalars in `variables["params"]`."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def normalize_images(images: jax.Array, dtype=jnp.float32) -> jax.Array:
+def normalize_images(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """RGB images [..., 3] with values 0..255, of any type -> ImageNet mean 0 and deviation 1."""
     return (images.astype(dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from h3r_jax import images as image_files
@@ -31,7 +32,7 @@ from h3r_jax.predict.loading import load_predictor
 from h3r_jax.predict.network import CROPS
 from h3r_jax.predict.predictor import Prediction
 
-NOTHING = Prediction(*4 * [()])
+NOTHING = Prediction(np.zeros((0, 4)), np.zeros((0, 0, 2)), np.zeros((0, 0)), np.zeros((0, 0, 2, 2)))
 
 
 def parse(arguments):
@@ -125,6 +126,23 @@ def records(image, prediction, **more):
         }
 
 
+def overlay(pixels, result, scheme):
+    """`visualize.overlay` of an image; a large one is shrunk first, as matplotlib takes a hundred bytes for each pixel."""
+    longest = visualize.OVERLAY_SIDE[1]
+    if max(pixels.shape) > longest:
+        sides = np.array(pixels.shape[1::-1])
+        size = np.maximum(1, np.round(sides * (longest / sides.max()))).astype(int)
+        scale = size / sides
+        result = Prediction(
+            (result.boxes + 0.5) * [*scale, *scale] - 0.5,
+            (result.landmarks + 0.5) * scale - 0.5,
+            result.confidence,
+            result.covariance * np.outer(scale, scale),
+        )
+        pixels = np.asarray(Image.fromarray(pixels).resize(size.tolist(), Image.Resampling.BILINEAR))
+    return visualize.overlay(pixels, result, scheme)
+
+
 class Run:
     """One call of the command: where results go, and what went wrong."""
 
@@ -153,7 +171,7 @@ class Run:
                 if not len(result.boxes):
                     progress.write(f"{path}: no boxes", file=sys.stderr)
                 if self.out:
-                    figure = visualize.overlay(pixels, result, self.predictor.network.scheme)
+                    figure = overlay(pixels, result, self.predictor.network.scheme)
                     visualize.save(figure, self._place(name, ".png"))
 
     def video(self, path, name):
@@ -178,7 +196,7 @@ class Run:
                     else:
                         self._write(path, result, frame=index)
                     if writer:
-                        figure = visualize.overlay(pixels, result, self.predictor.network.scheme)
+                        figure = overlay(pixels, result, self.predictor.network.scheme)
                         writer.write(visualize.to_pixels(figure))
             if bad:
                 raise ValueError(f"{len(bad)} of {count} frames were passed over, the first being {bad[0]}")

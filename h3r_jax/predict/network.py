@@ -54,8 +54,6 @@ class Network:
         for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
-        if self.flip == "heatmaps" and self.activation == "identity":
-            raise ValueError('flip="heatmaps" averages probabilities, which activation="identity" has not; want "coordinates"')
         if any(size % self.stride or size < self.stride for size in self.shape):
             raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if self.crop == "reference" and self.shape[0] != self.shape[1]:

@@ -13,7 +13,10 @@ What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRN
 for ImageNet: HRNet, the official ones and timm's, and torchvision's MobileNetV2. `naming` has their names.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import os
 
 from etils import epath
 
@@ -35,7 +38,8 @@ from h3r_jax.convert.recognition import recognize
 __all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
 
 
-def read(path, *, model=None, head=None, landmarks=None):
+def read(path: str | os.PathLike, *, model: str | None = None, head: str | None = None,
+         landmarks: int | None = None) -> tuple[dict, Spec, Report]:
     """The variables of any source.
 
     Args:
@@ -70,7 +74,8 @@ def read(path, *, model=None, head=None, landmarks=None):
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
-def convert(source, destination, *, model=None, head=None, landmarks=None):
+def convert(source: str | os.PathLike, destination: str | os.PathLike, *, model: str | None = None, head: str | None = None,
+            landmarks: int | None = None) -> tuple[Spec, Report]:
     """Reads `source` and writes `destination`, which is there whole or not at all.
 
     Args:
@@ -99,7 +104,8 @@ def convert(source, destination, *, model=None, head=None, landmarks=None):
     return spec, report
 
 
-def load_initial(path, variables, *, model=None, head=None):
+def load_initial(path: str | os.PathLike, variables: dict, *, model: str | None = None,
+                 head: str | None = None) -> tuple[dict, Report]:
     """Freshly initialised variables with trained ones in their place, as far as those go.
 
     The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts

@@ -53,24 +53,24 @@ def read(path: str | os.PathLike, *, model: str | None = None, head: str | None 
       FileNotFoundError: there is no such source.
       ValueError: it is damaged, unsafe, or of another network.
     """
-    path = epath.Path(path).expanduser()
-    if path.is_dir():
-        variables, spec = load_directory(path)
+    source = epath.Path(path).expanduser()
+    if source.is_dir():
+        variables, spec = load_directory(source)
         for what, wanted, found in (("model", model, spec.model), ("head", head, spec.head),
                                     ("landmarks", landmarks, spec.landmarks)):
             if wanted not in (None, found):
-                raise ValueError(f"{path} holds {spec}; {what} {wanted} was asked for")
+                raise ValueError(f"{source} holds {spec}; {what} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
-    tensors, beside = read_file(path)
-    stored = stored_spec(path)
+    tensors, beside = read_file(source)
+    stored = stored_spec(source)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head
         spec = recognize(tensors, model=model or (stored and stored.model), head=head, landmarks=landmarks)
         variables, report = from_torch(tensors, spec)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 

@@ -72,7 +72,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[di
     """
     shapes = naming.shapes(spec)
     names = naming.names(shapes, spec.naming)
-    flat, missing, misshapen, others = {}, [], [], {}
+    flat, missing, misshapen = {}, [], []
+    others: dict[str, list[str]] = {}  # type there -> names
     for path, name in names.items():
         if name not in tensors:
             missing.append(name)

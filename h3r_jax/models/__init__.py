@@ -139,4 +139,4 @@ def count_parameters(params: Any) -> int:
 
 def normalize_images(images: jax.Array | np.ndarray, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """RGB images [..., 3] with values 0..255, of any type -> ImageNet mean 0 and deviation 1."""
-    return (images.astype(dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)
+    return (jnp.asarray(images, dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)

@@ -13,7 +13,10 @@ What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRN
 for ImageNet: HRNet, the official ones and timm's, and torchvision's MobileNetV2. `naming` has their names.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import os
 
 from etils import epath
 
@@ -35,7 +38,8 @@ from h3r_jax.convert.recognition import recognize
 __all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
 
 
-def read(path, *, model=None, head=None, landmarks=None):
+def read(path: str | os.PathLike, *, model: str | None = None, head: str | None = None,
+         landmarks: int | None = None) -> tuple[dict, Spec, Report]:
     """The variables of any source.
 
     Args:
@@ -49,28 +53,29 @@ def read(path, *, model=None, head=None, landmarks=None):
       FileNotFoundError: there is no such source.
       ValueError: it is damaged, unsafe, or of another network.
     """
-    path = epath.Path(path).expanduser()
-    if path.is_dir():
-        variables, spec = load_directory(path)
+    source = epath.Path(path).expanduser()
+    if source.is_dir():
+        variables, spec = load_directory(source)
         for what, wanted, found in (("model", model, spec.model), ("head", head, spec.head),
                                     ("landmarks", landmarks, spec.landmarks)):
             if wanted not in (None, found):
-                raise ValueError(f"{path} holds {spec}; {what} {wanted} was asked for")
+                raise ValueError(f"{source} holds {spec}; {what} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
-    tensors, beside = read_file(path)
-    stored = stored_spec(path)
+    tensors, beside = read_file(source)
+    stored = stored_spec(source)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head
         spec = recognize(tensors, model=model or (stored and stored.model), head=head, landmarks=landmarks)
         variables, report = from_torch(tensors, spec)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
-def convert(source, destination, *, model=None, head=None, landmarks=None):
+def convert(source: str | os.PathLike, destination: str | os.PathLike, *, model: str | None = None, head: str | None = None,
+            landmarks: int | None = None) -> tuple[Spec, Report]:
     """Reads `source` and writes `destination`, which is there whole or not at all.
 
     Args:
@@ -99,7 +104,8 @@ def convert(source, destination, *, model=None, head=None, landmarks=None):
     return spec, report
 
 
-def load_initial(path, variables, *, model=None, head=None):
+def load_initial(path: str | os.PathLike, variables: dict, *, model: str | None = None,
+                 head: str | None = None) -> tuple[dict, Report]:
     """Freshly initialised variables with trained ones in their place, as far as those go.
 
     The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts

@@ -7,6 +7,8 @@ An orbax directory here is `DESTINATION/variables`, what orbax writes, and `DEST
 what it is. A step of a training run, `WORKDIR/checkpoints/STEP`, is read too.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
@@ -33,7 +35,7 @@ ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
 AVERAGE, RUN_CONFIG = "average", "config.json"  # what a training run has beside its variables, and in its workdir
 
 
-def load_torch(path):
+def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a `.pth`, `.pth.tar`, `.pt`, `.bin` (these need torch) or `.safetensors` file.
 
     Args:

@@ -1,7 +1,10 @@
 """PyTorch tensors to Flax variables and back, every one accounted for."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import numpy as np
 from flax import traverse_util
@@ -27,7 +30,7 @@ class Report:
     fresh: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """The report as short lines: how many arrays were taken, which were not and why, and the notes."""
         lines = [f"{len(self.taken)} arrays taken"]
         for verb, reasons in (("left out", self.left_out), ("starting fresh", self.fresh)):
@@ -53,7 +56,7 @@ def _complain(source, spec, **problems):
         raise ValueError(f"{source} are not those of {spec}; {'; '.join(found)}")
 
 
-def from_torch(tensors, spec):
+def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[dict, Report]:
     """The variables of a network from PyTorch's tensors.
 
     Args:
@@ -69,7 +72,8 @@ def from_torch(tensors, spec):
     """
     shapes = naming.shapes(spec)
     names = naming.names(shapes, spec.naming)
-    flat, missing, misshapen, others = {}, [], [], {}
+    flat, missing, misshapen = {}, [], []
+    others: dict[str, list[str]] = {}  # type there -> names
     for path, name in names.items():
         if name not in tensors:
             missing.append(name)
@@ -88,7 +92,7 @@ def from_torch(tensors, spec):
     return traverse_util.unflatten_dict(flat), Report(tuple(names.values()), left_out, notes=notes)
 
 
-def to_torch(variables, spec):
+def to_torch(variables: dict, spec: naming.Spec) -> dict[str, np.ndarray]:
     """The PyTorch tensors of a network: `from_torch` backwards.
 
     They do not say the heatmap's stride, which is 4 in the programs that these names belong to.

@@ -1,6 +1,11 @@
 """Which network a set of PyTorch tensors is."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Mapping
+
+import numpy as np
 
 from h3r_jax import models
 from h3r_jax.convert.naming import BACKBONE_PREFIX, COUNTER, HEAD_MODULES, Spec
@@ -11,7 +16,8 @@ COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 HRNET_FIELDS = ("widths", "modules", "blocks", "bottlenecks", "highest_only")
 
 
-def recognize(tensors, *, model=None, head=None, landmarks=None):
+def recognize(tensors: Mapping[str, np.ndarray], *, model: str | None = None, head: str | None = None,
+              landmarks: int | None = None) -> Spec:
     """The network that PyTorch tensors belong to.
 
     Args:

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from h3r_jax.models import layers
 from h3r_jax.models.heads import HEADS, PREDICTION_STD, make_head
@@ -136,6 +137,6 @@ def count_parameters(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def normalize_images(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> jax.Array:
+def normalize_images(images: jax.Array | np.ndarray, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """RGB images [..., 3] with values 0..255, of any type -> ImageNet mean 0 and deviation 1."""
-    return (images.astype(dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)
+    return (jnp.asarray(images, dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)

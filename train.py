@@ -127,7 +127,9 @@ def train(config, workdir):
     beginning = f"drawn from seed {config.seed}"
     if config.init_from:
         with run_config.clear_errors():
-            variables, report = convert.load_initial(config.init_from, variables)
+            variables, report = convert.load_initial(
+                config.init_from, variables, model=config.model.name, head=config.model.head
+            )
         beginning = f"{config.init_from}: {report}"
     state = create_state(variables, optimizer, keep_average=config.train.average_decay > 0)
     # Placed on the mesh before the first step: a step of unplaced arrays would be compiled a second time.

@@ -7,7 +7,8 @@ Compiles both steps for TPU topologies, by default 4, 8 and 256 chips of a v5e, 
 eval.py use, and prints for each the bytes and operations per device and the collectives: how often each stands in the
 compiled program, and the bytes of what it gives on one device.
 Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
-The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are.
+The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are. Compiling is done
+with the least effort that the compiler for TPUs knows, for the sake of time: what is printed is an upper bound.
 """
 
 import os
@@ -30,6 +31,7 @@ from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2 v5e:2x4 v5e:16x16", "TPU topologies, separated by spaces")
 PER_DEVICE = flags.DEFINE_integer("per_device", 16, "examples of a batch on every chip; 0 for the recipe's batch sizes")
+EFFORT = flags.DEFINE_float("effort", -1.0, "of the compiler, from -1 to 1; train.py compiles with 0")
 flags.mark_flag_as_required("config")
 
 
@@ -78,6 +80,8 @@ def report(name, compiled, seconds):
 
 def main(_):
     config = CONFIG.value
+    jax.config.update("jax_exec_time_optimization_effort", EFFORT.value)
+    jax.config.update("jax_memory_fitting_effort", EFFORT.value)
     with run_config.clear_errors():
         for name in TOPOLOGY.value.split():
             devices = topologies.get_topology_desc(name, "tpu").devices

@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks import tiny_run
 
@@ -123,6 +123,7 @@ def torture(place, kills, seed):
 
 
 def main(_):
+    logging.set_verbosity(logging.WARNING)  # orbax tells of every array
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         lives = torture(Path(KEEP.value or temporary), KILLS.value, SEED.value)

@@ -16,9 +16,8 @@ from PIL import Image
 from h3r_jax import convert, models
 from tests.data import test_lapa, test_wflw
 from tests.data.faces import dotted, save
-from tests.data.made_up import write_split
+from tests.data.made_up import texture, write_split
 from tests.pages import EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
-from tests.predict import dots
 
 DOCS = ROOT / "docs"
 README, OWN_DATA, CONTRIBUTING, CODEC = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md", DOCS / "codec.md"
@@ -85,7 +84,7 @@ def images(place, trained):
             image.save(place / path)
     writer = cv2.VideoWriter(os.fspath(place / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (160, 140))
     for frame in range(2):
-        writer.write(dots.picture((140, 160), np.array([[60.0, 50.0 + frame]]), 5.0)[..., ::-1].copy())
+        writer.write(texture(frame, 140, 160))
     writer.release()
     (place / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,30,30,170,180\nb.jpg,30,30,170,180\n")
     person = {"image_id": 139, "category_id": 1, "bbox": [30, 30, 140, 150], "score": 0.9}
@@ -122,8 +121,8 @@ def test_readme(place, trained, images):
         path.write_text((test_wflw.line(dotted(0, 98)[1]) + "\n") * count)
     assert "train 60 of 7500: this copy is not complete" in type_in(place, literature.replace("DIR", "."), **SMALLER, **SHORTER)
 
-    type_in(place, prediction)
-    assert (place / "found" / "landmarks.jsonl").exists()
+    type_in(place, prediction)  # and finds no face in triangles
+    assert (place / "found" / "landmarks.jsonl").exists() and (place / "found" / "film.mp4.mp4").exists()
     type_in(place, exporting.replace("STEP", "15"))
     assert (place / "network.stablehlo").stat().st_size > 1e6
     (place / "network.stablehlo").unlink()

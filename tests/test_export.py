@@ -15,7 +15,7 @@ from jax import export as jax_export
 
 from configs import common
 from h3r_jax import export, load_predictor, models
-from h3r_jax.convert import files
+from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
 from h3r_jax.training import checkpoints, config
@@ -76,7 +76,7 @@ def variables_of(name, landmarks, head):
 
 
 def directory(path, name="small", head="heatmap", landmarks=6):
-    files.write_directory(path, variables_of(name, landmarks, head), Spec(name, head, landmarks, NAMING_OF_HEAD[head]), "made up", {})
+    files.write_directory(path, variables_of(name, landmarks, head), Spec(name, head, landmarks, NAMING_OF_HEAD[head]), "made up", Report((), {}))
     return path
 
 
@@ -145,7 +145,7 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     source, mobilenet = directory(tmp_path / "converted"), directory(tmp_path / "mobilenet", "mobilenet_v2")
     (tmp_path / "taken").write_text("mine")
     backbone = {name: {"backbone": tree["backbone"]} for name, tree in variables_of("small", 3, "heatmap").items()}
-    files.write_directory(tmp_path / "backbone", backbone, Spec("small", None, 0, "imagenet"), "made up", {})
+    files.write_directory(tmp_path / "backbone", backbone, Spec("small", None, 0, "imagenet"), "made up", Report((), {}))
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
         ([source, "taken"], "taken exists already; remove it or choose another destination"),

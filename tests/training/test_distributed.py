@@ -65,11 +65,12 @@ def uninterrupted(tmp_path_factory):
     ("count", "signal_number", "count_after"),
     [
         (2, signal.SIGTERM, 2),
-        pytest.param(2, signal.SIGKILL, 2, marks=pytest.mark.slow),
-        pytest.param(4, signal.SIGKILL, 4, marks=pytest.mark.slow),
-        pytest.param(4, signal.SIGTERM, 2, marks=pytest.mark.slow),
+        (2, signal.SIGKILL, 2),
+        (4, signal.SIGKILL, 4),
+        (4, signal.SIGTERM, 2),
     ],
 )
+@pytest.mark.slow
 def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninterrupted, count, signal_number, count_after):
     codes, outputs = launch(count, tmp_path, 7, int(signal_number), victim=1)
     if signal_number == signal.SIGKILL:
@@ -112,11 +113,12 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
 @pytest.mark.parametrize(
     ("variable", "remedy"), [("SLURM_STEP_NUM_TASKS", "start it by srun"), ("JOB_COMPLETION_INDEX", "install kubernetes")]
 )
-def test_a_process_that_cannot_find_the_others_does_not_run_alone(monkeypatch, variable, remedy):
-    monkeypatch.setenv(variable, "2")
-    with pytest.raises(ValueError, match=f"{variable}=2 says that this is one process of several.*{remedy}"):
-        distributed.initialize()
-    distributed.initialize(num_processes=1)
+def test_a_process_that_cannot_find_the_others_does_not_run_alone(variable, remedy):
+    code = "from h3r_jax.training import distributed; distributed.initialize(num_processes=1); distributed.initialize()"
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, cwd=ROOT, env=os.environ | {variable: "2"}, check=False, capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"ValueError: {variable}=2 says that this is one process of several") and remedy in last
 
 
 def test_processes_are_told_about_each_other_by_all_flags_or_none():

@@ -5,7 +5,7 @@ timm's HRNet, which others wrote, is the other side for the form it has; this on
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import library, nn
 from torch.nn import functional
 
 from tests.models.torch_networks import MobileNetV2
@@ -198,6 +198,6 @@ def import_timm():
         import timm
     except RuntimeError:
         for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import timm
     return timm

@@ -63,16 +63,19 @@ def evaluate(config, workdir):
         )
         with distributed.first_process_first():
             split = inputs.test_input(config, scheme, recipe)
+        protocol.check(split)
+        decoders = {
+            "argmax": run_config.decoder(recipe, k=1),
+            "quarter shift": lambda logits: codec.quarter_shift(logits, stride=recipe.stride),
+            "k=4": run_config.decoder(recipe, k=4),
+            "k=9": run_config.decoder(recipe, k=9),
+        } | {chosen: decode}
+        eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip)
+        step.check_eval_step(eval_step, variables, recipe, config.eval.batch_size)
 
-    decoders = {
-        "argmax": run_config.decoder(recipe, k=1),
-        "quarter shift": lambda logits: codec.quarter_shift(logits, stride=recipe.stride),
-        "k=4": run_config.decoder(recipe, k=4),
-        "k=9": run_config.decoder(recipe, k=9),
-    } | {chosen: decode}
     with run_config.clear_errors(OSError):
         predictions, confidence = evaluation.predict_split(
-            step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip),
+            eval_step,
             variables,
             split.batches(config.eval.batch_size, jax.process_index(), jax.process_count()),
             split.matrices,
@@ -91,6 +94,8 @@ def write(config, workdir, split, predictions, scores, chosen, protocol, recipe,
     """Prints the table and writes the files of an evaluation; `chosen` is the decoder that the configuration asks for."""
     described = run_config.describe_protocol(config, protocol, recipe)
     print(f"{split.name}: {split.num_examples} examples; {description}")
+    if split.incomplete:
+        print(f"This copy is {split.incomplete}.")
     print(f"protocol: {described}; decoder for the files: {chosen}")
     print(decoder_table(scores, predictions, split, recipe))
     parts = [*protocol.subsets, *(name.partition("/")[2] for name in scores[chosen].metrics if "/" in name)]
@@ -98,7 +103,7 @@ def write(config, workdir, split, predictions, scores, chosen, protocol, recipe,
         print(part_table(scores[chosen], dict.fromkeys(parts)))
 
     dataset, folder = inputs.test_set(config)
-    dataset = folder or dataset
+    dataset = epath.Path(folder).name or dataset
     name = f"{dataset}-{config.data.test_split}"
     directory = workdir / "eval"
     directory.mkdir(parents=True, exist_ok=True)
@@ -107,6 +112,7 @@ def write(config, workdir, split, predictions, scores, chosen, protocol, recipe,
         "split": config.data.test_split,
         "protocol": f"{described}, decoder {chosen}, {description}",
         "count": split.num_examples,
+        "official_count": split.official_count,  # of the whole split, None if nobody says
         "subset_counts": scores[chosen].counts,
         "metrics": {name: value if math.isfinite(value) else None for name, value in scores[chosen].metrics.items()},
     }

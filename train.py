@@ -34,11 +34,6 @@ flags.mark_flags_as_required(["config", "workdir"])
 distributed.define_flags()
 
 
-def steps(epochs, num_examples, batch_size):
-    """Epochs as a number of steps, at least one."""
-    return max(1, round(epochs * num_examples / batch_size))
-
-
 def account(config, recipe, protocol, train_input, validation, variables, beginning, start, total_steps, mesh):
     """What is going to happen, for the user to read before it does."""
     annotations = train_input.annotations
@@ -51,9 +46,13 @@ def account(config, recipe, protocol, train_input, validation, variables, beginn
         f"outside their image, {int((labelled & ~np.asarray(inside)).sum())} outside the plain crop's heatmap (no weight there)"
     )
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
+
+    def described(split):
+        return f"{split.name}, {split.num_examples} examples{f' ({split.incomplete})' if split.incomplete else ''}"
+
     lines = {
-        "data": f"{train_input.name}, {train_input.num_examples} examples; {counts}",
-        "validation": f"{validation.name}, {validation.num_examples} examples; chooses the best checkpoint"
+        "data": f"{described(train_input)}; {counts}",
+        "validation": f"{described(validation)}; chooses the best checkpoint"
         if validation
         else "none; the last checkpoint counts",
         "input": f"{recipe.shape[0]}x{recipe.shape[1]} pixels, box from {config.data.box} x {config.data.box_scale}; "
@@ -101,6 +100,7 @@ def train(config, workdir):
     mesh = sharding.make_mesh()
     with run_config.clear_errors(), distributed.first_process_first():
         run_config.check_fields(config, common.get_config())
+        run_config.check_numbers(config)
         sharding.check_batch_size(config.train.batch_size, mesh, config.train.accumulation)
         sharding.check_batch_size(config.eval.batch_size, mesh)
         scheme = run_config.make_scheme(config)
@@ -109,12 +109,17 @@ def train(config, workdir):
         decoder = dict([run_config.make_decoder(config, recipe)])
         train_input = inputs.train_input(config, scheme, recipe)
         validation = inputs.validation_input(config, scheme, recipe)
+        variables = models.initialize(recipe.model, config.seed, (*recipe.shape, 3))
+        eval_step = step.jit_eval_step(recipe, mesh, decoders=decoder, flip=config.eval.flip)
+        if validation:  # what evaluation would refuse after the first epochs, it refuses now
+            protocol.check(validation)
+            step.check_eval_step(eval_step, variables, recipe, config.eval.batch_size)
         run_config.check_same_run(config, workdir)
 
     batch_size = config.train.batch_size
 
     def steps_of(epochs):
-        return steps(epochs, train_input.num_examples, batch_size)
+        return run_config.steps_of(epochs, train_input.num_examples, batch_size)
 
     total_steps = steps_of(config.train.epochs)
     schedule = make_schedule(
@@ -123,7 +128,6 @@ def train(config, workdir):
         total_steps=total_steps,
     )
     optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
-    variables = models.initialize(recipe.model, config.seed, (*recipe.shape, 3))
     beginning = f"drawn from seed {config.seed}"
     if config.init_from:
         with run_config.clear_errors():
@@ -166,8 +170,6 @@ def train(config, workdir):
     if start >= total_steps:
         saved.close()
         return
-
-    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoder, flip=config.eval.flip)
 
     def evaluate(state):
         averaged = config.eval.averaged and state.average is not None

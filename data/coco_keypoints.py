@@ -13,7 +13,8 @@ people that a detector found in the images of `val`, with its `score` and withou
 landmarks. An image is looked for in both folders, as its number is unique; a split
 with none of its images there, or without its annotation file, is not there. As in
 HRNet, a labelled person needs an area, a labelled joint and a box within the image,
-and must not be a crowd; who is left out is counted and printed.
+and must not be a crowd; who is left out is counted and printed. People are read
+image by image, so that a part of a split divides one image at most at each end.
 
 A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; a labelled
 one is cut off at the border of its image. `object_size` is the square root of the
@@ -29,6 +30,7 @@ import sys
 import typing
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from data.builder import LandmarkBuilder, Record
 from data.json_file import read_json
@@ -145,7 +147,7 @@ def read_labelled(path, content, images):
                     image_id=image["id"],
                 )
             )
-    return People(records, left_out)
+    return People(sorted(records, key=lambda record: record.image_id), left_out)
 
 
 def read_detected(path, detections, images):
@@ -161,7 +163,7 @@ def read_detected(path, detections, images):
         place, size = read_box(name, detection)
         box = np.concatenate([place, place + np.maximum(0, size - 1)])
         records.append(Record(name, image["file_name"], *unknown, box, score=score, image_id=image["id"]))
-    return People(records, left_out)
+    return People(sorted(records, key=lambda record: record.image_id), left_out)
 
 
 def find_images(folder, split, people):
@@ -187,6 +189,7 @@ def find_images(folder, split, people):
 class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
+    VERSION = tfds.core.Version("1.1.0")  # from here on people are read image by image
     SCHEME = "coco17"
     NUM_LANDMARKS = NUM_JOINTS
     OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}

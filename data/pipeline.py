@@ -124,7 +124,7 @@ def _share(batch_size, process_count):
 class TrainInput:
     """The training stream of one split.
 
-    source: data.source.Source; annotations: its Annotations.
+    source: data.source.Source; annotations: its Annotations. incomplete: see there.
     shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
     matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation; of whole bodies.
     augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
@@ -142,7 +142,7 @@ class TrainInput:
             raise ValueError(f"augment.half_body is a probability, got {half_body}")
         if half_body and not upper_body:
             raise ValueError("augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0")
-        self.name = source.name
+        self.name, self.incomplete = source.name, source.incomplete
         self.num_examples = len(source)
         self.annotations = annotations
         boxes = annotations.boxes(box)[None]
@@ -204,13 +204,14 @@ class EvalInput:
     crop: key of `CROPS`.
     cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
     matrices: `float64[N, 2, 3]`, image to network pixels.
-    truth_file, whole: see data.source.Source.
+    truth_file, whole, incomplete, official_count: see data.source.Source.
     """
 
     def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
         if crop not in CROPS:
             raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
         self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
+        self.incomplete, self.official_count = source.incomplete, source.official_count
         self.annotations = annotations
         self.shape = tuple(shape)
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)

@@ -46,7 +46,9 @@ class Annotations:
         else:
             raise ValueError(f"unknown box {kind!r}; known are landmarks, dataset")
         extent = boxes[:, 2:] - boxes[:, :2]
-        bad = ~(np.isfinite(boxes).all(axis=1) & (extent >= 0).all(axis=1) & (extent.max(axis=1) > 0))
+        bad = ~(np.isfinite(boxes).all(axis=1) & (extent >= 0).all(axis=1))
+        if kind == "landmarks":
+            bad |= ~(extent.max(axis=1) > 0)  # while one that is delivered may be of a single pixel
         if bad.any():
             first = int(np.argmax(bad))
             remedy = {"landmarks": "label at least two different landmarks", "dataset": 'set config.data.box="landmarks"'}[kind]
@@ -66,6 +68,8 @@ class Source:
     name: for messages.
     truth_file: see `LandmarkBuilder.truth_file`.
     whole: whether it is the whole split.
+    official_count: of the records of that split, part or whole, in the official distribution; None if nobody says.
+    incomplete: that this copy has fewer, in words; else empty.
     """
 
     def __init__(self, builder, split):
@@ -88,6 +92,9 @@ class Source:
         self.truth_file = builder.truth_file(builder.builder_config.folder, name)
         self.whole = name == split
         self.name = f"{builder.info.full_name} {split}"
+        count, self.official_count = builder.info.splits[name].num_examples, builder.OFFICIAL_COUNTS.get(name)
+        lacks = self.official_count is not None and count < self.official_count
+        self.incomplete = f"not complete: {name} has {count} of its {self.official_count} official records" if lacks else ""
         self._features = builder.info.features
         # All of the split, since the image of a record may be held by one outside of the part.
         self._records = array_record_data_source.ArrayRecordDataSource(

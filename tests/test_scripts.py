@@ -64,7 +64,7 @@ def test_it_trains_and_evaluates(place, straight):
         assert decoder in table
     assert "moving average of the parameters at step 20" in table and "flip test off" in table
     result = json.loads((workdir / "eval" / "faces-val.json").read_text())
-    assert set(result) == {"dataset", "split", "protocol", "count", "subset_counts", "metrics"} and result["count"] == 9
+    assert set(result) == {"dataset", "split", "protocol", "count", "official_count", "subset_counts", "metrics"} and result["count"] == 9
     assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
     for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
         assert (workdir / "eval" / picture).stat().st_size > 10_000
@@ -102,6 +102,9 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place, stra
         ),
         ("train.py", "--config.loss.name=mse", "unknown loss 'mse'; known are spatial_cross_entropy, binary_cross_entropy"),
         ("train.py", "--config.data.train_split=test", "has no split 'test'; it has train, val"),
+        ("train.py", "--config.train.epochs=0", "config.train.epochs must be positive, got 0.0"),
+        ("train.py", "--config.eval.k=1000", "k=1000 cells cannot be chosen from a map of"),
+        ("eval.py", "--config.eval.flip=maps", "unknown eval.flip 'maps'; known are"),
         ("eval.py", "--config.data.box=dataset", 'has no size; set config.data.box="landmarks"'),
     ],
 )

@@ -1,5 +1,6 @@
 """Object keypoint similarity and COCO's average precision, with the rescoring and suppression of HRNet's protocol."""
 
+import collections
 import contextlib
 import io
 import json
@@ -139,6 +140,31 @@ def person_results(
     ]
 
 
+def whole_images(annotation_file: str | os.PathLike[str], image_id: Sequence[int] | np.ndarray) -> set[int]:
+    """The images all of whose people are in a part of a split; of another, average precision would miss people unseen.
+
+    Args:
+      annotation_file: path of COCO's JSON with the labelled people.
+      image_id: `[N]`, of each labelled person of the part.
+
+    Raises:
+      ValueError: there is none.
+    """
+    from etils import epath
+
+    annotations = json.loads(epath.Path(annotation_file).read_bytes())["annotations"]
+    labelled = collections.Counter(
+        annotation["image_id"]
+        for annotation in annotations
+        if annotation["category_id"] == PERSON and not annotation["iscrowd"] and annotation["num_keypoints"] > 0
+    )
+    there = collections.Counter(np.asarray(image_id).tolist())
+    whole = {image for image, count in there.items() if labelled[image] <= count}
+    if not whole:
+        raise ValueError(f"{annotation_file}: of no image are all people in the part that is scored; take a larger part")
+    return whole
+
+
 def average_precision(
     results: list[dict[str, Any]],
     annotation_file: str | os.PathLike[str],
@@ -152,7 +178,8 @@ def average_precision(
       results: of `person_results`.
       annotation_file: path of COCO's JSON with the labelled people.
       sigmas: `[K]` (`LandmarkScheme.sigmas`).
-      image_ids: the images to score; None for all that the file lists, whether there are results for them or not.
+      image_ids: the images to score, results of others do not count; None for all that the file lists, whether there are
+        results for them or not.
 
     Returns:
       name in `NAMES` -> percent; NaN where no person counts, as for a size that does not occur.

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 
 import jax
 import numpy as np
@@ -30,13 +31,18 @@ class Checkpoints:
           about: function from a step to what is stored beside the arrays, for JSON; None for nothing.
         """
         best_metric, lower_is_better = best
+
+        def value_of(metrics):
+            # The fields of the evaluation may change within a run: what was scored by another metric is never the best.
+            return metrics.get(best_metric, math.inf if lower_is_better else -math.inf)
+
         self._about = about
         self._directory = epath.Path(workdir).resolve() / DIRECTORY
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    get_metric_fn=value_of,
                     reverse=lower_is_better,
                     n=1,
                     keep_checkpoints_without_metrics=False,
@@ -45,7 +51,7 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy if keep else None,
-            best_fn=lambda metrics: metrics[best_metric],
+            best_fn=value_of,
             best_mode="min" if lower_is_better else "max",
             create=keep is not None,
             cleanup_tmp_directories=keep is not None,

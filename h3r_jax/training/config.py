@@ -58,6 +58,21 @@ def check_fields(config, base):
             raise ValueError(f"unknown field config.{field}; known are {', '.join(sorted(known))}")
 
 
+def check_numbers(config):
+    """ValueError if a length or an interval of training is not positive, or the warm-up is negative; names the field."""
+    for field in ("train.epochs", "log.every_steps", "log.eval_every_epochs", "log.checkpoint_every_epochs", "log.keep_checkpoints"):
+        section, name = field.split(".")
+        if not config[section][name] > 0:
+            raise ValueError(f"config.{field} must be positive, got {config[section][name]}")
+    if not config.train.warmup_epochs >= 0:
+        raise ValueError(f"config.train.warmup_epochs must not be negative, got {config.train.warmup_epochs}")
+
+
+def steps_of(epochs, num_examples, batch_size):
+    """Epochs as a number of steps: at least one, unless there are none."""
+    return max(1, round(epochs * num_examples / batch_size)) if epochs else 0
+
+
 def check_same_run(config, workdir):
     """Writes the configuration of a new run; ValueError if the workdir holds a run of another function.
 

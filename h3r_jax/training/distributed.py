@@ -17,10 +17,11 @@ HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60  # how long the first to finish waits for the last
 MEETING_MS = 24 * 3600 * 1000  # longer than any preparation of a data set; a lost process ends the wait sooner
 FLAGS = ("coordinator_address", "num_processes", "process_id")
-# Variables that are set to more than one process by what starts them -> what JAX lacks if it does not recognise it.
+# Variables by which what starts the processes speaks of several -> the value for one alone, None if no value says so (an
+# index is that of a process, and the first of many has 0), and what JAX lacks if it does not recognise the surroundings.
 _SIGNS_OF_OTHERS = {
-    "SLURM_STEP_NUM_TASKS": "start it by srun",
-    "JOB_COMPLETION_INDEX": 'install kubernetes (`pip install "jax[k8s]"`)',
+    "SLURM_STEP_NUM_TASKS": ("1", "start it by srun"),
+    "JOB_COMPLETION_INDEX": (None, 'install kubernetes (`pip install "jax[k8s]"`)'),
 }
 
 _meetings = itertools.count()
@@ -61,10 +62,10 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
         if not missing:
             raise
         # No cluster was recognised, so nobody could say where the coordinator is: alone, unless somebody says otherwise.
-        for variable, remedy in _SIGNS_OF_OTHERS.items():
-            if os.environ.get(variable, "1") != "1":
+        for variable, (alone, remedy) in _SIGNS_OF_OTHERS.items():
+            if os.environ.get(variable, alone) != alone:
                 raise ValueError(
-                    f"{variable}={os.environ[variable]} says that this is one process of several, but JAX cannot find the "
+                    f"{variable}={os.environ[variable]} says that this may be one process of several, and JAX cannot find the "
                     f"others; {remedy}, or give --{', --'.join(FLAGS)}; --num_processes=1 to run alone"
                 ) from None
 

@@ -79,7 +79,11 @@ def fit(
             if logging or saving:
                 # Looking at metrics waits for the devices, hence not every step; but always before a state is kept.
                 for bad_step, values in interval.skipped():
-                    say(incidents(bad_step, state, values))
+                    try:
+                        say(incidents(bad_step, state, values))
+                    except FloatingPointError:
+                        checkpoints.wait()  # a save that is under way is of a state before
+                        raise
             if logging:
                 scalars = interval.summary()
                 writer.write(step, {f"train/{name}": value for name, value in scalars.items()})

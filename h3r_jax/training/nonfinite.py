@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from etils import epath
 
+from h3r_jax.training import distributed
+
 POLICIES = ("stop", "skip")
 FOLDER = "nonfinite"
 MAX_KEPT = 10  # incidents written by one process; more are counted
@@ -53,6 +55,7 @@ class Incidents:
             self._write(directory, step, state, metrics)
             sentence += f"; its batch and the state are in {directory}"
         if self._policy == "stop" or self._in_a_row == MAX_IN_A_ROW:
+            distributed.meet()  # whoever ends first would take the others with him while they write
             many = "" if self._policy == "stop" else f", the last of {MAX_IN_A_ROW} in a row"
             raise FloatingPointError(
                 f"{sentence}{many}; look for broken labels or images there, lower train.learning_rate or train.clip_norm, "

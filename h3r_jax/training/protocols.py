@@ -13,6 +13,7 @@ from h3r_jax.metrics import (
     keypoint_similarity,
     nme_per_example,
     person_results,
+    whole_images,
 )
 
 
@@ -70,20 +71,28 @@ class Protocol:
         metric = METRICS[self.metric]
         return metric.best.format(*self.thresholds), metric.lower_is_better
 
+    def check(self, split):
+        """ValueError if a split cannot be scored by this protocol, before there are predictions; names the record.
+
+        `split` is a data.pipeline.EvalInput, or anything with its fields.
+        """
+        METRICS[self.metric].check(self, split)
+
     def score(self, predictions, confidence, split):
         """Scores of predictions.
 
         Args:
           predictions: `float64[N, K, 2]`, image pixels.
           confidence: `float[N, K]`, of each landmark.
-          split: data.pipeline.EvalInput, or anything with its fields.
+          split: as `check` takes it.
 
         Returns:
           Scores.
 
         Raises:
-          ValueError: a record cannot be scored; names it.
+          ValueError: as `check`.
         """
+        self.check(split)
         return METRICS[self.metric].score(self, predictions, confidence, split)
 
 
@@ -105,6 +114,12 @@ def units(protocol, annotations, normalizer):
             "correct that record or choose another normaliser"
         )
     return distances
+
+
+def check_units(protocol, split):
+    """ValueError names a record that lacks one of the protocol's units."""
+    for name in protocol.normalizers or ("",):
+        units(protocol, split.annotations, name)
 
 
 def members(protocol, annotations):
@@ -139,19 +154,37 @@ def score_pckh(protocol, predictions, confidence, split):
     """PCKh of MPII, of all joints and by groups of them."""
     del confidence
     annotations = split.annotations
-    units(protocol, annotations, "")  # which names the record that has none
     errors = head_errors(predictions, annotations.landmarks, annotations.visibility, annotations.object_size)
     counted = np.where(errors.labelled, errors.errors, 0.0).sum(axis=1) / np.maximum(errors.labelled.sum(axis=1), 1)
     return Scores(errors.summary(protocol.thresholds), {}, counted, None)
 
 
-def score_coco(protocol, predictions, confidence, split):
-    """AP and AR of COCO over the images of the split, all that the official file lists where the split is whole."""
-    annotations = split.annotations
+def check_head_size(protocol, split):
+    """ValueError names a record without the size of its head, such as all of MPII's training split."""
+    sizes = split.annotations.object_size
+    bad = ~((sizes > 0) & np.isfinite(sizes))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{split.annotations.name[first]}: its size of the head is {sizes[first]}, and {protocol.metric} needs one; "
+            "want a split that has them, or none for validation (--config.data.validation_split=)"
+        )
+
+
+def check_truth(protocol, split):
+    """ValueError where there is no official file to score against, or no sigmas."""
     if split.truth_file is None:
         raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
     if not protocol.scheme.sigmas:
         raise ValueError(f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs")
+
+
+def score_coco(protocol, predictions, confidence, split):
+    """AP and AR of COCO: of a whole split over all images that the official file lists.
+
+    Of a part of one, over the images all of whose labelled people are in the part, or in which somebody was detected.
+    """
+    annotations = split.annotations
     height, width = split.shape
     results = person_results(
         predictions,
@@ -161,7 +194,10 @@ def score_coco(protocol, predictions, confidence, split):
         areas=height * width / np.linalg.det(split.matrices[:, :, :2]),
         sigmas=protocol.scheme.sigmas,
     )
-    images = None if split.whole else set(annotations.image_id.tolist())
+    images = None
+    if not split.whole:
+        labelled = np.isnan(annotations.score).all()
+        images = whole_images(split.truth_file, annotations.image_id) if labelled else set(annotations.image_id.tolist())
     metrics = average_precision(results, split.truth_file, sigmas=protocol.scheme.sigmas, image_ids=images)
     similarity = keypoint_similarity(
         predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas
@@ -171,8 +207,9 @@ def score_coco(protocol, predictions, confidence, split):
 
 
 class Metric(NamedTuple):
-    """A way to score: the function, which of its numbers tells the best checkpoint, and whether thresholds belong to it."""
+    """A way to score: what a split must have, the function, which of its numbers tells the best checkpoint, and whether thresholds belong to it."""
 
+    check: Any
     score: Any
     best: str
     lower_is_better: bool
@@ -180,7 +217,7 @@ class Metric(NamedTuple):
 
 
 METRICS = {
-    "nme": Metric(score_nme, "nme", True, True),
-    "pckh": Metric(score_pckh, "pckh@{:g}", False, True),
-    "coco": Metric(score_coco, "ap", False, False),
+    "nme": Metric(check_units, score_nme, "nme", True, True),
+    "pckh": Metric(check_head_size, score_pckh, "pckh@{:g}", False, True),
+    "coco": Metric(check_truth, score_coco, "ap", False, False),
 }

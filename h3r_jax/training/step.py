@@ -287,3 +287,8 @@ def jit_eval_step(recipe, mesh, *, decoders, flip):
         in_shardings=(whole, split),
         out_shardings=whole,
     )
+
+
+def check_eval_step(jitted, variables, recipe, batch_size):
+    """Traces what `jit_eval_step` returned for a global batch, without compiling it; ValueError for what it refuses."""
+    jitted.eval_shape(variables, jax.ShapeDtypeStruct((batch_size, *recipe.shape, 3), np.uint8))

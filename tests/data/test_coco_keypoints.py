@@ -1,5 +1,6 @@
 """COCO's format: who is a record and who is left out, boxes, detections, and every way in which a file can be wrong."""
 
+import importlib
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
 from h3r_jax.metrics import average_precision, person_results
+from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, CocoFolder, centroids
 from tests.data.faces import error
 
@@ -20,7 +22,8 @@ SIGMAS = np.linspace(0.02, 0.1, 17)  # the data set does not know them
 def sources(folder, prepared):
     arguments = {"data_dir": folder.parent, "prepared_dir": prepared, "folder": folder.name, "num_landmarks": 17}
     builder = data.prepare.prepare("coco_keypoints", **arguments)
-    return {split: Source(builder, split) for split in builder.info.splits}
+    parts = {"train[:2]", "train[1:2]"}  # of the second and last image one of the two people
+    return {split: Source(builder, split) for split in (*builder.info.splits, *sorted(parts))}
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def score_truth(source, annotation_file):
 
 def test_records_are_the_labelled_people(drawn):
     folder, splits = drawn
-    assert list(splits) == ["train", "val", "val_detections"]
+    assert list(splits)[:3] == ["train", "val", "val_detections"]
     for split, first in (("train", 1), ("val", 501)):
         records = splits[split].annotations()
         assert records.image_id.tolist() == [first, first + 1, first + 1]
@@ -76,6 +79,30 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
     np.testing.assert_allclose(records.box, [[20.25, 30.5, 269.25, 349.5]] * 4)
     assert np.isnan(records.landmarks).all() and not records.visibility.any() and np.isnan(records.object_size).all()
     assert records.name[1].endswith("COCO_val2017_detections_AP_H_56_person.json detection 2")
+
+
+def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
+    _, splits = drawn
+    config = importlib.import_module("configs.coco_hrnet_w32_256x192").get_config()
+    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
+
+    def score_truth(part):
+        records = splits[part].annotations()
+        split = EvalInput(splits[part], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+        return protocol.score(np.nan_to_num(records.landmarks), np.ones(records.visibility.shape), split).metrics
+
+    assert score_truth("train[:2]")["ap"] == score_truth("train[:2]")["ar"] == pytest.approx(100)
+    with pytest.raises(ValueError, match=r"person_keypoints_train2017.json: of no image are all people in the part"):
+        score_truth("train[1:2]")
+
+
+def test_people_are_read_image_by_image(folder):
+    folder.contents["train"]["annotations"].sort(key=lambda person: -person["id"])
+    folder.detections.sort(key=lambda detection: -detection["score"])
+    folder.write()
+    for people in CocoKeypoints.read_splits(folder.folder).values():
+        images = [record.image_id for record in people]
+        assert images == sorted(images) and len(set(images)) == 2
 
 
 @pytest.mark.parametrize("shape", [(128, 96), (256, 192), (384, 288)], ids=str)
@@ -131,6 +158,13 @@ def test_boxes_are_cut_off_at_the_border(folder):
     folder.write()
     box = CocoKeypoints.read_splits(folder.folder)["train"][0].box
     assert box.tolist() == [0.0, 100.0, 299.0, 100.0]
+
+
+def test_what_a_detector_found_may_be_of_a_single_pixel(tmp_path):
+    folder = CocoFolder(tmp_path / "coco", images=True)
+    folder.detections[0]["bbox"] = [20.0, 30.0, 0.5, 1.0]
+    folder.write()
+    assert sources(folder.folder, tmp_path / "prepared")["val_detections"].annotations().boxes("dataset")[0].tolist() == [20, 30] * 2
 
 
 def test_splits_without_their_files_are_not_there(folder, capsys):

@@ -1,5 +1,8 @@
 """MPII's format: what it counts from 1, its boxes, head sizes, and every way in which a file can be wrong."""
 
+import importlib
+import types
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
 from h3r_jax.metrics import head_errors
+from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
 from tests.data.faces import error
 
@@ -51,6 +55,16 @@ def test_records_are_what_the_files_say_from_zero(drawn):
     records = splits["valid"].annotations()
     scores = head_errors(records.landmarks, records.landmarks, records.visibility, records.object_size).summary((0.5, 0.1, 0.11))
     assert set(scores.values()) == {100.0}
+
+
+def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
+    config = importlib.import_module("configs.mpii_hrnet_w32_256").get_config()
+    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
+    splits = {split: types.SimpleNamespace(annotations=source.annotations()) for split, source in drawn[1].items()}
+    protocol.check(splits["valid"])
+    with pytest.raises(ValueError, match="train.json person 0: its size of the head is nan, .* none for validation"):
+        protocol.check(splits["train"])
+    assert (config.data.train_split, config.data.validation_split) == ("train", "")
 
 
 @pytest.mark.parametrize("shape", [(64, 48), (256, 256)], ids=str)

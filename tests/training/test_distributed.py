@@ -1,5 +1,6 @@
 """Real processes over the loopback interface: together they are one device, and they end together."""
 
+import functools
 import os
 import signal
 import socket
@@ -92,18 +93,28 @@ def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninter
     np.testing.assert_allclose(result["predictions"], predictions, rtol=0, atol=1e-5)  # float32, of some 20 pixels
 
 
+@pytest.mark.slow
+def test_all_processes_end_at_a_loss_that_is_no_number_and_leave_what_made_it(tmp_path):
+    codes, outputs = launch(2, tmp_path, 7, "nan", victim=1)
+    assert codes == [1, 1], outputs
+    assert all("step 7 is not finite (loss nan" in output and "lost connection" in output for output in outputs), outputs
+    place = tmp_path / "nonfinite" / "7"
+    assert sorted(path.name for path in place.iterdir()) == ["batch-0.npz", "batch-1.npz", "report.json", "state.npz"]
+    assert last_step(tmp_path) == 6
+
+
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
     class Enough(Exception):
         pass
 
-    def stop_before(number, last):
+    def stop_before(number, batch, last):
         if number == last:
             raise Enough
 
     with jax.enable_x64(True):
         for devices, last in ((8, 7), (2, 14)):
             with pytest.raises(Enough):
-                worker.train(tmp_path, jax.devices()[:devices], lambda number, last=last: stop_before(number, last))
+                worker.train(tmp_path, jax.devices()[:devices], functools.partial(stop_before, last=last))
         state, predictions = worker.train(tmp_path, jax.devices()[:4])
     expected, expected_predictions = uninterrupted(1)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), expected, state)
@@ -111,14 +122,15 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
 
 
 @pytest.mark.parametrize(
-    ("variable", "remedy"), [("SLURM_STEP_NUM_TASKS", "start it by srun"), ("JOB_COMPLETION_INDEX", "install kubernetes")]
+    ("variable", "value", "remedy"),
+    [("SLURM_STEP_NUM_TASKS", "2", "start it by srun"), *(("JOB_COMPLETION_INDEX", i, "install kubernetes") for i in ("0", "1"))],
 )
-def test_a_process_that_cannot_find_the_others_does_not_run_alone(variable, remedy):
+def test_a_process_that_cannot_find_the_others_does_not_run_alone(variable, value, remedy):
     code = "from h3r_jax.training import distributed; distributed.initialize(num_processes=1); distributed.initialize()"
     run = [sys.executable, "-c", code]
-    result = subprocess.run(run, cwd=ROOT, env=os.environ | {variable: "2"}, check=False, capture_output=True, text=True)
+    result = subprocess.run(run, cwd=ROOT, env=os.environ | {variable: value}, check=False, capture_output=True, text=True)
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"ValueError: {variable}=2 says that this is one process of several") and remedy in last
+    assert last.startswith(f"ValueError: {variable}={value} says that this may be one process of several") and remedy in last
 
 
 def test_processes_are_told_about_each_other_by_all_flags_or_none():

@@ -75,6 +75,13 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     saved = checkpoints.Checkpoints(tmp_path)
     assert saved.steps() == [4, 8, 10] and saved.latest() == 10 and saved.best() == 4
     saved.close()
+    # A run may go on with another metric. What was scored by the first is then never the best.
+    saved = checkpoints.Checkpoints(tmp_path, keep=1, best=("pckh@0.5", False))
+    for step, value in ((12, 30.0), (14, 20.0)):
+        saved.save(fresh_state().replace(step=np.int32(step)), {"pckh@0.5": value})
+    saved.wait()
+    assert saved.steps() == [12, 14] and saved.best() == 12
+    saved.close()
 
 
 def test_evaluation_restores_raw_or_averaged_variables(tmp_path):

@@ -2,7 +2,8 @@
 
     python -m tests.training.worker HOST:PORT PROCESSES PROCESS WORKDIR [STEP] [SIGNAL]
 
-With STEP the process sends itself that signal before it. Process 0 writes WORKDIR/result.npz.
+With STEP the process sends itself that signal before it, or has weights that are no numbers if SIGNAL is "nan".
+Process 0 writes WORKDIR/result.npz.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import numpy as np
 
 from h3r_jax import augment, codec
 from h3r_jax.training import checkpoints, distributed, evaluation, loop, nonfinite, preemption, sharding, step, writers
+from h3r_jax.training import config as run_config
 from tests.training import tiny
 
 TOTAL_STEPS, NUM_TEST, BATCH = 20, 11, 8  # 11 does not divide into batches
@@ -29,7 +31,7 @@ def split(array):
     return array[jax.process_index() * share :][:share]
 
 
-def train(workdir, devices=None, before_step=lambda number: None):
+def train(workdir, devices=None, before_step=lambda number, batch: None):
     """Trains from the last checkpoint of `workdir` to the end; returns the state and the predictions for the test images."""
     recipe = tiny.make_recipe(dtype=jnp.float64, augmentation=augment.Augmentation(mirror=0.5, shift=0.05))
     mesh = sharding.make_mesh(devices)
@@ -42,9 +44,13 @@ def train(workdir, devices=None, before_step=lambda number: None):
     eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip="")
 
     def batches():
-        for number in itertools.count(int(state.step)):
-            before_step(number + 1)
-            yield {name: split(array) for name, array in tiny.batch_at(number, recipe, BATCH).items()}
+        for number in itertools.count(int(state.step) + 1):
+            batch = batch_of(number)
+            before_step(number, batch)
+            yield batch
+
+    def batch_of(number):
+        return {name: split(array) for name, array in tiny.batch_at(number - 1, recipe, BATCH).items()}
 
     def predict(state):
         rng = np.random.default_rng(0)
@@ -54,7 +60,7 @@ def train(workdir, devices=None, before_step=lambda number: None):
         return evaluation.predict_split(eval_step, state.variables, batches, matrices, mesh)[0]["k=9"]
 
     outputs = [writers.JsonLinesWriter(Path(workdir) / "metrics.jsonl")] if distributed.is_first() else []
-    with contextlib.closing(saved), distributed.end_for_all():
+    with contextlib.closing(saved), distributed.end_for_all(), run_config.clear_errors(FloatingPointError):
         state = loop.fit(
             state,
             batches(),
@@ -65,7 +71,7 @@ def train(workdir, devices=None, before_step=lambda number: None):
             writer=writers.MultiWriter(*outputs),
             checkpoints=saved,
             evaluate=lambda state: {"nme": float(predict(state).mean())},
-            incidents=nonfinite.Incidents(workdir, "stop", None),
+            incidents=nonfinite.Incidents(workdir, "stop", batch_of),
         )
     return jax.device_get(state), predict(state)
 
@@ -73,8 +79,10 @@ def train(workdir, devices=None, before_step=lambda number: None):
 def main(address, processes, process, workdir, number=0, signal_number=0):
     distributed.initialize(address, int(processes), int(process))
 
-    def before_step(coming):
-        if coming == int(number):
+    def before_step(coming, batch):
+        if coming == int(number) and signal_number == "nan":
+            batch["visibility"][:] = np.nan
+        elif coming == int(number):
             os.kill(os.getpid(), int(signal_number))
 
     try:

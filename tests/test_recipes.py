@@ -1,0 +1,107 @@
+"""Every data set from its official files to a score: train.py and eval.py on the copies in ../shared/data, as subprocesses.
+
+The recipes are those of configs, made small: MobileNetV2, 64 pixels, two epochs. Scores of such networks say nothing;
+that there are all of them, over the right number of examples, says that nothing is missing on the way.
+"""
+
+import json
+import math
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from benchmarks import tiny_run
+
+pytestmark = pytest.mark.slow
+
+FACES = ("nme", "fr@8", "auc@8", "fr@10", "auc@10")
+YAWS = ("yaw_0_30", "yaw_30_60", "yaw_60_90")
+JOINTS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+HALVES = {"data.train_split": "train[:50%]", "data.validation_split": "train[50%:]"}  # as the recipes hold two per cent out
+SMALL = {
+    "model.name": "mobilenet_v2",
+    "model.input_size": "(64, 64)",
+    "model.dtype": "float32",
+    "train.batch_size": 2,
+    "train.epochs": 2.0,
+    "train.warmup_epochs": 0.5,
+    "eval.batch_size": 4,
+    "log.every_steps": 1,
+}
+
+
+class Case(NamedTuple):
+    """A recipe, its changes, what it is tested on, how many examples that has, and the metrics of its protocol."""
+
+    recipe: str
+    changes: dict
+    dataset: str
+    split: str
+    count: int
+    metrics: tuple
+
+
+CASES = (
+    Case("wflw_mobilenetv2_128", HALVES, "wflw", "test", 4, FACES),  # its subsets are unknown here
+    Case("w300_hrnet_w18_256_p1", HALVES, "w300", "test", 5, (*FACES, *(f"{m}/common" for m in FACES))),
+    Case("cofw_hrnet_w18_256", HALVES, "cofw", "test", 2, (*FACES, "nme_inter_pupil")),
+    Case(
+        "aflw_hrnet_w18_256",
+        HALVES | {"data.test_split": "train"},  # there are fewer faces than the official training set has
+        "aflw",
+        "train",
+        2,
+        (*FACES, "nme_box_diagonal"),
+    ),
+    Case("lapa_mobilenetv2_128", {"data.train_split": "test", "data.validation_split": "test"}, "lapa", "test", 2, FACES),
+    Case(
+        "aflw2000_mobilenetv2_128",
+        {"data.name": "aflw2000", "data.train_split": "test[:8]", "data.validation_split": "test[8:]"},  # in place of 300W-LP
+        "aflw2000",
+        "test",
+        16,
+        (*FACES, *(f"{m}/{yaw}" for yaw in YAWS for m in FACES)),
+    ),
+    Case(
+        "mpii_hrnet_w32_256",
+        {},
+        "mpii",
+        "valid",
+        5,
+        ("pckh@0.5", "pckh@0.1", "pckh@0.11", *(f"pckh@0.5/{joint}" for joint in JOINTS)),
+    ),
+    Case(
+        "coco_hrnet_w32_128x96",
+        {"data.train_split": "val[:6]", "data.validation_split": "val[6:]", "model.input_size": "(64, 48)"},
+        "coco_keypoints",
+        "val_detections",
+        118,
+        tuple(f"{kind}{part}" for kind in ("ap", "ar") for part in ("", "50", "75", "_medium", "_large")),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What the runs share: prepared data and compiled programs."""
+    return tmp_path_factory.mktemp("recipes")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.dataset)
+def test_it_trains_and_evaluates(case, shared_data, place):
+    workdir = place / case.dataset
+    fields = SMALL | {"data_dir": shared_data, "prepared_dir": place / "prepared"} | case.changes
+    for script in ("train.py", "eval.py"):
+        arguments = [script, f"--config=configs/{case.recipe}.py", f"--workdir={workdir}"]
+        overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+        process = tiny_run.start(place, [sys.executable, *arguments, *overrides])
+        try:
+            output, _ = process.communicate(timeout=1800)
+        finally:
+            process.kill()  # or one that hangs would go on without the test
+        assert process.returncode == 0, output[-3000:]
+    result = json.loads((workdir / "eval" / f"{case.dataset}-{case.split}.json").read_text())
+    assert (result["dataset"], result["split"], result["count"]) == (case.dataset, case.split, case.count)
+    assert set(result["metrics"]) == set(case.metrics)
+    assert all(value is not None and math.isfinite(value) for value in result["metrics"].values())

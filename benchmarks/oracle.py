@@ -12,11 +12,13 @@ truth, so its recipes take the labelled boxes of `val`.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import pathlib
 import tempfile
 import types
 
+import jax
 import numpy as np
 
 from configs import common
@@ -49,12 +51,10 @@ def score_truth(split, recipe, protocol):
     """
     truth = split.annotations
     crops = geometry.transform_points(split.matrices, truth.landmarks).astype(np.float32)
-    points = codec.activation_points(crops, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
-    heatmaps = codec.scatter(points, recipe.heatmap_shape)
-    decoded = np.asarray(codec.decode(heatmaps, k=4, stride=recipe.stride, activation="identity"), np.float64)
-    predictions = geometry.transform_points(geometry.invert(split.matrices), decoded)
+    decoded, inside = there_and_back(crops, recipe.heatmap_shape, recipe.stride)
+    predictions = geometry.transform_points(geometry.invert(split.matrices), np.asarray(decoded, np.float64))
     labelled = truth.visibility > 0
-    inside = np.asarray(points.inside) & labelled
+    inside = np.asarray(inside) & labelled
     # What is outside counts as known, so that the metric speaks of the rest.
     predictions = np.where(inside[..., None], predictions, np.nan_to_num(truth.landmarks))
     errors = np.linalg.norm(predictions - truth.landmarks, axis=-1)[inside]
@@ -65,6 +65,14 @@ def score_truth(split, recipe, protocol):
         "error": float(errors.max(initial=0.0)),
         "metrics": protocol.score(predictions, np.ones(labelled.shape), split).metrics,
     }
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def there_and_back(coordinates, heatmap_shape, stride):
+    """Coordinates `[N, K, 2]` through heatmap and decoder, and which of them a heatmap can represent, `bool[N, K]`."""
+    points = codec.activation_points(coordinates, heatmap_shape=heatmap_shape, stride=stride)
+    heatmaps = codec.scatter(points, heatmap_shape)
+    return codec.decode(heatmaps, k=4, stride=stride, activation="identity"), points.inside
 
 
 def main(arguments=None):

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPORT = ROOT / "docs" / "export.md"  # its blocks run in test_export, which makes the files that they read
+CODEC = ROOT / "docs" / "codec.md"
 PREDICT = ROOT / "docs" / "predict.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs import common
 from h3r_jax import predict
-from tests.pages import BLOCK, EXPORT, PAGES, PREDICT, ROOT, python_blocks
+from tests.pages import BLOCK, CODEC, EXPORT, PAGES, PREDICT, ROOT, python_blocks
 from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
@@ -42,7 +42,14 @@ def commands(page):
                         yield words[start + 1 :]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page) and page not in (EXPORT, PREDICT)], ids=name_of)
+WITH_PYTHON = [
+    pytest.param(page, marks=pytest.mark.slow if page == CODEC else ())
+    for page in PAGES
+    if python_blocks(page) and page not in (EXPORT, PREDICT)
+]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
 def test_python_blocks_run(page, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
     code = "\n".join(python_blocks(page))

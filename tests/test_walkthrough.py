@@ -17,10 +17,10 @@ from h3r_jax import convert, models
 from tests.data import test_lapa, test_wflw
 from tests.data.faces import dotted, save
 from tests.data.made_up import texture, write_split
-from tests.pages import EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
+from tests.pages import CODEC, EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 
 DOCS = ROOT / "docs"
-README, OWN_DATA, CONTRIBUTING, CODEC = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md", DOCS / "codec.md"
+README, OWN_DATA, CONTRIBUTING = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md"
 WEIGHTS = DOCS / "weights.md"
 SMALLER = {"model.name": "mobilenet_v2", "model.input_size": "(32, 32)", "train.batch_size": 16, "eval.batch_size": 16}
 SHORTER = {"train.epochs": 1.0}

@@ -8,6 +8,7 @@ import pytest
 
 from configs import common
 from h3r_jax.training import config as run_config
+from h3r_jax.training.state import make_schedule
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("common", "datasets"))
@@ -33,6 +34,23 @@ def test_recipes_build(name):
     run_config.check_fields(config, common.get_config())
     recipe = run_config.make_recipe(config, run_config.make_scheme(config))
     run_config.make_decoder(config, recipe)
+
+
+def test_lengths_and_intervals():
+    config = common.get_config()
+    config.train.warmup_epochs = 0.0
+    run_config.check_numbers(config)
+    assert [run_config.steps_of(epochs, 100, 8) for epochs in (0.0, 0.01, 2.0)] == [0, 1, 25]
+    schedule = make_schedule(learning_rate=0.1, warmup_steps=0, total_steps=20)
+    assert float(schedule(0)) == pytest.approx(0.1) and float(schedule(20)) == pytest.approx(0, abs=1e-9)
+    for section, name in (("train", "epochs"), ("log", "every_steps"), ("log", "keep_checkpoints")):
+        changed = config.copy_and_resolve_references()
+        changed[section][name] = type(changed[section][name])(0)
+        with pytest.raises(ValueError, match=f"config.{section}.{name} must be positive, got 0"):
+            run_config.check_numbers(changed)
+    config.train.warmup_epochs = -1.0
+    with pytest.raises(ValueError, match="config.train.warmup_epochs must not be negative, got -1"):
+        run_config.check_numbers(config)
 
 
 def test_unknown_names_and_fields():

@@ -103,6 +103,7 @@ def test_all_processes_end_at_a_loss_that_is_no_number_and_leave_what_made_it(tm
     assert last_step(tmp_path) == 6
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
     class Enough(Exception):
         pass

@@ -117,10 +117,7 @@ def write(config, workdir, split, predictions, scores, chosen, protocol, recipe,
         "metrics": {name: value if math.isfinite(value) else None for name, value in scores[chosen].metrics.items()},
     }
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2))
-    pictures = {
-        "overlays": overlays(split, predictions[chosen], scores[chosen], recipe.scheme),
-        "heatmaps": heatmaps(split, variables, recipe, scores[chosen]),
-    }
+    pictures = sheets(split, variables, recipe, predictions[chosen], scores[chosen])
     if scores[chosen].errors is not None:
         errors = {name: score.errors for name, score in scores.items()}
         pictures["curve"] = visualize.cumulative_error_curve(errors, max(config.eval.thresholds))
@@ -167,30 +164,38 @@ def part_table(score, parts):
     return "\n".join(lines)
 
 
-def overlays(split, predictions, score, scheme):
-    """Examples as the network saw them, with the truth as crosses: one row from the best to the median, one of the worst."""
+def sheets(split, variables, recipe, predictions, score):
+    """Examples as the network sees them, and what it believes about the worst.
+
+    The overlays are one row from the best to the median and one of the worst, the truth as crosses; the ellipses are of the
+    plain image's maps, whatever the decoder. By this process alone, hence from its own copy of the variables.
+    """
     order = np.argsort(score.per_example)
-    typical = order[np.linspace(0, (len(order) - 1) // 2, min(SHOWN, len(order))).astype(int)]
-    shown = np.concatenate([typical, order[::-1][:SHOWN]])
-    return visualize.landmark_sheet(
-        next(split.canvases.batches([shown])),
+    worst = order[::-1][:SHOWN]
+    typical = order[np.linspace(0, (len(order) - 1) // 2, len(worst)).astype(int)]
+    shown = np.concatenate([typical, worst])
+    images = next(split.canvases.batches([shown]))
+    logits, covariance = jax.jit(lambda variables, images: believed(variables, images, recipe))(jax.device_get(variables), images)
+    titles = [f"{100 * score.per_example[i]:.1f} %" for i in shown]
+    overlays = visualize.landmark_sheet(
+        images,
         geometry.transform_points(split.matrices[shown], predictions[shown]),
         visibility=split.annotations.visibility[shown],
         truth=geometry.transform_points(split.matrices[shown], split.annotations.landmarks[shown]),
-        scheme=scheme,
-        titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown],
+        covariance=covariance,
+        scheme=recipe.scheme,
+        titles=titles,
         columns=SHOWN,
     )
+    last = slice(len(typical), None)
+    return {"overlays": overlays, "heatmaps": visualize.heatmap_sheet(images[last], logits[last], titles=titles[last], columns=SHOWN)}
 
 
-def heatmaps(split, variables, recipe, score):
-    """What the network believes about the worst examples; by this process alone, hence from its own copy of the variables."""
-    variables = jax.device_get(variables)
-    shown = np.argsort(score.per_example)[::-1][:SHOWN]
-    images = next(split.canvases.batches([shown]))
-    # Of this process alone, so on its own device.
-    logits = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))(jax.device_get(variables), images)
-    return visualize.heatmap_sheet(images, logits, titles=[f"{100 * score.per_example[i]:.1f} %" for i in shown], columns=SHOWN)
+def believed(variables, images, recipe):
+    """Logit maps of crops, and the covariance of what they say, square input pixels."""
+    logits = step.predict_logits(variables, images, recipe=recipe)
+    k = min(step.CONFIDENCE_CELLS, math.prod(recipe.heatmap_shape))
+    return logits, codec.decode_with_statistics(logits, k=k, stride=recipe.stride, activation=recipe.activation).covariance
 
 
 if __name__ == "__main__":

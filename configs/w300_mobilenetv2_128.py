@@ -5,7 +5,8 @@
 
 Published: 4.17 NME (H3R, models/README), of a split that it does not name: probably the private one, which is
 `python eval.py ... --config.data.test_split=private --config.eval.subsets='()' --config.data.box=landmarks`, since that
-split has no detector's boxes; the default is the public test set. Its P2 was the landmarks' box moved by a pixel. Not trained here yet.
+split has no detector's boxes; the default is the public test set. Its P2 was the landmarks' box moved by a
+pixel. Not trained here yet.
 Memory: 0.9 GiB on one device, 11 MiB and 15.0 for each of 64 examples (python -m benchmarks.memory).
 """
 

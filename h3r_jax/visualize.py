@@ -186,13 +186,13 @@ def _sheet(count, columns, side=1.6):
 
 
 def landmark_sheet(
-    images, landmarks, *, visibility=None, truth=None, boxes=None, scheme=None, titles=None, columns=8, side=1.6
+    images, landmarks, *, visibility=None, truth=None, covariance=None, boxes=None, scheme=None, titles=None, columns=8, side=1.6
 ):
     """A sheet of images with their landmarks.
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255, of any sizes.
-      landmarks, visibility, truth: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`; see `draw_landmarks`.
+      landmarks, visibility, truth, covariance: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`, `[N, K, 2, 2]`; see `draw_landmarks`.
       boxes: `[N, 4]`, x0, y0, x1, y1, pixels of the images; NaN for none.
       scheme: LandmarkScheme whose connections are drawn.
       titles: `N` strings.
@@ -213,6 +213,7 @@ def landmark_sheet(
             landmarks[i],
             visibility=None if visibility is None else visibility[i],
             truth=None if truth is None else truth[i],
+            covariance=None if covariance is None else covariance[i],
             scheme=scheme,
             title=titles[i] if titles else None,
         )

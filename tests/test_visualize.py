@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from etils import epath
-from matplotlib.collections import PathCollection
+from matplotlib.collections import EllipseCollection, PathCollection
 from PIL import Image
 
 from h3r_jax import codec, visualize
@@ -31,10 +31,13 @@ def test_sheet_of_images_of_several_sizes_is_saved_as_png(tmp_path):
         landmarks,
         visibility=[[1, 1, 1], [1, 0, 0], [0, 0, 0]],
         truth=landmarks + 1,
+        covariance=np.tile(4 * np.eye(2), (3, 3, 1, 1)),
         scheme=SCHEME,
         titles=["a", "b", "c"],
         columns=2,
     )
+    ellipses = [[c for c in axes.collections if isinstance(c, EllipseCollection)] for axes in figure.axes[:3]]
+    assert [len(drawn.get_offsets()) for (drawn,) in ellipses] == [3, 2, 3]
     path = epath.Path(tmp_path) / "made" / "sheet.png"
     visualize.save(figure, path)
     with Image.open(path) as image:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from h3r_jax import geometry
 
 BOXES = np.array([[10.0, 20.0, 110.0, 90.0], [-30.5, 4.25, 12.0, 200.75], [7.0, 7.0, 8.0, 7.0]])
+WARP = jax.jit(geometry.warp_image, static_argnums=2)
 
 
 def random_maps(seed, *shape):
@@ -83,14 +84,16 @@ def test_maps_compose_invert_and_transform_as_homogeneous_matrices_do(lead, libr
         expected[index] = apply(outer[index[:-1]], apply(inner[index[:-1]], points[index]))
     if library == "jax":
         outer, inner, points = (jnp.asarray(x, jnp.float32) for x in (outer, inner, points))
+        compose, transform, invert = map(jax.jit, (geometry.compose, geometry.transform_points, geometry.invert))
         tolerance, kind = 2e-6, jax.Array
     else:
+        compose, transform, invert = geometry.compose, geometry.transform_points, geometry.invert
         tolerance, kind = 1e-12, np.ndarray
     scale = np.abs(expected).max()
-    composed = geometry.compose(outer, inner)
-    once = geometry.transform_points(composed, points)
-    twice = geometry.transform_points(outer, geometry.transform_points(inner, points))
-    back = geometry.transform_points(geometry.invert(composed), once)
+    composed = compose(outer, inner)
+    once = transform(composed, points)
+    twice = transform(outer, transform(inner, points))
+    back = transform(invert(composed), once)
     assert all(isinstance(x, kind) for x in (composed, once, back))
     for result in (once, twice):
         np.testing.assert_allclose(result, expected, atol=tolerance * scale)
@@ -134,19 +137,18 @@ def test_mirror_is_an_involution_and_agrees_with_the_flipped_image():
     for new, old in enumerate(order):
         x, y = mirrored[new].astype(int)
         np.testing.assert_array_equal(flipped[y, x], image[int(landmarks[old, 1]), int(landmarks[old, 0])])
-    np.testing.assert_array_equal(geometry.warp_image(image, geometry.mirror_matrix(width), (8, width)), flipped)
+    np.testing.assert_array_equal(WARP(image, geometry.mirror_matrix(width), (8, width)), flipped)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_warp_is_bilinear_interpolation_and_zero_beyond_the_border(dtype):
     rng = np.random.default_rng(4)
     image = rng.integers(0, 256, (23, 31, 3)).astype(dtype)
-    warp = jax.jit(geometry.warp_image, static_argnums=2)
     seen_beyond = 0
     for seed in range(6):
         matrix = random_maps(seed)
         matrix[:, 2] = [14, 10] - matrix[:, :2] @ rng.uniform(0, 25, 2)  # some of the picture, some of its surroundings
-        result = np.asarray(warp(image, matrix, (20, 28)))
+        result = np.asarray(WARP(image, matrix, (20, 28)))
         assert result.dtype == np.float32 and result.shape == (20, 28, 3)
         rows, columns = np.mgrid[:20, :28]
         inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))

@@ -109,12 +109,12 @@ def test_three_dimensions_and_half_precision():
     logits = jnp.asarray(np.random.default_rng(1).normal(size=(*shape, 1)), jnp.bfloat16)
     target = np.asarray(codec.scatter(points, shape), np.float64)
     exact = np.asarray(logits, np.float64)
-    got = losses.spatial_cross_entropy(logits, points)
+    got = jax.jit(losses.spatial_cross_entropy)(logits, points)
     assert got.dtype == jnp.float32
     want = -(target * (exact - special.logsumexp(exact))).sum()
     np.testing.assert_allclose(got, [want], rtol=1e-6)
     want = -(target * special.log_expit(exact) + (1 - target) * special.log_expit(-exact)).sum()
-    np.testing.assert_allclose(losses.binary_cross_entropy(logits, points), [want], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(losses.binary_cross_entropy)(logits, points), [want], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["spatial", "binary"])

@@ -83,8 +83,9 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
         sharding.check_batch_size(12, mesh, 4)
 
 
-@pytest.mark.parametrize("target", step.TARGETS)
-@pytest.mark.parametrize(("head", "loss"), [("heatmap", "spatial_cross_entropy"), ("binary", "binary_cross_entropy")])
+@pytest.mark.parametrize(
+    ("head", "loss", "target"), [("heatmap", "spatial_cross_entropy", "expected"), ("binary", "binary_cross_entropy", "sampled")]
+)
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     model = models.build("mobilenet_v2", 68, head=head)
     augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
@@ -155,7 +156,7 @@ def test_every_example_is_predicted_once_whatever_the_batch_size(flip):
     assert confidence.shape == (11, 3) and (confidence > 0).all() and (confidence <= 1).all()
     assert reference["k9"].shape == (11, 3, 2) and reference["k9"].dtype == np.float64
     assert len(np.unique(reference["k9"], axis=0)) == 11
-    for batch_size, num_devices in ((4, 1), (8, 8), (16, 2), (4, 4)):
+    for batch_size, num_devices in ((4, 1), (8, 8)) if flip else ((4, 1), (8, 8), (16, 2), (4, 4)):
         other, other_confidence = predict(batch_size, num_devices)
         np.testing.assert_allclose(other_confidence, confidence, atol=1e-5)
         for name in reference:
@@ -174,7 +175,7 @@ def test_flip_test_undoes_the_mirror():
     recipe = tiny.make_recipe(model=Constant())
     decode = functools.partial(codec.decode, k=1)
     arguments = {"recipe": recipe, "decoders": {"k1": decode}}
-    result, _ = step.eval_step({}, jnp.zeros((1, 32, 32, 3)), **arguments, flip="coordinates")
+    result, _ = jax.jit(functools.partial(step.eval_step, **arguments, flip="coordinates"))({}, jnp.zeros((1, 32, 32, 3)))
     result = result["k1"]
     plain = np.array([[4, 8], [20, 8], [12, 24]], float)
     back = np.array([[31 - 20, 8], [31 - 4, 8], [31 - 12, 24]], float)
@@ -195,11 +196,19 @@ def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activati
         maps = codec.expected_heatmap(coordinates, heatmap_shape=recipe.heatmap_shape)
         return jnp.log(maps) if activation == "softmax" else jax.scipy.special.logit(maps)
 
-    average = step.mirror_average(logits(truth), logits(mirrored), recipe)
-    np.testing.assert_allclose(codec.decode(average, k=9, stride=stride, activation=activation), truth, atol=1e-3)
+    @jax.jit
+    def averaged(truth, mirrored):
+        average = step.mirror_average(logits(truth), logits(mirrored), recipe)
+        return codec.decode(average, k=9, stride=stride, activation=activation)
+
+    @jax.jit
+    def not_moved(mirrored):
+        probabilities = codec.expected_heatmap(mirrored, heatmap_shape=recipe.heatmap_shape)[..., ::-1, :]
+        return codec.decode(probabilities[..., list(recipe.scheme.mirror)], k=9, stride=stride, activation="identity")
+
+    np.testing.assert_allclose(averaged(truth, mirrored), truth, atol=1e-3)
     # What others do, to move by a whole cell or not at all, is off by an eighth of a stride or more.
-    probabilities = codec.expected_heatmap(mirrored, heatmap_shape=recipe.heatmap_shape)[..., ::-1, :]
-    unmoved = codec.decode(probabilities[..., list(recipe.scheme.mirror)], k=9, stride=stride, activation="identity")
+    unmoved = not_moved(mirrored)
     np.testing.assert_allclose(unmoved[..., 0] - truth[..., 0], -(stride - 1), atol=1e-3)
 
 

@@ -1,8 +1,9 @@
 """Exported networks against the jitted one: size of the files, time of a batch, largest difference.
 
     python -m benchmarks.export [--model mobilenet_v2 --size 128 --landmarks 98 --batches 1 16 --rounds 30]
+    python -m benchmarks.export --checkpoint PATH --images FOLDER
 
-Random weights with a head that gives clear maxima, random images. All run on the CPU in one process, in turn in every round,
+Random weights with a head that gives clear maxima, and random images; or a trained network on images, whole ones as crops. All run on the CPU in one process, in turn in every round,
 so that a busy machine slows all of them; times are medians. The SavedModel is left out where TensorFlow is not installed.
 """
 
@@ -18,9 +19,11 @@ import jax.export
 import numpy as np
 
 from benchmarks import processor
-from h3r_jax import export, models, predict
+from h3r_jax import export, images, models, predict
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.landmarks.scheme import BOX
+from h3r_jax.predict.network import CROPS
+from h3r_jax.predict.predictor import whole_box
 
 REFERENCE = "jitted, this library"
 
@@ -30,6 +33,32 @@ def variables_of(model, size):
     variables = models.initialize(model, 0, (size, size, 3))
     variables["params"]["head"]["predict"]["kernel"] *= 1000
     return variables
+
+
+def random_network(name, size, landmarks):
+    """Network and variables."""
+    model = models.build(name, landmarks)
+    scheme = LandmarkScheme("plain", landmarks, tuple(range(landmarks)), (("box", BOX),))
+    network = predict.Network(model=model, head="heatmap", logits="difference", activation="softmax", k=9, selection="top_k", flip="",
+                              scheme=scheme, shape=(size, size), stride=4, box_scale=1.25, crop="exact")
+    return network, variables_of(model, size)
+
+
+def random_crops(network):
+    """Function from a number to so many crops."""
+    generator = np.random.default_rng(0)
+    return lambda count: generator.integers(0, 256, (count, *network.shape, 3), dtype=np.uint8)
+
+
+def read_crops(network, folder):
+    """Function from a number to the first crops of a folder's images."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.EXTENSIONS)
+
+    def crop(path):
+        pixels = images.read_image(path)
+        return CROPS[network.crop](pixels, whole_box(pixels, network.box_scale), network.shape, network.box_scale)[0]
+
+    return lambda count: np.stack([crop(path) for path in paths[:count]])
 
 
 def runs_of(folder, predictor):
@@ -60,21 +89,24 @@ def main():
     parser.add_argument("--landmarks", type=int, default=98)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--checkpoint", help="of a trained network, in place of --model, --size and --landmarks")
+    parser.add_argument("--images", type=Path, help="folder of images for the trained network")
     arguments = parser.parse_args()
-    model = models.build(arguments.model, arguments.landmarks)
-    size = arguments.size
-    scheme = LandmarkScheme("plain", arguments.landmarks, tuple(range(arguments.landmarks)), (("box", BOX),))
-    network = predict.Network(model=model, head="heatmap", logits="difference", activation="softmax", k=9, selection="top_k", flip="",
-                              scheme=scheme, shape=(size, size), stride=4, box_scale=1.25, crop="exact")
-    predictor = predict.Predictor(network, variables_of(model, size), devices=jax.local_devices()[:1])
-    generator = np.random.default_rng(0)
+    if bool(arguments.checkpoint) != bool(arguments.images):
+        parser.error("--checkpoint and --images go together")
+    device = jax.local_devices()[:1]
+    if arguments.checkpoint:
+        predictor = predict.load_predictor(arguments.checkpoint, devices=device)
+    else:
+        predictor = predict.Predictor(*random_network(arguments.model, arguments.size, arguments.landmarks), devices=device)
+    crops_of = read_crops(predictor.network, arguments.images) if arguments.images else random_crops(predictor.network)
     with tempfile.TemporaryDirectory() as folder:
         runs = runs_of(Path(folder), predictor)
         sizes = {name: "" if path is None else f"{megabytes(path):.1f}" for name, (path, _) in runs.items()}
         times = {(name, batch): [] for name in runs for batch in arguments.batches}
         distance = dict.fromkeys(runs, 0.0)
         for batch in arguments.batches:
-            crops = generator.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+            crops = crops_of(batch)
             found = {}
             for round_ in range(arguments.rounds + 2):  # two to compile and warm up
                 for name, (_, run) in runs.items():
@@ -85,8 +117,10 @@ def main():
             for name, landmarks in found.items():
                 distance[name] = max(distance[name], float(np.abs(landmarks - found[REFERENCE]).max()))
 
-    print(f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {arguments.model}, {arguments.landmarks} landmarks, "
-          f"{size}x{size}; medians of {arguments.rounds}\n")
+    what = predictor.description if arguments.checkpoint else f"{arguments.model}, random"
+    height, width = predictor.network.shape
+    print(f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {what}, {predictor.network.scheme.num_landmarks} "
+          f"landmarks, {height}x{width}; medians of {arguments.rounds}\n")
     columns = [f"batch {batch}, ms" for batch in arguments.batches]
     print("| | size, MB | " + " | ".join(columns) + " | largest difference, pixels |")
     print("|---|--:|" + "--:|" * (len(columns) + 1))

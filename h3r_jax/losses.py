@@ -7,14 +7,21 @@ the first is the expectation of the second at fixed parameters.
 
 Landmarks that a map cannot represent have no target; `landmark_weights` says
 how much each landmark counts, and the caller averages with those weights.
+
+Their gradients are the only arrays of the size of the logits that they make. They
+are for reverse-mode differentiation; `jax.jvp` takes their gradient, not themselves.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from h3r_jax import codec
+from h3r_jax.codec.activation import add_at
 
 
 def landmark_weights(points: codec.ActivationPoints, visibility: jax.Array | None = None) -> jax.Array:
@@ -31,14 +38,41 @@ def landmark_weights(points: codec.ActivationPoints, visibility: jax.Array | Non
     return inside if visibility is None else inside * visibility.astype(jnp.float32)
 
 
-def _target_sum(values: jax.Array, points: codec.ActivationPoints) -> jax.Array:
-    """`sum_p weight_p * value_p` in at least float32, `[..., K]`."""
-    return jnp.sum(codec.gather(values, points) * points.weights, axis=-1)
+def _against(
+    logits: jax.Array,
+    points: codec.ActivationPoints,
+    whole: Callable[[jax.Array, tuple[int, ...]], jax.Array],
+    slope: Callable[[jax.Array, jax.Array], jax.Array],
+    at_points: Callable[[jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
+    """A number of each whole map plus one of its activation points, `[..., K]`, with a gradient that is written once.
 
+    Left to itself, differentiation would make a map of zeros with the points' part alone, and add it to the whole's.
 
-def _spatial_sum_axes(points: codec.ActivationPoints) -> tuple[int, ...]:
-    ndim = points.cells.shape[-1]
-    return tuple(range(-ndim - 1, -1))
+    Args:
+      logits, points: as `spatial_cross_entropy`, logits in at least float32.
+      whole: of maps and their axes, `[..., K]`.
+      slope: its derivative by each cell, of maps and of `whole` (with axes of one), in the shape of the maps.
+      at_points: of the values and the weights `[..., K, P]` of points, `[..., K]`.
+    """
+    axes = tuple(range(-points.cells.shape[-1] - 1, -1))
+
+    def forward(logits: jax.Array, points: codec.ActivationPoints) -> tuple[jax.Array, tuple[Any, ...]]:
+        values = codec.gather(logits, points)  # which says so if shapes disagree
+        result = whole(logits, axes)
+        return result + at_points(values, points.weights), (logits, points, result, values)
+
+    def backward(saved: tuple[Any, ...], cotangent: jax.Array) -> tuple[jax.Array, codec.ActivationPoints]:
+        logits, points, result, values = saved
+        _, pull_back = jax.vjp(at_points, values, points.weights)
+        by_values, by_weights = pull_back(cotangent)
+        gradient = slope(logits, jnp.expand_dims(result, axes)) * jnp.expand_dims(cotangent, axes)
+        cells, inside = (np.zeros(array.shape, jax.dtypes.float0) for array in (points.cells, points.inside))
+        return add_at(gradient, points, by_values), points._replace(cells=cells, weights=by_weights, inside=inside)
+
+    loss = jax.custom_vjp(lambda logits, points: forward(logits, points)[0])
+    loss.defvjp(forward, backward)
+    return loss(logits, points)
 
 
 def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> jax.Array:
@@ -59,7 +93,13 @@ def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> 
       ValueError: logits and points disagree about leading axes or landmarks.
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return jax.nn.logsumexp(logits, axis=_spatial_sum_axes(points)) - _target_sum(logits, points)
+    return _against(
+        logits,
+        points,
+        whole=jax.nn.logsumexp,
+        slope=lambda logits, total: jnp.exp(logits - total),
+        at_points=lambda values, weights: -jnp.sum(values * weights, axis=-1),
+    )
 
 
 def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, positive_weight: float = 1.0) -> jax.Array:
@@ -84,10 +124,19 @@ def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, p
       ValueError: logits and points disagree about leading axes or landmarks.
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    background = jnp.sum(jax.nn.softplus(logits), axis=_spatial_sum_axes(points))
-    at_points = codec.gather(logits, points)
-    gain = positive_weight * jax.nn.softplus(-at_points) - jax.nn.softplus(at_points)
-    return background + jnp.sum(gain * points.weights, axis=-1)
+
+    def at_points(values: jax.Array, weights: jax.Array) -> jax.Array:
+        gain = positive_weight * jax.nn.softplus(-values) - jax.nn.softplus(values)
+        return jnp.sum(gain * weights, axis=-1)
+
+    return _against(
+        logits,
+        points,
+        # The softplus, but jax.nn's is written out as a map of its own before XLA sums it on a CPU.
+        whole=lambda logits, axes: jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),
+        slope=lambda logits, _: jax.nn.sigmoid(logits),
+        at_points=at_points,
+    )
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:

@@ -86,6 +86,40 @@ def test_value_and_gradient_equal_the_dense_ones(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_derivatives_by_the_weights_and_of_the_gradient(name):
+    """As the plain form has them by itself; coordinates are learned through the weights."""
+    points, direction = points_of(COORDINATES), np.random.default_rng(1).normal(size=LOGITS.shape).astype(np.float32)
+
+    def plain(logits, points):
+        values = codec.gather(logits, points)
+        if name == "spatial":
+            return jax.nn.logsumexp(logits, axis=(1, 2)) - (values * points.weights).sum(axis=-1)
+        gain = (50.0 if "weighted" in name else 1.0) * jax.nn.softplus(-values) - jax.nn.softplus(values)
+        return jax.nn.softplus(logits).sum(axis=(1, 2)) + (gain * points.weights).sum(axis=-1)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(loss):
+        by_weights = jax.grad(lambda weights: loss(LOGITS, points._replace(weights=weights)).sum())(points.weights)
+        gradient = jax.grad(lambda logits: (loss(logits, points) ** 2).sum())
+        return by_weights, jax.jvp(gradient, (LOGITS,), (direction,))[1]
+
+    for found, expected in zip(derivatives(CASES[name][0]), derivatives(plain)):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_of_the_size_of_the_logits_is_made_but_their_gradient(name):
+    logits = jax.ShapeDtypeStruct((8, 32, 32, 20), np.float32)
+    coordinates = jax.ShapeDtypeStruct((8, 20, 2), np.float32)
+
+    def mean(logits, coordinates):
+        return CASES[name][0](logits, codec.activation_points(coordinates, heatmap_shape=(32, 32))).mean()
+
+    memory = jax.jit(jax.value_and_grad(mean)).lower(logits, coordinates).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.1 * memory.argument_size_in_bytes
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_weighted_points_are_the_expectation_of_sampled_ones(name):
     """Exactly: the sum over the four outcomes of rounding, by their probabilities."""
     loss = CASES[name][0]

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 Stride = float | tuple[float, ...] | list[float]  # input pixels per cell, one or for each axis in the order of the coordinates
@@ -192,17 +193,36 @@ def scatter(points: ActivationPoints, heatmap_shape: Sequence[int]) -> jax.Array
     Returns:
       `float32[..., *heatmap_shape, K]`; the map of a landmark that is not inside is zero.
     """
-    heatmap_shape = tuple(heatmap_shape)
-    lead = points.inside.shape[:-1]
-    num_landmarks = points.inside.shape[-1]
-    examples = math.prod(lead)
-    index = flat_index(points.cells, heatmap_shape).reshape(examples, num_landmarks, points.cells.shape[-2])
-    weights = jnp.where(points.inside[..., None], points.weights, 0).reshape(index.shape)
-    maps = jnp.zeros((examples, math.prod(heatmap_shape), num_landmarks), jnp.float32)
-    example = jnp.arange(examples)[:, None, None]
-    landmark = jnp.arange(num_landmarks)[None, :, None]
-    maps = maps.at[example, index, landmark].add(weights.astype(jnp.float32))
-    return maps.reshape(*lead, *heatmap_shape, num_landmarks)
+    *lead, num_landmarks = points.inside.shape
+    weights = jnp.where(points.inside[..., None], points.weights, 0).astype(jnp.float32)
+    return add_at(jnp.zeros((*lead, *heatmap_shape, num_landmarks), jnp.float32), points, weights)
+
+
+def add_at(heatmaps: jax.Array, points: ActivationPoints, values: jax.Array) -> jax.Array:
+    """Heatmaps with values added to the cells of activation points, in place where the compiler can.
+
+    Args:
+      heatmaps: `[..., H, W, K]` or `[..., D, H, W, K]`.
+      points: ActivationPoints with `cells [..., K, P, D]` and the same leading axes.
+      values: `[..., K, P]`, in the dtype of `heatmaps`.
+
+    Returns:
+      What `heatmaps` was, with the sums.
+    """
+    ndim, num_landmarks = points.cells.shape[-1], heatmaps.shape[-1]
+    spatial, examples = heatmaps.shape[-ndim - 1 : -1], math.prod(heatmaps.shape[: -ndim - 1])
+    flat = heatmaps.reshape(examples, math.prod(spatial), num_landmarks)
+    index = flat_index(points.cells, spatial).reshape(examples, num_landmarks, points.cells.shape[-2])
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=(),
+        inserted_window_dims=(1,),
+        scatter_dims_to_operand_dims=(1,),
+        # Examples and landmarks are told apart by their axes, not by indices: so a sharded axis stays where it is.
+        operand_batching_dims=(0, 2),
+        scatter_indices_batching_dims=(0, 1),
+    )
+    mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    return lax.scatter_add(flat, index[..., None], values.reshape(index.shape), numbers, mode=mode).reshape(heatmaps.shape)
 
 
 def gather(heatmaps: jax.Array, points: ActivationPoints) -> jax.Array:

@@ -4,8 +4,9 @@
     python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16]
 
 Compiles both steps for TPU topologies, by default 4, 8 and 256 chips of a v5e, with the functions that train.py and
-eval.py use, and prints for each the bytes and operations per device and the collectives: how often each stands in the
-compiled program, and the bytes of what it gives on one device.
+eval.py use, and the loss with its gradient alone, and prints for each the bytes and operations per device, the bytes that
+the compiler counts as moved, and the collectives: how often each stands in the compiled program, and the bytes of what it
+gives on one device.
 Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
 The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are. Compiling is done
 with the least effort that the compiler for TPUs knows, for the sake of time: what is printed is an upper bound.
@@ -23,7 +24,7 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks.collectives import collectives
-from h3r_jax import augment, models
+from h3r_jax import augment, codec, losses, models
 from h3r_jax.training import config as run_config
 from h3r_jax.training import sharding, step
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
@@ -36,7 +37,7 @@ flags.mark_flag_as_required("config")
 
 
 def steps(config, mesh, per_device):
-    """The jitted train and evaluation step over a mesh, each with the shapes of its arguments."""
+    """The jitted train and evaluation step over a mesh, and the loss, each with the shapes of its arguments."""
     scheme = run_config.make_scheme(config)
     recipe = run_config.make_recipe(config, scheme)
     schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=100, total_steps=1000)
@@ -61,7 +62,16 @@ def steps(config, mesh, per_device):
     }
     decoders = dict([run_config.make_decoder(config, recipe)])
     eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip)
+    split = sharding.batch_sharding(mesh)
+
+    def loss(logits, landmarks):
+        points = codec.activation_points(landmarks, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
+        return losses.LOSSES[recipe.loss](logits, points).mean()
+
+    logits = jax.ShapeDtypeStruct((train_size, *recipe.heatmap_shape, scheme.num_landmarks), jnp.float32)
+    both = jax.jit(jax.value_and_grad(loss), in_shardings=split, out_shardings=(sharding.replicated(mesh), split))
     return {
+        f"loss with gradient, batch {train_size}": (both, (logits, batch["landmarks"])),
         f"train step, batch {train_size}": (step.jit_train_step(recipe, optimizer, mesh), (state, batch)),
         f"eval step, batch {eval_size}": (eval_step, (variables, images(eval_size, recipe.shape))),
     }
@@ -74,8 +84,9 @@ def report(name, compiled, seconds):
     parts["in all"] = sum(parts.values()) + memory.output_size_in_bytes - memory.alias_size_in_bytes
     sizes = ", ".join(f"{part} {size / 2**20:.1f} MiB" for part, size in parts.items())
     moved = ", ".join(f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items())
-    work = compiled.cost_analysis()["flops"] / 1e9
-    print(f"  {name}: per device {sizes}; {work:.1f} GFLOP; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
+    cost = compiled.cost_analysis()
+    work = f"{cost['flops'] / 1e9:.1f} GFLOP, {cost['bytes accessed'] / 2**30:.2f} GiB moved"
+    print(f"  {name}: per device {sizes}; {work}; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
 
 
 def main(_):

@@ -48,6 +48,7 @@ def _against(
     """A number of each whole map plus one of its activation points, `[..., K]`, with a gradient that is written once.
 
     Left to itself, differentiation would make a map of zeros with the points' part alone, and add it to the whole's.
+    (`codec.activation.add_at` says how each platform avoids that.)
 
     Args:
       logits, points: as `spatial_cross_entropy`, logits in at least float32.

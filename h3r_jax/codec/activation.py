@@ -199,7 +199,10 @@ def scatter(points: ActivationPoints, heatmap_shape: Sequence[int]) -> jax.Array
 
 
 def add_at(heatmaps: jax.Array, points: ActivationPoints, values: jax.Array) -> jax.Array:
-    """Heatmaps with values added to the cells of activation points, in place where the compiler can.
+    """Heatmaps with values added to the cells of activation points, without another array of their size.
+
+    On a CPU the cells are written where they are. GPUs and TPUs are slow at that, and compare the number of every cell
+    with those of the points instead, which becomes a part of whatever loop makes the heatmaps.
 
     Args:
       heatmaps: `[..., H, W, K]` or `[..., D, H, W, K]`.
@@ -213,6 +216,12 @@ def add_at(heatmaps: jax.Array, points: ActivationPoints, values: jax.Array) -> 
     spatial, examples = heatmaps.shape[-ndim - 1 : -1], math.prod(heatmaps.shape[: -ndim - 1])
     flat = heatmaps.reshape(examples, math.prod(spatial), num_landmarks)
     index = flat_index(points.cells, spatial).reshape(examples, num_landmarks, points.cells.shape[-2])
+    added = lax.platform_dependent(flat, index, values.reshape(index.shape), cpu=_add_by_index, default=_add_by_comparison)
+    return added.reshape(heatmaps.shape)
+
+
+def _add_by_index(maps: jax.Array, index: jax.Array, values: jax.Array) -> jax.Array:
+    """`maps [N, S, K]` with `values [N, K, P]` added to cells `index [N, K, P]`."""
     numbers = lax.ScatterDimensionNumbers(
         update_window_dims=(),
         inserted_window_dims=(1,),
@@ -221,8 +230,15 @@ def add_at(heatmaps: jax.Array, points: ActivationPoints, values: jax.Array) -> 
         operand_batching_dims=(0, 2),
         scatter_indices_batching_dims=(0, 1),
     )
-    mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-    return lax.scatter_add(flat, index[..., None], values.reshape(index.shape), numbers, mode=mode).reshape(heatmaps.shape)
+    return lax.scatter_add(maps, index[..., None], values, numbers, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
+
+
+def _add_by_comparison(maps: jax.Array, index: jax.Array, values: jax.Array) -> jax.Array:
+    """As `_add_by_index`."""
+    cells = lax.broadcasted_iota(jnp.int32, maps.shape, 1)
+    for p in range(index.shape[-1]):
+        maps = maps + jnp.where(cells == index[:, None, :, p], values[:, None, :, p], 0)
+    return maps
 
 
 def gather(heatmaps: jax.Array, points: ActivationPoints) -> jax.Array:

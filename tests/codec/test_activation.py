@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from h3r_jax import codec
+from h3r_jax.codec import activation
 from tests.codec import slow
 
 # Few shapes, so that few programs are compiled: heatmap shape and stride per axis of the coordinates.
@@ -115,6 +116,18 @@ def test_mean_of_encode_is_the_expected_heatmap():
     open_cells = (expected > 0) & (expected < 1)
     p_values = [stats.binomtest(int(n), draws, p).pvalue for n, p in zip(counts[open_cells], expected[open_cells])]
     assert len(p_values) > 12 and min(p_values) > 0.01 / len(p_values)
+
+
+def test_both_ways_of_adding_at_points_agree_with_a_loop():
+    rng = np.random.default_rng(5)
+    maps = rng.normal(size=(2, 30, 3)).astype(np.float32)
+    index, values = rng.integers(0, 30, (2, 3, 8)), rng.normal(size=(2, 3, 8)).astype(np.float32)
+    index[1, 2, :4] = 7  # several points in one cell
+    expected = maps.astype(np.float64)
+    for n, landmark, p in np.ndindex(*index.shape):
+        expected[n, index[n, landmark, p], landmark] += values[n, landmark, p]
+    for add in (activation._add_by_index, activation._add_by_comparison):
+        np.testing.assert_allclose(jax.jit(add)(maps, index.astype(np.int32), values), expected, atol=1e-6)
 
 
 def test_axes_and_landmarks_are_rounded_independently():

@@ -4,19 +4,26 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
 
 from h3r_jax import codec, geometry
 from h3r_jax.images import read_image
 from h3r_jax.predict.boxes import outside
-from h3r_jax.predict.network import CROPS
+from h3r_jax.predict.network import CROPS, Network
 from h3r_jax.training import sharding, step
 
 MOST_READERS = 16  # threads that read images; each holds one
 MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
+MOST_BYTES = 2**30  # of pixels that are held, before it goes as well
+
+Picture = str | os.PathLike | np.ndarray | Image.Image
+Boxes = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
 
 
 class Prediction(NamedTuple):
@@ -40,13 +47,13 @@ class _Job:
 
     name: str
     pixels: np.ndarray | None = None
-    boxes: np.ndarray | None = None
+    boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
     crops: list = dataclasses.field(default_factory=list)
     matrices: list = dataclasses.field(default_factory=list)
     decoded: list = dataclasses.field(default_factory=list)
     error: ValueError | None = None
 
-    def finished(self):
+    def finished(self) -> bool:
         return self.error is not None or len(self.decoded) == len(self.matrices)
 
 
@@ -58,7 +65,15 @@ class Predictor:
     description: a sentence that says which weights these are.
     """
 
-    def __init__(self, network, variables, description="", *, max_batch=16, devices=None):
+    def __init__(
+        self,
+        network: Network,
+        variables: dict,
+        description: str = "",
+        *,
+        max_batch: int = 16,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         """
         Args:
           network: Network.
@@ -66,6 +81,9 @@ class Predictor:
           description: see above.
           max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
           devices: that share each batch; by default all of this process.
+
+        Raises:
+          ValueError: the network cannot be run on its input, or its maps not decoded so.
         """
         if max_batch < 1:
             raise ValueError(f"max_batch={max_batch} must be positive")
@@ -77,6 +95,24 @@ class Predictor:
         self.buckets = [mesh.size << i for i in range(32) if mesh.size << i < self.max_batch] + [self.max_batch]
         self.variables = jax.device_put(variables, whole)
         self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
+        self._check()
+
+    def _check(self):
+        """Traces the smallest batch. That compiles nothing, and the first call finds it done."""
+        images = jax.ShapeDtypeStruct((self.buckets[0], *self.network.shape, 3), np.uint8)
+        try:
+            self._jitted.eval_shape(self.variables, images)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a network makes of a size that it cannot take
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+            raise ValueError(f"the network cannot be run as asked, {self.network} ({reason})") from error
+
+    @overload
+    def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
 
     def __call__(self, images, boxes=None):
         """The landmarks of one image or of several.
@@ -107,10 +143,11 @@ class Predictor:
             results.append(result)
         return results[0] if one else results
 
-    def stream(self, items):
+    def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
-        At most `MOST_WAITING * max_batch` images and one for each reader are held, however rare boxes are.
+        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
+        however rare boxes are.
 
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.
@@ -129,7 +166,8 @@ class Predictor:
                 del crops[: self.max_batch]
                 if len(running) > 1:
                     _finish(*running.popleft())
-            if len(waiting) >= MOST_WAITING * self.max_batch:
+            held = sum(job.pixels.nbytes for job in waiting if job.pixels is not None)
+            if len(waiting) >= MOST_WAITING * self.max_batch or held >= MOST_BYTES:
                 # A crop that waits for others holds up every image after its own.
                 if crops:
                     running.append(self._start(crops))
@@ -172,6 +210,8 @@ class Predictor:
         except ValueError as error:
             named = str(error).startswith(job.name)
             job.error, job.crops = error if named else ValueError(f"{job.name}: {error}"), []
+        except Exception as error:  # noqa: BLE001 - whatever a crop fails with, the other images go on
+            job.error, job.crops = ValueError(f"{job.name}: could not be cropped ({type(error).__name__}: {error})"), []
         return job
 
     def _start(self, crops):
@@ -182,7 +222,7 @@ class Predictor:
         images[: len(crops)] = crops
         return jobs, self._jitted(self.variables, images)
 
-    def decode(self, variables, images):
+    def decode(self, variables: dict, images: jax.Array) -> codec.Decoded:
         """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
         network = self.network
         options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
@@ -192,16 +232,18 @@ class Predictor:
         mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
         if network.flip == "heatmaps":
             return codec.decode_with_statistics(step.mirror_average(logits, mirrored, network), **options)
-        decoded = codec.decode_with_statistics(logits, **options)
-        coordinates, confidence, covariance = codec.decode_with_statistics(mirrored, **options)
+        straight = codec.decode_with_statistics(logits, **options)
+        turned = codec.decode_with_statistics(mirrored, **options)
         order = np.asarray(network.scheme.mirror)
         sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
-        back = (
-            geometry.mirror_landmarks(coordinates, network.shape[1], order),
-            confidence[:, order],
-            covariance[:, order] * sign,
+        coordinates = geometry.mirror_landmarks(turned.coordinates, network.shape[1], order)
+        # Of the mixture of both maps: the mean of their covariances, and what their means lie apart.
+        apart = (straight.coordinates - coordinates) / 2
+        return codec.Decoded(
+            (straight.coordinates + coordinates) / 2,
+            (straight.confidence + turned.confidence[:, order]) / 2,
+            (straight.covariance + turned.covariance[:, order] * sign) / 2 + apart[..., :, None] * apart[..., None, :],
         )
-        return codec.Decoded(*((a + b) / 2 for a, b in zip(decoded, back)))
 
     def _result(self, job):
         if job.error is not None:
@@ -227,7 +269,7 @@ def _finish(jobs, decoded):
         job.decoded.append(values)
 
 
-def whole_box(pixels, scale):
+def whole_box(pixels: np.ndarray, scale: float) -> np.ndarray:
     """The box `float64[4]` whose crop, grown by `scale`, is the whole of an image."""
     size = np.array(pixels.shape[1::-1], np.float64)
     # Not below one pixel, the least that a box can be.

@@ -42,7 +42,7 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _read_file(path, name):
+def _read_file(path: str | os.PathLike, name: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
@@ -124,11 +124,11 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     return crop
 
 
-def _resize(pixels, start, stop, shape):
+def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], shape: Sequence[int]) -> np.ndarray:
     box = (start[1], start[0], stop[1], stop[0])
     resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized)
 
 
-def _size(pixels):
+def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
@@ -65,15 +66,8 @@ class Predictor:
     description: a sentence that says which weights these are.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        variables: dict,
-        description: str = "",
-        *,
-        max_batch: int = 16,
-        devices: Sequence[jax.Device] | None = None,
-    ):
+    def __init__(self, network: Network, variables: dict, description: str = "", *, max_batch: int = 16,
+                 devices: Sequence[jax.Device] | None = None):
         """
         Args:
           network: Network.
@@ -97,7 +91,7 @@ class Predictor:
         self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         """Traces the smallest batch. That compiles nothing, and the first call finds it done."""
         images = jax.ShapeDtypeStruct((self.buckets[0], *self.network.shape, 3), np.uint8)
         try:
@@ -114,7 +108,7 @@ class Predictor:
     @overload
     def __call__(self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
 
-    def __call__(self, images, boxes=None):
+    def __call__(self, images: Any, boxes: Any = None) -> Any:
         """The landmarks of one image or of several.
 
         Args:
@@ -156,7 +150,9 @@ class Predictor:
           In order, the pixels `uint8[H, W, 3]` of an image, None if it cannot be read, and its Prediction, or the
           ValueError that says why there is none.
         """
-        waiting, running, crops = collections.deque(), collections.deque(), []
+        waiting: collections.deque[_Job] = collections.deque()
+        running: collections.deque[tuple[tuple[_Job, ...], codec.Decoded]] = collections.deque()
+        crops: list[tuple[_Job, np.ndarray]] = []
         for job in self._prepared(items):
             waiting.append(job)
             crops += [(job, crop) for crop in job.crops]
@@ -182,11 +178,11 @@ class Predictor:
             _finish(*batch)
         yield from map(self._result, waiting)
 
-    def _prepared(self, items):
+    def _prepared(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[_Job]:
         """Jobs with their crops, in order; a few are read at the same time."""
         workers = min(os.cpu_count() or 1, MOST_READERS)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            ahead = collections.deque()
+            ahead: collections.deque[concurrent.futures.Future[_Job]] = collections.deque()
             for index, (image, boxes) in enumerate(items):
                 ahead.append(pool.submit(self._prepare, index, image, boxes))
                 if len(ahead) > workers:
@@ -194,7 +190,7 @@ class Predictor:
             while ahead:
                 yield ahead.popleft().result()
 
-    def _prepare(self, index, image, boxes):
+    def _prepare(self, index: int, image: Picture, boxes: Boxes) -> _Job:
         job = _Job(os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}")
         try:
             job.pixels = read_image(image, job.name)
@@ -202,7 +198,7 @@ class Predictor:
                 boxes = whole_box(job.pixels, self.network.box_scale)
             elif callable(boxes):
                 boxes = _find_boxes(boxes, job.pixels)
-            job.boxes = _check_boxes(boxes, job)
+            job.boxes = _check_boxes(boxes, job.pixels)
             for box in job.boxes:
                 crop, matrix = CROPS[self.network.crop](job.pixels, box, self.network.shape, self.network.box_scale)
                 job.crops.append(crop)
@@ -214,7 +210,7 @@ class Predictor:
             job.error, job.crops = ValueError(f"{job.name}: could not be cropped ({type(error).__name__}: {error})"), []
         return job
 
-    def _start(self, crops):
+    def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:
         """Sends a batch to the devices: what comes back, in time, and whose it is."""
         jobs, crops = zip(*crops)
         bucket = next(size for size in self.buckets if size >= len(crops))
@@ -225,18 +221,19 @@ class Predictor:
     def decode(self, variables: dict, images: jax.Array) -> codec.Decoded:
         """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
         network = self.network
-        options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
+        decode = functools.partial(codec.decode_with_statistics, k=network.k, stride=network.stride,
+                                   activation=network.activation, selection=network.selection)
         logits = step.predict_logits(variables, images, recipe=network)
         if not network.flip:
-            return codec.decode_with_statistics(logits, **options)
+            return decode(logits)
         mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
         if network.flip == "heatmaps":
-            return codec.decode_with_statistics(step.mirror_average(logits, mirrored, network), **options)
-        straight = codec.decode_with_statistics(logits, **options)
-        turned = codec.decode_with_statistics(mirrored, **options)
+            return decode(step.mirror_average(logits, mirrored, network))
+        straight = decode(logits)
+        turned = decode(mirrored)
         order = np.asarray(network.scheme.mirror)
         sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
-        coordinates = geometry.mirror_landmarks(turned.coordinates, network.shape[1], order)
+        coordinates = geometry.mirror_landmarks(turned.coordinates, network.shape[1], network.scheme.mirror)
         # Of the mixture of both maps: the mean of their covariances, and what their means lie apart.
         apart = (straight.coordinates - coordinates) / 2
         return codec.Decoded(
@@ -245,7 +242,7 @@ class Predictor:
             (straight.covariance + turned.covariance[:, order] * sign) / 2 + apart[..., :, None] * apart[..., None, :],
         )
 
-    def _result(self, job):
+    def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:
         if job.error is not None:
             return job.pixels, job.error
         count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
@@ -263,7 +260,7 @@ class Predictor:
         )
 
 
-def _finish(jobs, decoded):
+def _finish(jobs: tuple[_Job, ...], decoded: codec.Decoded) -> None:
     coordinates, confidence, covariance = jax.device_get(decoded)
     for job, *values in zip(jobs, coordinates, confidence, covariance):
         job.decoded.append(values)
@@ -277,7 +274,7 @@ def whole_box(pixels: np.ndarray, scale: float) -> np.ndarray:
     return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
 
 
-def _find_boxes(find, pixels):
+def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray) -> ArrayLike:
     try:
         return find(pixels)
     except ValueError:
@@ -286,13 +283,13 @@ def _find_boxes(find, pixels):
         raise ValueError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
 
 
-def _check_boxes(boxes, job):
+def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
     """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
     boxes = np.asarray(boxes, np.float64)
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
-    for box in boxes[outside(boxes, job.pixels.shape)]:
-        height, width = job.pixels.shape[:2]
+    for box in boxes[outside(boxes, pixels.shape)]:
+        height, width = pixels.shape[:2]
         raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
     return boxes

@@ -15,19 +15,22 @@ for every b, with normalisation, network and decoder inside:
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.export  # not an attribute of jax by itself
 import numpy as np
+from etils import epath
 
 from h3r_jax.convert import files
-from h3r_jax.predict import load_predictor, options
+from h3r_jax.predict import Predictor, load_predictor, options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def landmark_function(predictor):
+def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, jax.Array]]:
     """The function from `uint8[b, H, W, 3]` to {"landmarks": `float32[b, K, 2]`, "confidence": `float32[b, K]`}.
 
     Args:
@@ -35,14 +38,14 @@ def landmark_function(predictor):
     """
     variables = jax.tree.map(np.asarray, predictor.variables)  # on no device
 
-    def find_landmarks(images):
+    def find_landmarks(images: jax.Array) -> dict[str, jax.Array]:
         decoded = predictor.decode(variables, images)
         return {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
 
     return find_landmarks
 
 
-def write_stablehlo(path, predictor):
+def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
     """Writes what `jax.export.deserialize` reads, for all of `PLATFORMS`; whole or not at all.
 
     Args:
@@ -50,19 +53,19 @@ def write_stablehlo(path, predictor):
       predictor: of `load_predictor`.
 
     Raises:
-      ValueError: the file exists, or the network cannot be run on that input or decoded so.
+      ValueError: the file exists.
     """
     batch, = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
 
-    def write(temporary):
+    def write(temporary: epath.Path) -> None:
         exported = jax.export.export(jax.jit(landmark_function(predictor)), platforms=PLATFORMS)(images)
         temporary.write_bytes(exported.serialize())
 
     files.write_whole(path, write)
 
 
-def write_savedmodel(path, predictor):
+def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
     """Writes a SavedModel with the signature "serving_default"; whole or not at all.
 
     For CPU alone: TensorFlow's reader is older than JAX's writer, and knows no `top_k` as it is lowered for
@@ -73,7 +76,7 @@ def write_savedmodel(path, predictor):
       predictor: of `load_predictor`.
 
     Raises:
-      ValueError: as `write_stablehlo`; or TensorFlow is not installed.
+      ValueError: there is something at `path`, or TensorFlow is not installed.
     """
     try:
         import tensorflow as tf
@@ -81,7 +84,7 @@ def write_savedmodel(path, predictor):
         raise ValueError("the format savedmodel needs TensorFlow (pip install tensorflow-cpu)") from error
     from jax.experimental import jax2tf
 
-    def write(temporary):
+    def write(temporary: epath.Path) -> None:
         height, width = predictor.network.shape
         converted = jax2tf.convert(landmark_function(predictor), with_gradient=False, native_serialization_platforms=("cpu",),
                                    polymorphic_shapes=[f"(b, {height}, {width}, 3)"])
@@ -96,7 +99,7 @@ def write_savedmodel(path, predictor):
 FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Exports, and prints what; one sentence and status 1 if it cannot."""
     parser = argparse.ArgumentParser(prog="python -m h3r_jax.export", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,14 +5,17 @@ landmarks count from the corner that a person sees as the upper left.
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+LEAST_WHITE = 4096  # of 16 bits; an image that stays below is taken to have fewer bits, which would come out black
 
 
-def read_image(source, name=None):
+def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | None = None) -> np.ndarray:
     """The upright pixels of an image.
 
     Args:
@@ -39,7 +42,7 @@ def read_image(source, name=None):
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _read_file(path, name):
+def _read_file(path: str | os.PathLike, name: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
@@ -51,19 +54,26 @@ def _read_file(path, name):
         raise ValueError(f"{name} is not a readable image ({error})") from None
 
 
-def to_rgb(image):
-    """A PIL image in 8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black; ValueError for 32-bit pixels."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A PIL image in 8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black.
+
+    Raises:
+      ValueError: pixels have 32 bits, or 16 of which only the lower ones are used.
+    """
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel; store 8 or 16")
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        pixels = np.asarray(image)
+        if 0 < pixels.max() < LEAST_WHITE:
+            raise ValueError(f"16 bits a pixel, but the greatest value is {pixels.max()}; want values that use the range to 65535")
+        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
     return image.convert("RGB")
 
 
-def crop_image(pixels, matrix, shape):
+def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """An image through an axis-parallel affine map, antialiased when it shrinks, zero beyond its border.
 
     The crop that evaluation makes (`data.pipeline.render_canvas`), by PIL's triangle filter.
@@ -114,11 +124,11 @@ def crop_image(pixels, matrix, shape):
     return crop
 
 
-def _resize(pixels, start, stop, shape):
+def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], shape: Sequence[int]) -> np.ndarray:
     box = (start[1], start[0], stop[1], stop[0])
     resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized)
 
 
-def _size(pixels):
+def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -89,6 +89,17 @@ def test_kinds_of_pixels(tmp_path):
     assert read_image(save(tmp_path / "one.png", Image.fromarray(color[:1, :1]))).shape == (1, 1, 3)
 
 
+def test_twelve_bits_in_sixteen(tmp_path):
+    """Its high byte is black; scaled to sixteen bits it is what it should be, and black stays black."""
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for name in ("scan.png", "scan.tif"):
+        with pytest.raises(ValueError, match=f"{name} is not a .* the greatest value is 4095; want values that use the range to 65535"):
+            read_image(save(tmp_path / name, Image.fromarray(values)))
+        scaled = read_image(save(tmp_path / name, Image.fromarray(values * 16)))
+        np.testing.assert_array_equal(scaled[..., 0], values >> 4)
+        assert not read_image(save(tmp_path / name, Image.fromarray(values * 0))).any()
+
+
 def test_a_turned_photograph_comes_upright(tmp_path):
     upright = texture(2, 40, 60)
     tag = Image.Exif()

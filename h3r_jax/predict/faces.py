@@ -8,8 +8,10 @@ photographs: docs/predict.md.
 import functools
 import importlib.util
 import threading
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from h3r_jax.predict.boxes import outside
@@ -26,7 +28,7 @@ REQUIRED = ("mtcnn", "lz4", "tensorflow")
 _lock = threading.Lock()  # the detector takes one image at a time
 
 
-def find_faces(pixels):
+def find_faces(pixels: np.ndarray) -> np.ndarray:
     """The boxes of the faces in an image, as `Predictor` takes them.
 
     Args:
@@ -43,7 +45,7 @@ def find_faces(pixels):
     return boxes[~outside(boxes, pixels.shape)]
 
 
-def landmark_boxes(detected):
+def landmark_boxes(detected: ArrayLike) -> np.ndarray:
     """What the detector delivers, `[n, 4]`, as boxes around landmarks, `float64[n, 4]`."""
     detected = np.asarray(detected, np.float64).reshape(-1, 4)
     longer = (detected[:, 2:] - detected[:, :2]).max(axis=1, keepdims=True) + 1
@@ -52,7 +54,7 @@ def landmark_boxes(detected):
     return np.concatenate([center - half, center + half], axis=1)
 
 
-def detect(pixels):
+def detect(pixels: np.ndarray) -> np.ndarray:
     """What the detector delivers for `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
     with _lock:
         detector = _detector()
@@ -70,14 +72,14 @@ def detect(pixels):
 
 
 @functools.cache
-def _detector():
+def _detector() -> Any:
     check_installed()
     from mtcnn import MTCNN
 
     return MTCNN()
 
 
-def check_installed():
+def check_installed() -> None:
     """ValueError unless the detector can be loaded; loads nothing."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:

@@ -1,6 +1,9 @@
 """Whatever holds a trained network, to a Predictor."""
 
 import json
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from etils import epath
@@ -12,7 +15,7 @@ from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.predict.network import Network
 from h3r_jax.predict.predictor import Predictor
-from h3r_jax.training import checkpoints, sharding
+from h3r_jax.training import checkpoints, sharding, step
 from h3r_jax.training import config as run_config
 
 # What a file of weights does not say. The size is that of the published networks for faces.
@@ -32,7 +35,17 @@ DEFAULTS = {
 ACTIVATIONS = {"heatmap": "softmax", "binary": "softmax", "facial": "identity", "pose": "identity"}
 
 
-def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, max_batch=16, devices=None, **settings):
+def load_predictor(
+    path: str | os.PathLike,
+    *,
+    model: str | None = None,
+    head: str | None = None,
+    landmarks: int | None = None,
+    scheme: str | LandmarkScheme | None = None,
+    max_batch: int = 16,
+    devices: Sequence[jax.Device] | None = None,
+    **settings: Any,
+) -> Predictor:
     """The predictor of a trained network.
 
     Args:
@@ -51,50 +64,53 @@ def load_predictor(path, *, model=None, head=None, landmarks=None, scheme=None, 
 
     Raises:
       FileNotFoundError: there is no such source.
-      ValueError: it is damaged or of another network, or a setting is not known.
+      ValueError: it is damaged or of another network, or a setting is not known or not one that the network can be run with.
     """
-    path = epath.Path(path).expanduser()
+    source = epath.Path(path).expanduser()
     known = {*DEFAULTS, "activation"}
     if unknown := set(settings) - known:
         raise ValueError(f"unknown setting {min(unknown)!r}; known are {', '.join(sorted(known))}")
     devices = jax.local_devices() if devices is None else devices
     whole = sharding.replicated(sharding.make_mesh(devices))
-    workdir = path if (path / run_config.FILE).exists() else path.parent.parent
-    if path == workdir or (path.parent.name == checkpoints.DIRECTORY and path.name.isdigit()):
+    workdir = source if (source / run_config.FILE).exists() else source.parent.parent
+    if source == workdir or (source.parent.name == checkpoints.DIRECTORY and source.name.isdigit()):
         config = _read_config(workdir / run_config.FILE)
         found, recipe = _from_config(config, workdir / run_config.FILE)
         for name, wanted in (("model", model), ("head", head), ("landmarks", landmarks)):
             theirs = recipe.scheme.num_landmarks if name == "landmarks" else found[name]
             if wanted not in (None, theirs):
-                raise ValueError(f"{path} is a run with {name} {theirs}; {wanted} was asked for")
+                raise ValueError(f"{source} is a run with {name} {theirs}; {wanted} was asked for")
         network = _network({**found, **settings}, scheme)
         variables, description = checkpoints.load_variables(
-            workdir, None if path == workdir else path, recipe, averaged=config.eval.averaged, sharding=whole
+            workdir, None if source == workdir else source, recipe, averaged=config.eval.averaged, sharding=whole
         )
     else:
-        variables, spec, _ = convert.read(path, model=model, head=head, landmarks=landmarks)
+        variables, spec, _ = convert.read(source, model=model, head=head, landmarks=landmarks)
         if spec.head is None:
-            raise ValueError(f"{path} holds {spec}; want a network with a head for landmarks")
-        stored = stored_config(path)
+            raise ValueError(f"{source} holds {spec}; want a network with a head for landmarks")
+        stored = stored_config(source)
         if stored:
-            found, _ = _from_config(ConfigDict(stored), path)
+            found, _ = _from_config(ConfigDict(stored), source)
         else:
             log_odds = spec.head == "binary" and settings.get("logits") == "difference"
             activation = "sigmoid" if log_odds else ACTIVATIONS[spec.head]
-            network = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
-            found = {**DEFAULTS, "activation": activation, **network}
+            seen = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
+            found = {**DEFAULTS, "activation": activation, **seen}
         network = _network({**found, **settings}, scheme)
-        description = f"{spec} of {path.name}"
+        description = f"{spec} of {source.name}"
     return Predictor(network, variables, description, max_batch=max_batch, devices=devices)
 
 
-def _read_config(path):
+def _read_config(path: epath.Path) -> ConfigDict:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; it says what the network of a run is")
-    return ConfigDict(json.loads(path.read_text()))
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: it is not the JSON of a run's configuration ({error})") from error
 
 
-def _from_config(config, path):
+def _from_config(config: ConfigDict, path: epath.Path) -> tuple[dict[str, Any], step.Recipe]:
     """Settings and Recipe of a run's configuration; `path` is for messages."""
     try:
         recipe = run_config.make_recipe(config, run_config.make_scheme(config))
@@ -118,18 +134,18 @@ def _from_config(config, path):
     return settings, recipe
 
 
-def _scheme(num_landmarks):
+def _scheme(num_landmarks: int) -> LandmarkScheme:
     """The only known scheme with that number of landmarks, else one that mirrors nothing."""
     found = [scheme for scheme in SCHEMES.values() if scheme.num_landmarks == num_landmarks]
     plain = LandmarkScheme(_plain(num_landmarks), num_landmarks, tuple(range(num_landmarks)), (("box", BOX),))
     return found[0] if len(found) == 1 else plain
 
 
-def _plain(num_landmarks):
+def _plain(num_landmarks: int) -> str:
     return f"plain{num_landmarks}"
 
 
-def _network(settings, scheme):
+def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> Network:
     settings = dict(settings)
     found = settings.pop("scheme")
     if scheme is not None:

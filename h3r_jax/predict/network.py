@@ -3,18 +3,22 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from h3r_jax import geometry, reference_crop
 from h3r_jax.images import crop_image
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
 
+Crop = tuple[np.ndarray, np.ndarray]
 
-def _exact(pixels, box, shape, scale):
+
+def _exact(pixels: np.ndarray, box: np.ndarray, shape: tuple[int, int], scale: float) -> Crop:
     matrix = geometry.crop_matrix(box, shape=shape, scale=scale)
     return crop_image(pixels, matrix, shape), matrix
 
 
-def _reference(pixels, box, shape, scale):
+def _reference(pixels: np.ndarray, box: np.ndarray, shape: tuple[int, int], scale: float) -> Crop:
     return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(box, shape[0], scale)
 
 
@@ -50,7 +54,7 @@ class Network:
     box_scale: float
     crop: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
@@ -59,7 +63,7 @@ class Network:
         if self.crop == "reference" and self.shape[0] != self.shape[1]:
             raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "
             f"{self.scheme.num_landmarks} landmarks, logits {self.logits}, {self.activation} over k={self.k} cells ({self.selection}), "

@@ -7,7 +7,7 @@ from h3r_jax.landmarks import SCHEMES
 from h3r_jax.training import step
 
 
-def add_network(parser):
+def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Adds flags named as the arguments of `load_predictor`; one that is not given leaves no trace in what is parsed.
 
     Returns:
@@ -29,7 +29,7 @@ def add_network(parser):
     return group
 
 
-def height_and_width(text):
+def height_and_width(text: str) -> tuple[int, int]:
     """`(H, W)` of "256" or "256,192"."""
     try:
         sides = [int(side) for side in text.split(",")]

@@ -3,20 +3,28 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
 
 from h3r_jax import codec, geometry
 from h3r_jax.images import read_image
 from h3r_jax.predict.boxes import outside
-from h3r_jax.predict.network import CROPS
+from h3r_jax.predict.network import CROPS, Network
 from h3r_jax.training import sharding, step
 
 MOST_READERS = 16  # threads that read images; each holds one
 MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
+MOST_BYTES = 2**30  # of pixels that are held, before it goes as well
+
+Picture = str | os.PathLike | np.ndarray | Image.Image
+Boxes = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
 
 
 class Prediction(NamedTuple):
@@ -40,13 +48,13 @@ class _Job:
 
     name: str
     pixels: np.ndarray | None = None
-    boxes: np.ndarray | None = None
+    boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
     crops: list = dataclasses.field(default_factory=list)
     matrices: list = dataclasses.field(default_factory=list)
     decoded: list = dataclasses.field(default_factory=list)
     error: ValueError | None = None
 
-    def finished(self):
+    def finished(self) -> bool:
         return self.error is not None or len(self.decoded) == len(self.matrices)
 
 
@@ -58,7 +66,8 @@ class Predictor:
     description: a sentence that says which weights these are.
     """
 
-    def __init__(self, network, variables, description="", *, max_batch=16, devices=None):
+    def __init__(self, network: Network, variables: dict, description: str = "", *, max_batch: int = 16,
+                 devices: Sequence[jax.Device] | None = None):
         """
         Args:
           network: Network.
@@ -66,6 +75,9 @@ class Predictor:
           description: see above.
           max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
           devices: that share each batch; by default all of this process.
+
+        Raises:
+          ValueError: the network cannot be run on its input, or its maps not decoded so.
         """
         if max_batch < 1:
             raise ValueError(f"max_batch={max_batch} must be positive")
@@ -77,8 +89,26 @@ class Predictor:
         self.buckets = [mesh.size << i for i in range(32) if mesh.size << i < self.max_batch] + [self.max_batch]
         self.variables = jax.device_put(variables, whole)
         self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
+        self._check()
 
-    def __call__(self, images, boxes=None):
+    def _check(self) -> None:
+        """Traces the smallest batch. That compiles nothing, and the first call finds it done."""
+        images = jax.ShapeDtypeStruct((self.buckets[0], *self.network.shape, 3), np.uint8)
+        try:
+            self._jitted.eval_shape(self.variables, images)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a network makes of a size that it cannot take
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+            raise ValueError(f"the network cannot be run as asked, {self.network} ({reason})") from error
+
+    @overload
+    def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
+
+    def __call__(self, images: Any, boxes: Any = None) -> Any:
         """The landmarks of one image or of several.
 
         Args:
@@ -107,10 +137,11 @@ class Predictor:
             results.append(result)
         return results[0] if one else results
 
-    def stream(self, items):
+    def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
-        At most `MOST_WAITING * max_batch` images and one for each reader are held, however rare boxes are.
+        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
+        however rare boxes are.
 
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.
@@ -119,7 +150,9 @@ class Predictor:
           In order, the pixels `uint8[H, W, 3]` of an image, None if it cannot be read, and its Prediction, or the
           ValueError that says why there is none.
         """
-        waiting, running, crops = collections.deque(), collections.deque(), []
+        waiting: collections.deque[_Job] = collections.deque()
+        running: collections.deque[tuple[tuple[_Job, ...], codec.Decoded]] = collections.deque()
+        crops: list[tuple[_Job, np.ndarray]] = []
         for job in self._prepared(items):
             waiting.append(job)
             crops += [(job, crop) for crop in job.crops]
@@ -129,7 +162,8 @@ class Predictor:
                 del crops[: self.max_batch]
                 if len(running) > 1:
                     _finish(*running.popleft())
-            if len(waiting) >= MOST_WAITING * self.max_batch:
+            held = sum(job.pixels.nbytes for job in waiting if job.pixels is not None)
+            if len(waiting) >= MOST_WAITING * self.max_batch or held >= MOST_BYTES:
                 # A crop that waits for others holds up every image after its own.
                 if crops:
                     running.append(self._start(crops))
@@ -144,11 +178,11 @@ class Predictor:
             _finish(*batch)
         yield from map(self._result, waiting)
 
-    def _prepared(self, items):
+    def _prepared(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[_Job]:
         """Jobs with their crops, in order; a few are read at the same time."""
         workers = min(os.cpu_count() or 1, MOST_READERS)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            ahead = collections.deque()
+            ahead: collections.deque[concurrent.futures.Future[_Job]] = collections.deque()
             for index, (image, boxes) in enumerate(items):
                 ahead.append(pool.submit(self._prepare, index, image, boxes))
                 if len(ahead) > workers:
@@ -156,7 +190,7 @@ class Predictor:
             while ahead:
                 yield ahead.popleft().result()
 
-    def _prepare(self, index, image, boxes):
+    def _prepare(self, index: int, image: Picture, boxes: Boxes) -> _Job:
         job = _Job(os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}")
         try:
             job.pixels = read_image(image, job.name)
@@ -164,7 +198,7 @@ class Predictor:
                 boxes = whole_box(job.pixels, self.network.box_scale)
             elif callable(boxes):
                 boxes = _find_boxes(boxes, job.pixels)
-            job.boxes = _check_boxes(boxes, job)
+            job.boxes = _check_boxes(boxes, job.pixels)
             for box in job.boxes:
                 crop, matrix = CROPS[self.network.crop](job.pixels, box, self.network.shape, self.network.box_scale)
                 job.crops.append(crop)
@@ -172,9 +206,11 @@ class Predictor:
         except ValueError as error:
             named = str(error).startswith(job.name)
             job.error, job.crops = error if named else ValueError(f"{job.name}: {error}"), []
+        except Exception as error:  # noqa: BLE001 - whatever a crop fails with, the other images go on
+            job.error, job.crops = ValueError(f"{job.name}: could not be cropped ({type(error).__name__}: {error})"), []
         return job
 
-    def _start(self, crops):
+    def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:
         """Sends a batch to the devices: what comes back, in time, and whose it is."""
         jobs, crops = zip(*crops)
         bucket = next(size for size in self.buckets if size >= len(crops))
@@ -182,28 +218,31 @@ class Predictor:
         images[: len(crops)] = crops
         return jobs, self._jitted(self.variables, images)
 
-    def decode(self, variables, images):
+    def decode(self, variables: dict, images: jax.Array) -> codec.Decoded:
         """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
         network = self.network
-        options = {"k": network.k, "stride": network.stride, "activation": network.activation, "selection": network.selection}
+        decode = functools.partial(codec.decode_with_statistics, k=network.k, stride=network.stride,
+                                   activation=network.activation, selection=network.selection)
         logits = step.predict_logits(variables, images, recipe=network)
         if not network.flip:
-            return codec.decode_with_statistics(logits, **options)
+            return decode(logits)
         mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
         if network.flip == "heatmaps":
-            return codec.decode_with_statistics(step.mirror_average(logits, mirrored, network), **options)
-        decoded = codec.decode_with_statistics(logits, **options)
-        coordinates, confidence, covariance = codec.decode_with_statistics(mirrored, **options)
+            return decode(step.mirror_average(logits, mirrored, network))
+        straight = decode(logits)
+        turned = decode(mirrored)
         order = np.asarray(network.scheme.mirror)
         sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
-        back = (
-            geometry.mirror_landmarks(coordinates, network.shape[1], order),
-            confidence[:, order],
-            covariance[:, order] * sign,
+        coordinates = geometry.mirror_landmarks(turned.coordinates, network.shape[1], network.scheme.mirror)
+        # Of the mixture of both maps: the mean of their covariances, and what their means lie apart.
+        apart = (straight.coordinates - coordinates) / 2
+        return codec.Decoded(
+            (straight.coordinates + coordinates) / 2,
+            (straight.confidence + turned.confidence[:, order]) / 2,
+            (straight.covariance + turned.covariance[:, order] * sign) / 2 + apart[..., :, None] * apart[..., None, :],
         )
-        return codec.Decoded(*((a + b) / 2 for a, b in zip(decoded, back)))
 
-    def _result(self, job):
+    def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:
         if job.error is not None:
             return job.pixels, job.error
         count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
@@ -221,13 +260,13 @@ class Predictor:
         )
 
 
-def _finish(jobs, decoded):
+def _finish(jobs: tuple[_Job, ...], decoded: codec.Decoded) -> None:
     coordinates, confidence, covariance = jax.device_get(decoded)
     for job, *values in zip(jobs, coordinates, confidence, covariance):
         job.decoded.append(values)
 
 
-def whole_box(pixels, scale):
+def whole_box(pixels: np.ndarray, scale: float) -> np.ndarray:
     """The box `float64[4]` whose crop, grown by `scale`, is the whole of an image."""
     size = np.array(pixels.shape[1::-1], np.float64)
     # Not below one pixel, the least that a box can be.
@@ -235,7 +274,7 @@ def whole_box(pixels, scale):
     return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
 
 
-def _find_boxes(find, pixels):
+def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray) -> ArrayLike:
     try:
         return find(pixels)
     except ValueError:
@@ -244,13 +283,13 @@ def _find_boxes(find, pixels):
         raise ValueError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
 
 
-def _check_boxes(boxes, job):
+def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
     """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
     boxes = np.asarray(boxes, np.float64)
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
-    for box in boxes[outside(boxes, job.pixels.shape)]:
-        height, width = job.pixels.shape[:2]
+    for box in boxes[outside(boxes, pixels.shape)]:
+        height, width = pixels.shape[:2]
         raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
     return boxes

@@ -1,11 +1,19 @@
 """Videos, through OpenCV, which is loaded with the first of them."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 CODEC = "mp4v"
 MOST_MISSED = 100  # frames one after the other that cannot be read, before the rest is given up
 
 
-def _opencv(path):
+def _opencv(path: str | os.PathLike) -> Any:
     try:
         import cv2
     except ImportError as error:
@@ -15,7 +23,20 @@ def _opencv(path):
     return cv2
 
 
-def read_video(path):
+@contextlib.contextmanager
+def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
+    """OpenCV and the video that it opened."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file")
+    cv2 = _opencv(path)
+    video = cv2.VideoCapture(str(path))
+    try:
+        yield cv2, video
+    finally:
+        video.release()
+
+
+def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
     """The frames of a video; one that cannot be read is passed over, as long as the file promises more.
 
     Args:
@@ -25,11 +46,9 @@ def read_video(path):
       `uint8[H, W, 3]`, upright, one by one. Count them: `frame_rate` says how many there should be.
 
     Raises:
-      ValueError: OpenCV is not installed, or finds no frame; names the file.
+      ValueError: there is no such file, or OpenCV is not installed, or finds no frame; names the file.
     """
-    cv2 = _opencv(path)
-    video = cv2.VideoCapture(str(path))
-    try:
+    with _open(path) as (cv2, video):
         promised = _promised(cv2, video)
         count, missed, row = 0, 0, 0
         while True:
@@ -42,42 +61,42 @@ def read_video(path):
             missed, row = missed + 1, row + 1
             if count + missed > promised or row > MOST_MISSED:
                 break
-    finally:
-        video.release()
     if not count:
         raise ValueError(f"{path} is not a readable video: it has no frame")
 
 
-def frame_rate(path):
-    """Frames per second as the file says, and how many frames it promises: 0 if it does not say; in some formats estimated."""
-    cv2 = _opencv(path)
-    video = cv2.VideoCapture(str(path))
-    try:
+def frame_rate(path: str | os.PathLike) -> tuple[float, int]:
+    """Frames per second as the file says, and how many frames it promises: 0 if it does not say; in some formats estimated.
+
+    Raises:
+      ValueError: there is no such file, or OpenCV is not installed; names the file.
+    """
+    with _open(path) as (cv2, video):
         return video.get(cv2.CAP_PROP_FPS) or 25.0, _promised(cv2, video)
-    finally:
-        video.release()
 
 
-def _promised(cv2, video):
+def _promised(cv2: Any, video: Any) -> int:
     return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 class VideoWriter:
     """Writes frames `uint8[H, W, 3]` of one size, cut to even sides as the codec asks, to an .mp4 file."""
 
-    def __init__(self, path, rate):
-        self._path, self._rate, self._writer = path, rate, None
+    def __init__(self, path: Path, rate: float):
+        self._path, self._rate = path, rate
+        self._writer: Any = None
 
-    def write(self, frame):
+    def write(self, frame: np.ndarray) -> None:
         """Adds a frame; ValueError if OpenCV cannot write such a file."""
         cv2 = _opencv(self._path)
         height, width = (side // 2 * 2 for side in frame.shape[:2])
         if self._writer is None:
             self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*CODEC), self._rate, (width, height))
             if not self._writer.isOpened():
-                raise ValueError(f"{self._path} cannot be written as a video")
+                raise ValueError(f"{self._path} cannot be written as a video of {self._rate:g} frames per second")
         self._writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the file."""
         if self._writer is not None:
             self._writer.release()

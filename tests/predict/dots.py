@@ -1,5 +1,7 @@
 """A network without weights that finds a red, a green and a blue dot, and pictures of such dots."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -57,10 +59,15 @@ def picture(size, centers, sigma):
     return np.stack(spots, axis=-1).round().astype(np.uint8)
 
 
-def use(monkeypatch, **changes):
+@functools.cache
+def predictor():
+    """For all tests of a process, as it is compiled once."""
+    return Predictor(network(), VARIABLES, "dots", max_batch=8)
+
+
+def use(monkeypatch):
     """Has the command take this network, which is compiled in a second, whatever its checkpoint is."""
-    predictor = Predictor(network(**changes), VARIABLES, "dots", max_batch=8)
-    monkeypatch.setattr(command, "load_predictor", lambda path, **options: predictor)
+    monkeypatch.setattr(command, "load_predictor", lambda path, **options: predictor())
 
 
 def run(*arguments):

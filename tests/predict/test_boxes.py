@@ -1,6 +1,7 @@
 """Files of boxes, and boxes of faces."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,45 +13,101 @@ from h3r_jax.predict.boxes import BoxFile
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
+def named(*paths):
+    """Inputs that were given one by one."""
+    return [(Path(path), Path(path).name) for path in paths]
+
+
 def test_lines_of_csv_and_json(tmp_path):
-    table = BoxFile(write(tmp_path / "boxes.csv", "image,x0,y0,x1,y1\na.png,1,2,3,4.5\nb.png,0,0,9,9\na.png,5,6,7,8\n"))
-    np.testing.assert_array_equal(table("a.png"), [[1, 2, 3, 4.5], [5, 6, 7, 8]])
-    np.testing.assert_array_equal(table("some/where/b.png"), [[0, 0, 9, 9]])
-    lines = [{"image": "in/a.png", "box": [1, 2, 3, 4], "landmarks": [[0, 0]]}, {"image": "in/b.png", "box": [0, 0, 9, 9]}]
-    own = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines)) + "\n"))
+    text = "image,x0,y0,x1,y1\na.png,1,2,3,4.5\n./in/b.png,0,0,9,9\na.png,5,6,7,8\n"
+    for start in ("", "\ufeff"):  # which some programs write before a text
+        table = BoxFile(write(tmp_path / "boxes.csv", start + text), named("some/where/a.png", "in/b.png", "c.png"))
+        np.testing.assert_array_equal(table("some/where/a.png"), [[1, 2, 3, 4.5], [5, 6, 7, 8]])
+        np.testing.assert_array_equal(table("in/b.png"), [[0, 0, 9, 9]])
+    lines = [{"image": "in/a.png", "box": [1, 2, 3, 4], "landmarks": [[0, 0]]}, {"image": "in/b.png", "box": None}]
+    own = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines)) + "\n"), named("in/a.png", "in/b.png"))
     np.testing.assert_array_equal(own("in/a.png"), [[1, 2, 3, 4]])
+    assert own("in/b.png").shape == (0, 4)
     with pytest.raises(ValueError, match="c.png: .*boxes.csv has no box for it"):
         table("c.png")
     # Boxes of an image are those of every frame.
-    np.testing.assert_array_equal(table("b.png", 7), [[0, 0, 9, 9]])
+    np.testing.assert_array_equal(table("in/b.png", 7), [[0, 0, 9, 9]])
 
 
 def test_boxes_of_frames(tmp_path):
     lines = [{"image": "film.mp4", "frame": frame, "box": [frame, 0, 9, 9]} for frame in (0, 0, 2)]
+    lines += [{"image": "film.mp4", "frame": 1, "box": None}]
     lines += [{"image": "film.mp4", "box": [5, 5, 9, 9]}, {"image": "other.mp4", "frame": 1, "box": [1, 1, 2, 2]}]
-    boxes = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines))))
+    boxes = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines))), named("in/film.mp4", "other.mp4"))
     expected = {0: [[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 9, 9]], 1: [[5, 5, 9, 9]], 2: [[2, 0, 9, 9], [5, 5, 9, 9]]}
     for frame, box in expected.items():
         np.testing.assert_array_equal(boxes("in/film.mp4", frame), box)
     assert boxes("other.mp4", 0).shape == (0, 4)
     with pytest.raises(ValueError, match="film.mp4: .*landmarks.jsonl has boxes of frames for it, but it is an image"):
-        boxes("film.mp4")
+        boxes("in/film.mp4")
+
+
+def test_which_name_in_a_file_is_which_image(tmp_path):
+    """As given, within the folder that was given, or alone; and nothing serves two images."""
+    inputs = [(Path(path), name) for path, name in (("d/1.png", "1.png"), ("d/sub/1.png", "sub/1.png"), ("d/2.png", "2.png"))]
+
+    def found(*names):
+        text = "".join(f"{name},0,0,{index},9\n" for index, name in enumerate(names))
+        boxes = BoxFile(write(tmp_path / "boxes.csv", "image,x0,y0,x1,y1\n" + text), inputs)
+        return [boxes(path)[:, 2].tolist() for path, _ in inputs]
+
+    assert found("1.png", "sub/1.png", "2.png") == [[0], [1], [2]]
+    assert found("2.png", "d/1.png", "sub/1.png") == [[1], [2], [0]]
+    # What is the path of one image is not taken for the name of another.
+    inputs = [*inputs[:2], (Path("1.png"), "1.png")]
+    assert found("1.png", "d/1.png", "sub/1.png", "1.png") == [[1], [2], [0, 3]]
+    with pytest.raises(ValueError, match="d/sub/1.png: .*boxes.csv has no box for it"):
+        found("1.png", "d/1.png")
+    inputs = [(Path(path), "1.png") for path in ("a/1.png", "b/1.png")]
+    with pytest.raises(ValueError, match="boxes.csv: 1.png would be both a/1.png and b/1.png; want paths in place of names"):
+        found("1.png")
+    inputs = [*inputs[:1], *inputs]
+    assert found("b/1.png", "a/1.png") == [[1], [1], [0]]  # the same one twice
 
 
 def test_coco_detections(tmp_path, shared_data):
     path = shared_data / "coco" / "person_detection_results" / "COCO_val2017_detections_AP_H_56_person.json"
     records = json.loads(path.read_text())
-    found = BoxFile(path, min_score=0.9)("val2017/000000000785.jpg")
+    image = "val2014/COCO_val2014_000000000785.jpg"
+    inputs = named(image, "000000000001.jpg", "photo.jpg")
+    boxes = BoxFile(path, inputs, min_score=0.9)
+    found = boxes(image)
     expected = [r["bbox"] for r in records if r["image_id"] == 785 and r["score"] >= 0.9 and r["category_id"] == 1]
     assert len(expected) == len(found) >= 1
     x, y, width, height = expected[0]
     np.testing.assert_allclose(found[0], [x, y, x + width - 1, y + height - 1])
-    # An image whose people are all below the threshold has none, which is no mistake.
-    assert BoxFile(path, min_score=1.1)("000000000785.jpg").shape == (0, 4)
+    # An image whose people are all below the threshold, or in which none was detected, has none, which is no mistake.
+    assert BoxFile(path, inputs, min_score=1.1)(image).shape == (0, 4)
+    assert not any(record["image_id"] == 1 for record in records)
+    assert boxes("000000000001.jpg").shape == (0, 4)
+    with pytest.raises(ValueError, match="photo.jpg: its name does not end in a number, by which .*person.json has images"):
+        boxes("photo.jpg")
+    with pytest.raises(ValueError, match="person.json has no record of any input; want names that end in an image_id"):
+        BoxFile(path, named("000000000001.jpg", "photo.jpg"))
+
+
+def test_people_of_a_coco_file(tmp_path):
+    record = {"image_id": "007", "bbox": [1, 2, 3, 4], "score": 0.5, "category_id": 1}
+    records = [record, {**record, "score": 0.49}, {**record, "image_id": 8, "category_id": 2}]
+    path = write(tmp_path / "found.json", json.dumps(records))
+    boxes = BoxFile(path, named("a7.png", "b8.png"))
+    np.testing.assert_array_equal(boxes("a7.png"), [[1, 2, 3, 5]])
+    assert boxes("b8.png").shape == (0, 4)
+    with pytest.raises(ValueError, match="found.json: 7 would be both a/7.png and b/07.png, which cannot be told apart by their numbers"):
+        BoxFile(path, named("a/7.png", "b/07.png"))
+
+
+def coco(**changes):
+    return json.dumps([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1, "category_id": 1, **changes}])
 
 
 @pytest.mark.parametrize(
@@ -63,6 +120,17 @@ def test_coco_detections(tmp_path, shared_data):
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4], "frame": "2"}', "line 1: frame '2' is not a number of a frame"),
         ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
+        ("a.jsonl", '\n{"image": 3, "box": [1, 2, 3, 4]}', "a.jsonl, line 2: image 3 is not a path"),
+        ("a.jsonl", '{"image": "a", "box": "1234"}', "a.jsonl, line 1: '1234' is not a list of numbers, 4 of them"),
+        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, NaN]}', r"line 1: \[1, 2, 3, nan\] is not a list .* finite"),
+        ("a.jsonl", b'{"image": "a", "box": null}\n{"image": "\xff", "box": null}', "a.jsonl, line 2: not UTF-8"),
+        ("a.csv", b"image,x0,y0,x1,y1\na,1,2,3,4\n\xe9,1,2,3,4\n", "a.csv, line 3: not UTF-8; store the text in that encoding"),
+        ("a.csv", "image,x0,y0,x1,y1\n" + "a" * 200000 + ",1,2,3,4\n", "a.csv, line 2: field larger than field limit"),
+        ("a.json", b"[\xff]", "a.json, line 1: not UTF-8"),
+        ("a.json", coco(image_id="a"), "a.json, record 0: image_id 'a' is not a number"),
+        ("a.json", coco(bbox=[1, 2, 3]), r"a.json, record 0: \[1, 2, 3\] is not a list of numbers, 4 of them"),
+        ("a.json", coco(bbox=[1, 2, -3, 4]), r"a.json, record 0: bbox \[1, 2, -3, 4\] has a width or height below 0"),
+        ("a.json", coco(score=None), r"a.json, record 0: \[None\] is not a list of numbers"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]', "record 0: .*not a list of numbers"),
         ("a.json", '{"annotations": []}', "a.json is not a list of COCO detections"),
@@ -71,12 +139,12 @@ def test_coco_detections(tmp_path, shared_data):
 )
 def test_mistakes_are_named(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
-        BoxFile(write(tmp_path / name, text))
+        BoxFile(write(tmp_path / name, text), named("a"))
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match="no.csv is not a file; want boxes, or --boxes=detect"):
-        BoxFile(tmp_path / "no.csv")
+        BoxFile(tmp_path / "no.csv", named("a"))
 
 
 def test_from_the_detector_to_landmarks():

@@ -8,6 +8,7 @@ from PIL import Image
 
 from h3r_jax.landmarks import SCHEMES
 from h3r_jax.predict import __main__ as command
+from h3r_jax.predict import faces, inputs
 from tests.data.made_up import texture
 from tests.predict import dots
 from tests.predict.dots import run
@@ -61,12 +62,42 @@ def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
 def test_whole_images_and_no_boxes(folder, tmp_path, capfd, monkeypatch):
     assert run(folder / "a.png", folder / "below" / "a.png", "--boxes=whole", f"--out={tmp_path / 'out'}") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png-2.png", "a.png.png", "landmarks.jsonl"]
-    monkeypatch.setattr(command.faces, "find_faces", lambda pixels: np.zeros((0, 4)))
-    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    monkeypatch.setattr(faces, "find_faces", lambda pixels: np.zeros((0, 4)))
+    monkeypatch.setattr(faces, "check_installed", lambda: None)
     capfd.readouterr()
-    assert run(folder / "a.png", "--boxes=detect") == 0
-    written = capfd.readouterr()
-    assert written.out == "" and "a.png: no boxes" in written.err and "0 boxes; 1 images" in written.err
+    assert run(folder / "a.png", "--boxes=detect", f"--out={tmp_path / 'none'}") == 0
+    errors = capfd.readouterr().err
+    assert "a.png: no boxes" in errors and "0 boxes; 1 images" in errors
+    (line,) = (tmp_path / "none" / "landmarks.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"image": str(folder / "a.png"), "box": None}
+    # Given back, it says the same.
+    assert run(folder / "a.png", f"--boxes={tmp_path / 'none' / 'landmarks.jsonl'}") == 0
+    assert capfd.readouterr().out == line + "\n"
+
+
+def test_what_was_written_is_not_looked_at_again(folder, capfd):
+    (folder / "broken.jpg").unlink()
+    for _ in range(2):
+        assert run(folder, "--boxes=whole", f"--out={folder / 'below' / 'out'}") == 0
+    errors = capfd.readouterr().err
+    assert errors.count("2 boxes; 0 images or frames without any; 0 errors") == 2
+    assert errors.count(f"{folder}: left out, as they lie in {folder / 'below' / 'out'}: 3 files") == 1
+    assert "is a folder of images itself; choose another" in run(folder, "--boxes=whole", f"--out={folder}")
+
+
+def test_where_nothing_can_be_written(folder, tmp_path, capsys):
+    file, image = tmp_path / "file", folder / "a.png"
+    file.write_text("mine")
+    assert run(image, "--boxes=whole", f"--out={file}") == f"error: {file} cannot be written: File exists"
+    assert run(image, "--boxes=whole", f"--out={file / 'x'}") == f"error: {file / 'x'} cannot be written: Not a directory"
+    assert file.read_text() == "mine"
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "landmarks.jsonl").symlink_to("/dev/full")
+    if (full / "landmarks.jsonl").exists():
+        assert run(image, "--boxes=whole", f"--out={full}") == f"error: {full} cannot be written: No space left on device"
+    assert run(image, "--boxes=whole", "--out=gs://bucket/found") == 2
+    assert "gs://bucket/found is not on this machine; want a folder that is" in capsys.readouterr().err
 
 
 def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
@@ -75,8 +106,8 @@ def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
             raise RuntimeError("too small for me")
         return np.array([BOX])
 
-    monkeypatch.setattr(command.faces, "find_faces", find)
-    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    monkeypatch.setattr(faces, "find_faces", find)
+    monkeypatch.setattr(faces, "check_installed", lambda: None)
     Image.fromarray(texture(0, 20, 30)).save(folder / "b.png")
     (folder / "broken.jpg").unlink()
     assert run(folder, "--boxes=detect") == 1
@@ -86,20 +117,20 @@ def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
 
 
 def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):
-    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    monkeypatch.setattr(faces, "check_installed", lambda: None)
     for scheme in SCHEMES.values():
         body = scheme.name in ("mpii16", "coco17")
         for choice in (None, "detect"):
             if body:
                 with pytest.raises(ValueError, match=f"scheme {scheme.name} is of bodies, .*; want --boxes=FILE or --boxes=whole"):
-                    command.choose_boxes(choice, 0.5, scheme)
+                    inputs.choose_boxes(choice, None, scheme, [])
             else:
-                assert command.choose_boxes(choice, 0.5, scheme) is command.faces.find_faces
-        assert command.choose_boxes("whole", 0.5, scheme) is None
+                assert inputs.choose_boxes(choice, None, scheme, []) is faces.find_faces
+        assert inputs.choose_boxes("whole", None, scheme, []) is None
     # Of one's own scheme its owner must say so.
     with pytest.raises(ValueError, match="scheme dots may be of faces or not; want --boxes=detect if it is, else --boxes=FILE"):
-        command.choose_boxes(None, 0.5, dots.SCHEME)
-    assert command.choose_boxes("detect", 0.5, dots.SCHEME) is command.faces.find_faces
+        inputs.choose_boxes(None, None, dots.SCHEME, [])
+    assert inputs.choose_boxes("detect", None, dots.SCHEME, []) is faces.find_faces
 
 
 def test_flags_of_the_network(capsys):
@@ -122,8 +153,12 @@ def test_mistakes_end_in_one_sentence(folder, tmp_path, monkeypatch):
     (tmp_path / "others" / "a.heic").write_text("of no known ending")
     assert ".webm), but 1 .heic" in run(tmp_path / "others", "--boxes=whole")
     assert "want boxes, or --boxes=detect" in run(folder, "--boxes=nowhere.csv")
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.png,1,2,3,4\n")
+    assert f"boxes.csv: a.png would be both {folder / 'a.png'} and " in run(folder, f"--boxes={tmp_path / 'boxes.csv'}")
+    for choice in ("whole", "detect", tmp_path / "boxes.csv"):
+        assert "--min_score is for boxes of a COCO file" in run(folder, "--min_score=0.5", f"--boxes={choice}")
     assert "scheme dots may be of faces or not" in run(folder)
-    monkeypatch.setattr(command.faces, "REQUIRED", ("no_such_detector",))
+    monkeypatch.setattr(faces, "REQUIRED", ("no_such_detector",))
     assert "no_such_detector must be installed" in run(folder, "--boxes=detect")
     Image.fromarray(texture(0, 20, 20)).save(tmp_path / "one.png")
     assert run(tmp_path / "one.png", tmp_path / "absent.png", "--boxes=whole") == 1

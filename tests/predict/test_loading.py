@@ -89,6 +89,8 @@ def test_what_a_run_refuses(run, tmp_path):
         ({"crop": "reference"}, 'the crop "reference" is square, but the input is 64x96'),
         ({"input_size": 100}, "not a multiple of stride 8"),
         ({"max_batch": 0}, "max_batch=0 must be positive"),
+        ({"input_size": 72}, "H and W multiples of 16, got"),
+        ({"k": 10000, "selection": "top_k"}, "k=10000 cells cannot be chosen from a map of 8x12"),
     ):
         with pytest.raises(ValueError, match=message):
             load_predictor(workdir, **options)
@@ -102,6 +104,10 @@ def test_what_a_run_refuses(run, tmp_path):
     (tmp_path / "old" / "config.json").write_text(json.dumps(old))
     with pytest.raises(ValueError, match="config.json has not the fields of this version.*crop"):
         load_predictor(tmp_path / "old")
+    for damaged in (b'{"model": ', b"\xff\xfe{}", b"[1]"):
+        (tmp_path / "old" / "config.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match="old/config.json is damaged: it is not the JSON of a run's configuration"):
+            load_predictor(tmp_path / "old")
 
 
 def write_weights(path, landmarks, head="binary"):

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from h3r_jax import visualize
-from h3r_jax.predict import Predictor
-from h3r_jax.predict import __main__ as command
+from h3r_jax.predict.run import overlay
 from tests.predict import dots
 
 SIZE = (160, 200)
@@ -16,14 +15,14 @@ BOX = np.array([60.0, 40.0, 139.0, 119.0])
 
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(dots.network(), dots.VARIABLES, max_batch=8)
+    return dots.predictor()
 
 
 def check(predictor, path, box, centers, tolerance):
     """Landmarks within a tolerance, pixels; and drawn upon them in the overlay."""
     ((pixels, prediction),) = predictor.stream([(path, box)])
     np.testing.assert_allclose(prediction.landmarks[0], centers, atol=tolerance)
-    drawn = visualize.to_pixels(command.overlay(pixels, prediction, predictor.network.scheme))
+    drawn = visualize.to_pixels(overlay(pixels, prediction, predictor.network.scheme))
     zoom = max(drawn.shape) / max(pixels.shape)
     x, y = np.round((prediction.landmarks[0] + 0.5) * zoom - 0.5).astype(int).T
     color = [int(visualize.PREDICTED[i : i + 2], 16) for i in (1, 3, 5)]

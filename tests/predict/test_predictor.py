@@ -6,8 +6,11 @@ import pytest
 from PIL import Image
 
 from h3r_jax import geometry
+from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
+from h3r_jax.predict import predictor as predictors
 from h3r_jax.predict.predictor import MOST_READERS, MOST_WAITING, whole_box
+from h3r_jax.training import step
 from tests.predict import dots
 
 BOX = np.array([60.0, 40.0, 139.0, 119.0])  # a crop pixel is 1.5625 image pixels
@@ -92,6 +95,53 @@ def test_flipping_finds_the_same_points(predictor, flip):
     np.testing.assert_allclose(flipped.covariance, plain.covariance, rtol=0.1, atol=3)
 
 
+def test_the_average_of_two_maps_spreads_as_their_mixture():
+    """Noise, in which the mirrored crop says something else."""
+    scheme = LandmarkScheme("pair", 3, (1, 0, 2), (("pair", (0, 1)),))
+    crops = np.random.default_rng(0).integers(0, 256, (2, *dots.SHAPE, 3), np.uint8)
+    plain, average = (Predictor(dots.network(scheme=scheme, flip=flip, k=9), dots.VARIABLES) for flip in ("", "coordinates"))
+    straight, turned = (jax.jit(plain.decode)(dots.VARIABLES, images) for images in (crops, crops[:, :, ::-1]))
+    turned_covariance = np.array(turned.covariance, np.float64)[:, [1, 0, 2]]
+    turned_covariance[..., 0, 1] *= -1
+    turned_covariance[..., 1, 0] *= -1
+    parts = [
+        (np.float64(straight.coordinates), np.float64(straight.covariance)),
+        (np.array([63, 0]) - np.float64(turned.coordinates)[:, [1, 0, 2]] * [1, -1], turned_covariance),
+    ]
+    assert np.linalg.norm(parts[0][0] - parts[1][0], axis=-1).max() > 10
+    mean = sum(mean for mean, _ in parts) / 2
+    second_moment = sum(covariance + mean[..., :, None] * mean[..., None, :] for mean, covariance in parts) / 2
+    found = jax.jit(average.decode)(dots.VARIABLES, crops)
+    np.testing.assert_allclose(found.coordinates, mean, atol=1e-3)
+    np.testing.assert_allclose(found.covariance, second_moment - mean[..., :, None] * mean[..., None, :], rtol=1e-3, atol=0.01)
+
+
+def test_a_network_is_traced_when_it_is_made_and_not_again(monkeypatch):
+    traced = []
+    run = step.predict_logits
+    monkeypatch.setattr(step, "predict_logits", lambda *args, **options: traced.append(0) or run(*args, **options))
+    one = Predictor(dots.network(), dots.VARIABLES, max_batch=1, devices=jax.devices()[:1])
+    assert len(traced) == 1 and one._jitted._cache_size() == 0
+    one(PIXELS, BOX)
+    assert len(traced) == 1 and one._jitted._cache_size() == 1
+
+
+def test_a_network_that_cannot_be_run_as_asked():
+    for changes, message in (
+        ({"k": 1000}, "k=1000 cells cannot be chosen from a map of 16x16"),
+        ({"k": 6, "selection": "neighbours"}, "k=6 is no neighbourhood of 2 axes"),
+        ({"k": "nine"}, r"the network cannot be run as asked, input 64x64, .* over k=nine cells .*\(TypeError: "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Predictor(dots.network(**changes), dots.VARIABLES)
+
+
+def test_a_crop_that_fails():
+    """By PIL's limit of pixels, which is no ValueError."""
+    with pytest.raises(ValueError, match=r"image 0: could not be cropped \(DecompressionBombError: .* exceeds limit"):
+        Predictor(dots.network(crop="reference"), dots.VARIABLES)(PIXELS, [-1e5, -1e5, 1e5, 1e5])
+
+
 def test_what_cannot_be_predicted(predictor, tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(PIXELS).save(path)
@@ -128,6 +178,16 @@ def test_few_images_are_held_where_boxes_are_rare(predictor):
         assert len(result.boxes) == (given % 100 == 0)
     assert len(held) == count
     assert max(held) <= MOST_WAITING * predictor.max_batch + MOST_READERS + 1
+
+
+def test_few_large_images_are_held(predictor, monkeypatch):
+    """A box that waits for others goes alone when the pixels that wait with it reach the bound."""
+    monkeypatch.setattr(predictors, "MOST_BYTES", 3 * PIXELS.nbytes)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader
+    read = []
+    items = ((read.append(index) or PIXELS, BOX) for index in range(12))
+    held = [len(read) - given for given, _ in enumerate(predictor.stream(items))]
+    assert len(held) == 12 and max(held) <= 3 + 2
 
 
 def test_agrees_with_evaluation(predictor, tmp_path):

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from h3r_jax.predict import __main__ as command
-from h3r_jax.predict import video
+from h3r_jax.predict import faces, video
 from tests.predict import dots
 from tests.predict.dots import run
 
@@ -66,14 +65,15 @@ def test_what_was_written_is_read_as_boxes_of_its_frames(tmp_path, capfd, monkey
     """Frames with two boxes, none and one give the same landmarks again."""
     path = film(tmp_path / "film.avi", 3)
     boxes = iter([np.array([BOX, np.add(BOX, 7)]), np.zeros((0, 4)), np.array([np.add(BOX, 3)])])
-    monkeypatch.setattr(command.faces, "find_faces", lambda pixels: next(boxes))
-    monkeypatch.setattr(command.faces, "check_installed", lambda: None)
+    monkeypatch.setattr(faces, "find_faces", lambda pixels: next(boxes))
+    monkeypatch.setattr(faces, "check_installed", lambda: None)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader: the boxes come in the order of the frames
     first, second = tmp_path / "first", tmp_path / "second"
     assert run(path, "--boxes=detect", f"--out={first}") == 0
     assert run(path, f"--boxes={first / 'landmarks.jsonl'}", f"--out={second}") == 0
     assert "3 boxes; 1 images or frames without any; 0 errors" in capfd.readouterr().err
-    assert [record["frame"] for record in records(first)] == [0, 0, 2]
+    assert [record["frame"] for record in records(first)] == [0, 0, 1, 2]
+    assert records(first)[2] == {"image": str(path), "frame": 1, "box": None}
     assert records(second) == records(first)
 
 
@@ -115,3 +115,18 @@ def test_a_video_that_the_boxes_do_not_know(tmp_path, capfd):
     (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\nother.avi,1,2,3,4\n")
     assert run(film(tmp_path / "film.avi", 3), f"--boxes={tmp_path / 'boxes.csv'}") == 1
     assert capfd.readouterr().err.count("boxes.csv has no box for it") == 1
+
+
+def test_a_video_that_is_not_there(tmp_path, capfd):
+    assert run(tmp_path / "absent.mp4", "--boxes=whole") == 1
+    assert f"error: {tmp_path / 'absent.mp4'}: there is no such file\n" in capfd.readouterr().err
+
+
+def test_landmarks_are_kept_where_the_video_cannot_be_written(tmp_path, capfd, monkeypatch):
+    path, out = film(tmp_path / "film.avi", 3), tmp_path / "out"
+    monkeypatch.setattr(video, "frame_rate", lambda path: (90000.0, 3))
+    assert run(path, "--boxes=whole", f"--out={out}") == 1
+    errors = capfd.readouterr().err
+    assert errors.count("cannot be written") == 1 and "3 boxes; 0 images or frames without any; 1 errors" in errors
+    assert f"error: {path}: {out / 'film.avi.mp4'} cannot be written as a video of 90000 frames per second" in errors
+    assert [record["frame"] for record in records(out)] == [0, 1, 2]

@@ -5,6 +5,10 @@ codec alone does not import Flax, and nothing here imports TensorFlow or torch.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what a type checker cannot see through the loading on demand
+    from h3r_jax.predict import load_predictor as load_predictor
 
 __version__ = "0.1.0"
 

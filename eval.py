@@ -6,6 +6,7 @@ Prints a table of decoders on the same network and writes to DIR/eval: the
 metrics as JSON, a cumulative error curve, a sheet of overlays and one of heatmaps with the worst cases.
 """
 
+import functools
 import json
 import math
 
@@ -175,7 +176,7 @@ def sheets(split, variables, recipe, predictions, score):
     typical = order[np.linspace(0, (len(order) - 1) // 2, len(worst)).astype(int)]
     shown = np.concatenate([typical, worst])
     images = next(split.canvases.batches([shown]))
-    logits, covariance = jax.jit(lambda variables, images: believed(variables, images, recipe))(jax.device_get(variables), images)
+    logits, covariance = jax.jit(functools.partial(believed, recipe=recipe))(jax.device_get(variables), images)
     titles = [f"{100 * score.per_example[i]:.1f} %" for i in shown]
     overlays = visualize.landmark_sheet(
         images,
@@ -185,10 +186,11 @@ def sheets(split, variables, recipe, predictions, score):
         covariance=covariance,
         scheme=recipe.scheme,
         titles=titles,
-        columns=SHOWN,
+        columns=len(worst),
     )
     last = slice(len(typical), None)
-    return {"overlays": overlays, "heatmaps": visualize.heatmap_sheet(images[last], logits[last], titles=titles[last], columns=SHOWN)}
+    heatmaps = visualize.heatmap_sheet(images[last], logits[last], titles=titles[last], columns=len(worst))
+    return {"overlays": overlays, "heatmaps": heatmaps}
 
 
 def believed(variables, images, recipe):

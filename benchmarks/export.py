@@ -3,7 +3,8 @@
     python -m benchmarks.export [--model mobilenet_v2 --size 128 --landmarks 98 --batches 1 16 --rounds 30]
     python -m benchmarks.export --checkpoint PATH --images FOLDER
 
-Random weights with a head that gives clear maxima, and random images; or a trained network on images, whole ones as crops. All run on the CPU in one process, in turn in every round,
+Random weights with a head that gives clear maxima, and random images; or a trained network on images, whole ones as
+crops. All run on the CPU in one process, in turn in every round,
 so that a busy machine slows all of them; times are medians. The SavedModel is left out where TensorFlow is not installed.
 """
 
@@ -22,7 +23,6 @@ from benchmarks import processor
 from h3r_jax import export, images, models, predict
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.landmarks.scheme import BOX
-from h3r_jax.predict.network import CROPS
 from h3r_jax.predict.predictor import whole_box
 
 REFERENCE = "jitted, this library"
@@ -56,9 +56,14 @@ def read_crops(network, folder):
 
     def crop(path):
         pixels = images.read_image(path)
-        return CROPS[network.crop](pixels, whole_box(pixels, network.box_scale), network.shape, network.box_scale)[0]
+        return network.cut(pixels, whole_box(pixels, network.box_scale))[0]
 
-    return lambda count: np.stack([crop(path) for path in paths[:count]])
+    def first(count):
+        if len(paths) < count:
+            raise SystemExit(f"{folder} holds {len(paths)} images; want {count}, or smaller --batches")
+        return np.stack([crop(path) for path in paths[:count]])
+
+    return first
 
 
 def runs_of(folder, predictor):

@@ -204,7 +204,7 @@ class EvalInput:
     crop: key of `CROPS`.
     cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
     matrices: `float64[N, 2, 3]`, image to network pixels.
-    truth_file, whole, incomplete, official_count: see data.source.Source.
+    truth_file, whole, divided_images, incomplete, official_count: see data.source.Source.
     """
 
     def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
@@ -212,6 +212,7 @@ class EvalInput:
             raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
         self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.incomplete, self.official_count = source.incomplete, source.official_count
+        self.divided_images = source.divided_images()
         self.annotations = annotations
         self.shape = tuple(shape)
         self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)

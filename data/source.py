@@ -107,6 +107,12 @@ class Source:
     def __len__(self):
         return len(self._part)
 
+    def divided_images(self):
+        """Images (`image_id`) with records on both sides of an end of the part, where those of an image stand together."""
+        beyond = [place for place in (self._part.start - 1, self._part.stop) if 0 <= place < len(self._records)]
+        records = tf.data.Dataset.from_tensor_slices(np.array(beyond, np.int64)).map(self._read)
+        return {int(record["image_id"]) for record in records.as_numpy_iterator()}
+
     def examples(self, indices):
         """The examples at `indices` in that order, with their "index"; images stay encoded.
 

@@ -8,7 +8,7 @@ the first is the expectation of the second at fixed parameters.
 Landmarks that a map cannot represent have no target; `landmark_weights` says
 how much each landmark counts, and the caller averages with those weights.
 
-Their gradients are the only arrays of the size of the logits that they make. They
+The gradient by float32 logits is the only array of their size that is made. Losses
 are for reverse-mode differentiation; `jax.jvp` takes their gradient, not themselves.
 """
 
@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from h3r_jax import codec
 from h3r_jax.codec.activation import add_at
@@ -43,7 +42,8 @@ def _against(
     points: codec.ActivationPoints,
     whole: Callable[[jax.Array, tuple[int, ...]], jax.Array],
     slope: Callable[[jax.Array, jax.Array], jax.Array],
-    at_points: Callable[[jax.Array, jax.Array], jax.Array],
+    at_points: Callable[..., jax.Array],
+    *parameters: jax.typing.ArrayLike,
 ) -> jax.Array:
     """A number of each whole map plus one of its activation points, `[..., K]`, with a gradient that is written once.
 
@@ -54,26 +54,28 @@ def _against(
       logits, points: as `spatial_cross_entropy`, logits in at least float32.
       whole: of maps and their axes, `[..., K]`.
       slope: its derivative by each cell, of maps and of `whole` (with axes of one), in the shape of the maps.
-      at_points: of the values and the weights `[..., K, P]` of points, `[..., K]`.
+      at_points: of the values and the weights `[..., K, P]` of points, and of `parameters`, `[..., K]`.
+      *parameters: numbers to differentiate by, too.
     """
     axes = tuple(range(-points.cells.shape[-1] - 1, -1))
 
-    def forward(logits: jax.Array, points: codec.ActivationPoints) -> tuple[jax.Array, tuple[Any, ...]]:
+    def forward(logits: jax.Array, points: codec.ActivationPoints, *parameters: jax.Array) -> tuple[jax.Array, tuple[Any, ...]]:
         values = codec.gather(logits, points)  # which says so if shapes disagree
         result = whole(logits, axes)
-        return result + at_points(values, points.weights), (logits, points, result, values)
+        total = result + at_points(values, points.weights, *parameters)
+        return total, (logits, points, result, values, parameters)
 
-    def backward(saved: tuple[Any, ...], cotangent: jax.Array) -> tuple[jax.Array, codec.ActivationPoints]:
-        logits, points, result, values = saved
-        _, pull_back = jax.vjp(at_points, values, points.weights)
-        by_values, by_weights = pull_back(cotangent)
+    def backward(saved: tuple[Any, ...], cotangent: jax.Array) -> tuple[Any, ...]:
+        logits, points, result, values, parameters = saved
+        _, pull_back = jax.vjp(at_points, values, points.weights, *parameters)
+        by_values, by_weights, *by_parameters = pull_back(cotangent)
         gradient = slope(logits, jnp.expand_dims(result, axes)) * jnp.expand_dims(cotangent, axes)
-        cells, inside = (np.zeros(array.shape, jax.dtypes.float0) for array in (points.cells, points.inside))
-        return add_at(gradient, points, by_values), points._replace(cells=cells, weights=by_weights, inside=inside)
+        gradient = add_at(gradient.astype(logits.dtype), points, by_values.astype(logits.dtype))
+        return gradient, codec.ActivationPoints(None, by_weights, None), *by_parameters  # type: ignore[arg-type]
 
-    loss = jax.custom_vjp(lambda logits, points: forward(logits, points)[0])
+    loss = jax.custom_vjp(lambda *operands: forward(*operands)[0])
     loss.defvjp(forward, backward)
-    return loss(logits, points)
+    return loss(logits, points, *parameters)
 
 
 def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> jax.Array:
@@ -126,7 +128,7 @@ def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, p
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
-    def at_points(values: jax.Array, weights: jax.Array) -> jax.Array:
+    def at_points(values: jax.Array, weights: jax.Array, positive_weight: jax.Array) -> jax.Array:
         gain = positive_weight * jax.nn.softplus(-values) - jax.nn.softplus(values)
         return jnp.sum(gain * weights, axis=-1)
 
@@ -134,9 +136,10 @@ def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, p
         logits,
         points,
         # The softplus, but jax.nn's is written out as a map of its own before XLA sums it on a CPU.
-        whole=lambda logits, axes: jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),
-        slope=lambda logits, _: jax.nn.sigmoid(logits),
-        at_points=at_points,
+        lambda logits, axes: jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),
+        lambda logits, _: jax.nn.sigmoid(logits),
+        at_points,
+        positive_weight,
     )
 
 

@@ -107,6 +107,16 @@ def test_derivatives_by_the_weights_and_of_the_gradient(name):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+def test_the_weight_of_positives_may_be_traced():
+    points = points_of(COORDINATES)
+
+    def total(weight):
+        return losses.binary_cross_entropy(LOGITS, points, positive_weight=weight).sum()
+
+    slope = jax.jit(jax.grad(jax.checkpoint(total)))(50.0)
+    assert float(slope) == pytest.approx((float(total(51.0)) - float(total(49.0))) / 2, rel=1e-4)  # which is linear in it
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_of_the_size_of_the_logits_is_made_but_their_gradient(name):
     logits = jax.ShapeDtypeStruct((8, 32, 32, 20), np.float32)

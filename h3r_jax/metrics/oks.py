@@ -1,6 +1,5 @@
 """Object keypoint similarity and COCO's average precision, with the rescoring and suppression of HRNet's protocol."""
 
-import collections
 import contextlib
 import io
 import json
@@ -138,31 +137,6 @@ def person_results(
         }
         for i in suppress(predictions, scores, areas, image_id, sigmas)
     ]
-
-
-def whole_images(annotation_file: str | os.PathLike[str], image_id: Sequence[int] | np.ndarray) -> set[int]:
-    """The images all of whose people are in a part of a split; of another, average precision would miss people unseen.
-
-    Args:
-      annotation_file: path of COCO's JSON with the labelled people.
-      image_id: `[N]`, of each labelled person of the part.
-
-    Raises:
-      ValueError: there is none.
-    """
-    from etils import epath
-
-    annotations = json.loads(epath.Path(annotation_file).read_bytes())["annotations"]
-    labelled = collections.Counter(
-        annotation["image_id"]
-        for annotation in annotations
-        if annotation["category_id"] == PERSON and not annotation["iscrowd"] and annotation["num_keypoints"] > 0
-    )
-    there = collections.Counter(np.asarray(image_id).tolist())
-    whole = {image for image, count in there.items() if labelled[image] <= count}
-    if not whole:
-        raise ValueError(f"{annotation_file}: of no image are all people in the part that is scored; take a larger part")
-    return whole
 
 
 def average_precision(

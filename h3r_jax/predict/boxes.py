@@ -100,19 +100,21 @@ class BoxFile:
             want = ", which cannot be told apart by their numbers"
         else:
             want = "; want paths in place of names"
-        as_given = {path: path for path in names if path in self._boxes}
-        owners: dict[Any, str] = {}
-        for path, candidates in names.items():
-            if path in as_given:
-                continue
-            candidates = candidates if self._coco else [*candidates, Path(path).name]
-            key = next((key for key in candidates if key in self._boxes and key not in as_given), None)
-            if key is None:
-                continue
-            if key in owners:
-                raise ValueError(f"{self._path}: {key} would be both {owners[key]} and {path}{want}")
-            owners[key] = path
-        return as_given | {path: key for key, path in owners.items()}
+        found: dict[str, str | int] = {}
+        file_names = {path: [Path(path).name] for path in names}
+        ways: list[Any] = [names] if self._coco else [{path: [path] for path in names}, names, file_names]
+        for way in ways:  # what is found in one way is not looked for in the next, nor what the file calls it
+            owners: dict[Any, str] = {}
+            taken = set(found.values())
+            for path, candidates in way.items():
+                key = next((key for key in candidates if key in self._boxes and key not in taken), None)
+                if path in found or key is None:
+                    continue
+                if key in owners:
+                    raise ValueError(f"{self._path}: {key} would be both {owners[key]} and {path}{want}")
+                owners[key] = path
+            found |= {path: key for key, path in owners.items()}
+        return found
 
     def _read_csv(self) -> Iterator[Record]:
         rows = csv.reader(io.StringIO(self._text(), newline=""))

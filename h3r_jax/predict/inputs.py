@@ -51,7 +51,9 @@ def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple
         if own:
             left_out.append(f"{path}: left out, as they lie in {out}: {own} files")
         if not found:
-            raise ValueError(f"{path} holds no image or video ({', '.join(known)}){f', but {counts}' if other else ''}")
+            there = [f"{own} files that lie in {out}"] * bool(own) + [counts] * bool(other)
+            but = f", but {', '.join(there)}" if there else ""
+            raise ValueError(f"{path} holds no image or video ({', '.join(known)}){but}")
         if other:
             left_out.append(f"{path}: left out by their endings: {counts}")
         files += found

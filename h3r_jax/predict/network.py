@@ -63,6 +63,19 @@ class Network:
         if self.crop == "reference" and self.shape[0] != self.shape[1]:
             raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
 
+    def cut(self, pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The crop `uint8[H, W, 3]` of a box `[4]` of an image, and the map `float64[2, 3]` from image to crop pixels.
+
+        Raises:
+          ValueError: the box has no size, or is of a size that cannot be cropped.
+        """
+        try:
+            return CROPS[self.crop](pixels, box, self.shape, self.box_scale)
+        except ValueError:
+            raise
+        except Exception as error:  # such as for want of memory
+            raise ValueError(f"box {box.tolist()} could not be cropped ({type(error).__name__}: {error})") from error
+
     def __str__(self) -> str:
         return (
             f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, scheme {self.scheme.name} with "

@@ -16,7 +16,7 @@ from PIL import Image
 from h3r_jax import codec, geometry
 from h3r_jax.images import read_image
 from h3r_jax.predict.boxes import outside
-from h3r_jax.predict.network import CROPS, Network
+from h3r_jax.predict.network import Network
 from h3r_jax.training import sharding, step
 
 MOST_READERS = 16  # threads that read images; each holds one
@@ -200,14 +200,12 @@ class Predictor:
                 boxes = _find_boxes(boxes, job.pixels)
             job.boxes = _check_boxes(boxes, job.pixels)
             for box in job.boxes:
-                crop, matrix = CROPS[self.network.crop](job.pixels, box, self.network.shape, self.network.box_scale)
+                crop, matrix = self.network.cut(job.pixels, box)
                 job.crops.append(crop)
                 job.matrices.append(matrix)
         except ValueError as error:
             named = str(error).startswith(job.name)
             job.error, job.crops = error if named else ValueError(f"{job.name}: {error}"), []
-        except Exception as error:  # noqa: BLE001 - whatever a crop fails with, the other images go on
-            job.error, job.crops = ValueError(f"{job.name}: could not be cropped ({type(error).__name__}: {error})"), []
         return job
 
     def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:

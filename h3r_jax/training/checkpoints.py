@@ -30,11 +30,11 @@ class Checkpoints:
           best: the metric on the validation split that chooses the best, and whether a lower one is better.
           about: function from a step to what is stored beside the arrays, for JSON; None for nothing.
         """
-        best_metric, lower_is_better = best
+        self._best_metric, lower_is_better = best
 
         def value_of(metrics):
-            # The fields of the evaluation may change within a run: what was scored by another metric is never the best.
-            return metrics.get(best_metric, math.inf if lower_is_better else -math.inf)
+            # The fields of the evaluation may change within a run: what was scored by another metric counts for nothing.
+            return metrics.get(self._best_metric, math.inf if lower_is_better else -math.inf)
 
         self._about = about
         self._directory = epath.Path(workdir).resolve() / DIRECTORY
@@ -68,7 +68,8 @@ class Checkpoints:
 
     def best(self):
         """The step that is best on the validation split, None if none was evaluated."""
-        return self._manager.best_step()
+        step = self._manager.best_step()
+        return step if step is not None and self._best_metric in (self._manager.metrics(step) or {}) else None
 
     def save(self, state, metrics=None):
         """Saves in the background; `metrics` are those of the validation split, if it was evaluated at this step.

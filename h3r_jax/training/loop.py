@@ -81,8 +81,11 @@ def fit(
                 for bad_step, values in interval.skipped():
                     try:
                         say(incidents(bad_step, state, values))
-                    except FloatingPointError:
-                        checkpoints.wait()  # a save that is under way is of a state before
+                    except FloatingPointError as stop:
+                        try:
+                            checkpoints.wait()  # a save that is under way is of a state before
+                        except OSError as full:
+                            raise FloatingPointError(f"{stop}. And {full}") from full
                         raise
             if logging:
                 scalars = interval.summary()

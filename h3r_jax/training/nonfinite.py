@@ -36,7 +36,7 @@ class Incidents:
         self._kept, self._in_a_row, self._last = 0, 0, None
 
     def __call__(self, step, state, metrics):
-        """Records a step; returns a sentence about it.
+        """Records a step; returns a sentence about it. Of several processes all must call it, each with its part of the batch.
 
         Args:
           step: the step, counted from 1.

@@ -13,7 +13,6 @@ from h3r_jax.metrics import (
     keypoint_similarity,
     nme_per_example,
     person_results,
-    whole_images,
 )
 
 
@@ -117,7 +116,11 @@ def units(protocol, annotations, normalizer):
 
 
 def check_units(protocol, split):
-    """ValueError names a record that lacks one of the protocol's units."""
+    """ValueError names a record that lacks one of the protocol's units, or any labelled landmark."""
+    unlabelled = ~(np.asarray(split.annotations.visibility) > 0).any(axis=1)
+    if unlabelled.any():
+        name = split.annotations.name[int(np.argmax(unlabelled))]
+        raise ValueError(f"{name}: none of its landmarks is labelled, so it has no error; remove it from the split")
     for name in protocol.normalizers or ("",):
         units(protocol, split.annotations, name)
 
@@ -177,12 +180,19 @@ def check_truth(protocol, split):
         raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
     if not protocol.scheme.sigmas:
         raise ValueError(f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs")
+    if not split.whole and not scored_images(split):
+        raise ValueError(f"{split.name}: of no image are all people in it, so that none can be scored; take a larger part")
+
+
+def scored_images(split):
+    """The images of a part of a split all of whose people are in the part: of others some would count as missed."""
+    return set(split.annotations.image_id.tolist()) - split.divided_images
 
 
 def score_coco(protocol, predictions, confidence, split):
     """AP and AR of COCO: of a whole split over all images that the official file lists.
 
-    Of a part of one, over the images all of whose labelled people are in the part, or in which somebody was detected.
+    Of a part of one, over those that it holds whole.
     """
     annotations = split.annotations
     height, width = split.shape
@@ -194,10 +204,7 @@ def score_coco(protocol, predictions, confidence, split):
         areas=height * width / np.linalg.det(split.matrices[:, :, :2]),
         sigmas=protocol.scheme.sigmas,
     )
-    images = None
-    if not split.whole:
-        labelled = np.isnan(annotations.score).all()
-        images = whole_images(split.truth_file, annotations.image_id) if labelled else set(annotations.image_id.tolist())
+    images = None if split.whole else scored_images(split)
     metrics = average_precision(results, split.truth_file, sigmas=protocol.scheme.sigmas, image_ids=images)
     similarity = keypoint_similarity(
         predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas

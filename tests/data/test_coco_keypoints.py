@@ -34,7 +34,7 @@ def folder(tmp_path):
 def drawn(tmp_path_factory):
     """A folder with images, and its splits."""
     folder = CocoFolder(tmp_path_factory.mktemp("drawn") / "coco", images=True)
-    parts = "train[:2]", "train[1:2]"  # of the second and last image one of the two people
+    parts = "train[:2]", "train[1:2]", "val_detections[:3]"  # of the second and last image one of the two people
     return folder, sources(folder.folder, folder.folder.parent / "prepared", parts)
 
 
@@ -86,15 +86,19 @@ def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
     config = importlib.import_module("configs.coco_hrnet_w32_256x192").get_config()
     protocol = run_config.make_protocol(config, run_config.make_scheme(config))
 
-    def score_truth(part):
-        records = splits[part].annotations()
-        split = EvalInput(splits[part], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
-        return protocol.score(np.nan_to_num(records.landmarks), np.ones(records.visibility.shape), split).metrics
+    def part(name):
+        crops = {"shape": (64, 48), "box": "dataset", "box_scale": 1.25, "crop": "exact", "cache_bytes": 0}
+        return EvalInput(splits[name], splits[name].annotations(), **crops)
 
-    metrics = score_truth("train[:2]")
+    first = part("train[:2]")
+    truth = np.nan_to_num(first.annotations.landmarks)
+    metrics = protocol.score(truth, np.ones(truth.shape[:2]), first).metrics
     assert (metrics["ap"], metrics["ar"]) == pytest.approx((100, 100))
-    with pytest.raises(ValueError, match=r"person_keypoints_train2017.json: of no image are all people in the part"):
-        score_truth("train[1:2]")
+    with pytest.raises(ValueError, match=r"train\[1:2\]: of no image are all people in it"):
+        protocol.check(part("train[1:2]"))
+    # In whichever order what is outside of a part comes.
+    ids = {name: (set(part(name).annotations.image_id), part(name).divided_images) for name in ("val_detections[:3]", "train")}
+    assert ids == {"val_detections[:3]": ({501, 502}, {502}), "train": ({1, 2}, set())}
 
 
 def test_people_are_read_image_by_image(folder):

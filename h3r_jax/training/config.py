@@ -32,6 +32,8 @@ def quiet_libraries():
     """Only warnings of the libraries below, unless `--verbosity` asks for more."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+        # Orbax warns of every save without an evaluation, of which there are meant to be many.
+        logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
 
 
 @contextlib.contextmanager

@@ -214,7 +214,11 @@ def score_coco(protocol, predictions, confidence, split):
 
 
 class Metric(NamedTuple):
-    """A way to score: what a split must have, the function, which of its numbers tells the best checkpoint, and whether thresholds belong to it."""
+    """A way to score.
+
+    check: of a protocol and a split, ValueError where the split cannot be scored; score: as `Protocol.score`, of a protocol first.
+    best: which of its numbers tells the best checkpoint; lower_is_better: how. has_thresholds: whether thresholds belong to it.
+    """
 
     check: Any
     score: Any

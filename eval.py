@@ -31,7 +31,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "DIR/checkpoints/STEP, or what h3r_jax.convert reads; the last step of the workdir by default"
 )
-LOGITS = flags.DEFINE_string("logits", None, "also write the logit maps to this .npz, for python -m benchmarks.decoders")
+LOGITS = flags.DEFINE_string(
+    "logits", None, "also write the logit maps to this .npz, for python -m benchmarks.decoders"
+)
 flags.mark_flags_as_required(["config", "workdir"])
 distributed.define_flags()
 
@@ -197,7 +199,9 @@ def believed(variables, images, recipe):
     """Logit maps of crops, and the covariance of what they say, square input pixels."""
     logits = step.predict_logits(variables, images, recipe=recipe)
     k = min(step.CONFIDENCE_CELLS, math.prod(recipe.heatmap_shape))
-    return logits, codec.decode_with_statistics(logits, k=k, stride=recipe.stride, activation=recipe.activation).covariance
+    return logits, codec.decode_with_statistics(
+        logits, k=k, stride=recipe.stride, activation=recipe.activation
+    ).covariance
 
 
 if __name__ == "__main__":

@@ -162,7 +162,10 @@ def train(config, workdir):
         )
 
     if distributed.is_first():
-        print(account(config, recipe, protocol, train_input, validation, variables, beginning, start, total_steps, mesh), flush=True)
+        print(
+            account(config, recipe, protocol, train_input, validation, variables, beginning, start, total_steps, mesh),
+            flush=True,
+        )
         for name, sheet in sheets(config, recipe, train_input).items():
             visualize.save(sheet, workdir / f"{name}.png")
         if start >= total_steps:
@@ -185,7 +188,10 @@ def train(config, workdir):
 
     outputs = []
     if distributed.is_first():
-        outputs = [writers.JsonLinesWriter(workdir / "metrics.jsonl"), writers.TensorBoardWriter(workdir / "tensorboard")]
+        outputs = [
+            writers.JsonLinesWriter(workdir / "metrics.jsonl"),
+            writers.TensorBoardWriter(workdir / "tensorboard"),
+        ]
     writer = writers.MultiWriter(*outputs)
     # An error ends this process at once, before it would wait for the others in closing; and closing writes as well.
     training, closing = run_config.clear_errors(FloatingPointError, OSError), run_config.clear_errors(OSError)

@@ -100,16 +100,16 @@ def dense_spatial(logits, points):
 def dense_binary(logits, points):
     """`losses.binary_cross_entropy` by a target heatmap."""
     target = codec.scatter(points, logits.shape[1:3])
-    return -jnp.sum(
-        target * jax.nn.log_sigmoid(logits) + (1 - target) * jax.nn.log_sigmoid(-logits), axis=(1, 2)
-    )
+    return -jnp.sum(target * jax.nn.log_sigmoid(logits) + (1 - target) * jax.nn.log_sigmoid(-logits), axis=(1, 2))
 
 
 def loss_programs(maps):
     """`{name: compiled program}` of the mean losses of `maps [N, H, W, K]`, with gradient, from coordinates on."""
     size, stride = maps.shape[1:3], 4.0
     limit = stride * (np.array(size[::-1]) - 1)
-    coordinates = jnp.asarray(np.random.default_rng(1).uniform(0, 1, (maps.shape[0], maps.shape[3], 2)) * limit, jnp.float32)
+    coordinates = jnp.asarray(
+        np.random.default_rng(1).uniform(0, 1, (maps.shape[0], maps.shape[3], 2)) * limit, jnp.float32
+    )
 
     def program(loss):
         def mean(logits, coordinates):
@@ -147,8 +147,10 @@ def main():
     count = arguments.batch * arguments.landmarks
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     place = f"{cores} processors, {processor()}" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
-    print(f"{count} maps of {arguments.size}x{arguments.size} {arguments.dtype}, k = {arguments.k}; "
-          f"{place}; jax {jax.__version__}, torch {torch.__version__}")
+    print(
+        f"{count} maps of {arguments.size}x{arguments.size} {arguments.dtype}, k = {arguments.k}; "
+        f"{place}; jax {jax.__version__}, torch {torch.__version__}"
+    )
 
     print(f"\n{'the k strongest cells':45s} {'ms':>8s} {'to ours':>8s}")
     flat = maps.reshape(arguments.batch, -1, arguments.landmarks)
@@ -164,7 +166,10 @@ def main():
     print(f"\n{'losses with gradient':45s} {'ms':>8s} {'MiB':>9s}")
     programs, coordinates = loss_programs(maps.astype(jnp.float32))
     maps = maps.astype(jnp.float32)
-    calls = {name: functools.partial(lambda p: jax.block_until_ready(p(maps, coordinates)), p) for name, p in programs.items()}
+    calls = {
+        name: functools.partial(lambda p: jax.block_until_ready(p(maps, coordinates)), p)
+        for name, p in programs.items()
+    }
     for name, value in medians(calls, max(3, arguments.repeats // 3)).items():
         memory = programs[name].memory_analysis().temp_size_in_bytes
         print(f"{name:45s} {1e3 * value:8.1f} {memory / 2**20:9.1f}")

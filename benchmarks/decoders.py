@@ -106,7 +106,9 @@ def main():
         stride = tuple(float(s) for s in np.broadcast_to(archive["stride"], 2))
     points = codec.activation_points(landmarks.astype(np.float32), heatmap_shape=logits.shape[1:3], stride=stride)
     counts = np.asarray(points.inside)
-    print(f"{counts.sum()} landmarks of {len(logits)} images, maps of {logits.shape[1]}x{logits.shape[2]}, stride {stride}")
+    print(
+        f"{counts.sum()} landmarks of {len(logits)} images, maps of {logits.shape[1]}x{logits.shape[2]}, stride {stride}"
+    )
 
     def errors(coordinates):
         return np.linalg.norm(coordinates - landmarks, axis=-1)

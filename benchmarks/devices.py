@@ -59,7 +59,9 @@ def losses(num_devices, dtype):
 
 
 def main():
-    print(f"largest difference of the loss over {STEPS} steps, 1 device against 8 (virtual, CPU, jax {jax.__version__})")
+    print(
+        f"largest difference of the loss over {STEPS} steps, 1 device against 8 (virtual, CPU, jax {jax.__version__})"
+    )
     for dtype in ("float64", "float32"):
         with jax.enable_x64(dtype == "float64"):
             one, eight = losses(1, dtype), losses(8, dtype)

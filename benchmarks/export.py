@@ -39,8 +39,20 @@ def random_network(name, size, landmarks):
     """Network and variables."""
     model = models.build(name, landmarks)
     scheme = LandmarkScheme("plain", landmarks, tuple(range(landmarks)), (("box", BOX),))
-    network = predict.Network(model=model, head="heatmap", logits="difference", activation="softmax", k=9, selection="top_k", flip="",
-                              scheme=scheme, shape=(size, size), stride=4, box_scale=1.25, crop="exact")
+    network = predict.Network(
+        model=model,
+        head="heatmap",
+        logits="difference",
+        activation="softmax",
+        k=9,
+        selection="top_k",
+        flip="",
+        scheme=scheme,
+        shape=(size, size),
+        stride=4,
+        box_scale=1.25,
+        crop="exact",
+    )
     return network, variables_of(model, size)
 
 
@@ -103,7 +115,9 @@ def main():
     if arguments.checkpoint:
         predictor = predict.load_predictor(arguments.checkpoint, devices=device)
     else:
-        predictor = predict.Predictor(*random_network(arguments.model, arguments.size, arguments.landmarks), devices=device)
+        predictor = predict.Predictor(
+            *random_network(arguments.model, arguments.size, arguments.landmarks), devices=device
+        )
     crops_of = read_crops(predictor.network, arguments.images) if arguments.images else random_crops(predictor.network)
     with tempfile.TemporaryDirectory() as folder:
         runs = runs_of(Path(folder), predictor)
@@ -124,8 +138,10 @@ def main():
 
     what = predictor.description if arguments.checkpoint else f"{arguments.model}, random"
     height, width = predictor.network.shape
-    print(f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {what}, {predictor.network.scheme.num_landmarks} "
-          f"landmarks, {height}x{width}; medians of {arguments.rounds}\n")
+    print(
+        f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {what}, {predictor.network.scheme.num_landmarks} "
+        f"landmarks, {height}x{width}; medians of {arguments.rounds}\n"
+    )
     columns = [f"batch {batch}, ms" for batch in arguments.batches]
     print("| | size, MB | " + " | ".join(columns) + " | largest difference, pixels |")
     print("|---|--:|" + "--:|" * (len(columns) + 1))

@@ -68,7 +68,9 @@ def device_runs(config, recipe, split, batch_size):
     schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=1, total_steps=1000)
     optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
     variables = models.initialize(recipe.model, 0, (*recipe.shape, 3))
-    state = jax.device_put(create_state(variables, optimizer, keep_average=recipe.average_decay > 0), sharding.replicated(mesh))
+    state = jax.device_put(
+        create_state(variables, optimizer, keep_average=recipe.average_decay > 0), sharding.replicated(mesh)
+    )
     train_step = step.jit_train_step(recipe, optimizer, mesh)
 
     def changes(batches):
@@ -92,26 +94,43 @@ def main(_):
         scheme = run_config.make_scheme(config)
         recipe = run_config.make_recipe(config, scheme)
         source = Source(
-            prepare(config.data.name, data_dir=config.data_dir, prepared_dir=config.prepared_dir, folder=config.data.folder,
-                    num_landmarks=scheme.num_landmarks),
+            prepare(
+                config.data.name,
+                data_dir=config.data_dir,
+                prepared_dir=config.prepared_dir,
+                folder=config.data.folder,
+                num_landmarks=scheme.num_landmarks,
+            ),
             config.data.train_split,
         )
         cached = inputs.train_input(config, scheme, recipe)
         anew = TrainInput(
-            source, cached.annotations, shape=recipe.shape, box=config.data.box, box_scale=config.data.box_scale,
-            augmentation=recipe.augmentation, cache_bytes=0,
+            source,
+            cached.annotations,
+            shape=recipe.shape,
+            box=config.data.box,
+            box_scale=config.data.box_scale,
+            augmentation=recipe.augmentation,
+            cache_bytes=0,
         )
         count = min(COUNT.value, len(source)) // batch_size * batch_size
         faces = torch_loader.Faces(
-            write_images(source, count, Path(folder)), cached.matrices[:count], cached.annotations.landmarks[:count],
-            scheme.mirror, recipe.shape, dataclasses.asdict(recipe.augmentation),
+            write_images(source, count, Path(folder)),
+            cached.matrices[:count],
+            cached.annotations.landmarks[:count],
+            scheme.mirror,
+            recipe.shape,
+            dataclasses.asdict(recipe.augmentation),
         )
         loader = torch_loader.loader(faces, batch_size, threads)
         changes, train = device_runs(config, recipe, cached, batch_size)
         runs = {
             "ours, host part, decoding": (count, lambda: host(anew, batch_size, count // batch_size)),
             "ours, host part, canvases in memory": (count, lambda: host(cached, batch_size, count // batch_size)),
-            f"ours, device part, {jax.device_count()} x {jax.devices()[0].device_kind}": (20 * batch_size, lambda: changes(20)),
+            f"ours, device part, {jax.device_count()} x {jax.devices()[0].device_kind}": (
+                20 * batch_size,
+                lambda: changes(20),
+            ),
             f"PyTorch DataLoader with OpenCV, {threads} workers": (count, lambda: [None for _ in loader]),
             f"train step of {config.model.name}": (5 * batch_size, lambda: train(5)),
         }
@@ -126,8 +145,10 @@ def main(_):
     reference = medians[f"PyTorch DataLoader with OpenCV, {threads} workers"]
     height, width = np.median(cached.annotations.size[:count], axis=0).astype(int)
     print(f"{processor()}, {threads} processors; {jax.default_backend()}; jax {jax.__version__}")
-    print(f"{count} images of {cached.name}, median {width}x{height}; network input {recipe.shape[1]}x{recipe.shape[0]}, "
-          f"batch {batch_size}; medians of {ROUNDS.value}\n")
+    print(
+        f"{count} images of {cached.name}, median {width}x{height}; network input {recipe.shape[1]}x{recipe.shape[0]}, "
+        f"batch {batch_size}; medians of {ROUNDS.value}\n"
+    )
     print("| | images/s | per processor | against PyTorch's |")
     print("|---|--:|--:|--:|")
     for name, rate in medians.items():

@@ -65,7 +65,9 @@ def lose(count, victim, number):
 def main(_):
     for number in (signal.SIGKILL, signal.SIGSTOP):
         seconds, codes, sentence = lose(PROCESSES.value, VICTIM.value, number)
-        print(f"process {VICTIM.value} of {PROCESSES.value} got {number.name}: the others ended within {seconds:.1f} s, codes {codes}; one said:")
+        print(
+            f"process {VICTIM.value} of {PROCESSES.value} got {number.name}: the others ended within {seconds:.1f} s, codes {codes}; one said:"
+        )
         print(f"  {sentence}", flush=True)
 
 

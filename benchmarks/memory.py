@@ -40,7 +40,10 @@ def kept_for_backward(recipe, variables):
 
         def objective(params):
             outputs, _ = recipe.model.apply(
-                {"params": params, "batch_stats": statistics}, models.normalize_images(images), train=True, mutable=["batch_stats"]
+                {"params": params, "batch_stats": statistics},
+                models.normalize_images(images),
+                train=True,
+                mutable=["batch_stats"],
             )
             return losses.LOSSES[recipe.loss](step.landmark_logits(outputs, recipe), points).mean()
 
@@ -48,7 +51,11 @@ def kept_for_backward(recipe, variables):
 
     jaxpr = jax.make_jaxpr(residuals)(variables["params"], variables["batch_stats"], images, landmarks).jaxpr
     given = {id(var) for var in jaxpr.invars}  # parameters and images are counted elsewhere
-    kept = {id(var): var.aval for var in jaxpr.outvars if not isinstance(var, jax.extend.core.Literal) and id(var) not in given}
+    kept = {
+        id(var): var.aval
+        for var in jaxpr.outvars
+        if not isinstance(var, jax.extend.core.Literal) and id(var) not in given
+    }
     return size(list(kept.values())) / EXAMPLES
 
 
@@ -61,7 +68,11 @@ def account(config):
     variables = jax.eval_shape(lambda: models.initialize(recipe.model, 0, (*recipe.shape, 3)))
     state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=recipe.average_decay > 0), variables)
     canvas = 3 * math.prod(augment.canvas_shape(recipe.augmentation, recipe.shape))
-    return size(state) + size(variables["params"]), kept_for_backward(recipe, variables) + canvas, config.train.batch_size
+    return (
+        size(state) + size(variables["params"]),
+        kept_for_backward(recipe, variables) + canvas,
+        config.train.batch_size,
+    )
 
 
 def main():
@@ -72,7 +83,10 @@ def main():
     for name in parser.parse_args().names:
         fixed, example, batch_size = account(importlib.import_module(f"configs.{name}").get_config())
         whole, share = (fixed + example * count for count in (batch_size, batch_size / 8))
-        print(f"| `{name}` | {fixed / 2**20:.0f} | {example / 2**20:.1f} | {batch_size} | {whole / 2**30:.1f} | {share / 2**30:.1f} |", flush=True)
+        print(
+            f"| `{name}` | {fixed / 2**20:.0f} | {example / 2**20:.1f} | {batch_size} | {whole / 2**30:.1f} | {share / 2**30:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

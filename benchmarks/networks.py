@@ -7,6 +7,7 @@ is how the published numbers come about (thop counts so). Activations and resamp
 is compiled or run. The published numbers are those of H3R (68, 98 and 106 landmarks, two channels each), of
 HRNet-Facial-Landmark-Detection, and of HRNet for human pose.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -59,11 +60,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="of the square image, in pixels; a multiple of 32")
     size = parser.parse_args().size
-    print(f"| network ({size}x{size})        | head   | landmarks | parameters, M | multiply-adds, G | published at 256 |")
+    print(
+        f"| network ({size}x{size})        | head   | landmarks | parameters, M | multiply-adds, G | published at 256 |"
+    )
     print("|--------------------------|--------|----------:|--------------:|-----------------:|------------------|")
     for name, head, landmarks, published in NETWORKS:
         parameters, macs = count(models.build(name, landmarks, head=head), size)
-        print(f"| {name:<24} | {head:<6} | {landmarks:9} | {parameters / 1e6:13.3f} | {macs / 1e9:16.3f} | {published:<16} |")
+        print(
+            f"| {name:<24} | {head:<6} | {landmarks:9} | {parameters / 1e6:13.3f} | {macs / 1e9:16.3f} | {published:<16} |"
+        )
 
 
 if __name__ == "__main__":

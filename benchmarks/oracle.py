@@ -27,7 +27,9 @@ from h3r_jax import codec, geometry
 from h3r_jax.training import config as run_config
 
 RECIPES = sorted(
-    path.stem for path in pathlib.Path(common.__file__).parent.glob("*.py") if path.stem not in ("common", "datasets", "__init__")
+    path.stem
+    for path in pathlib.Path(common.__file__).parent.glob("*.py")
+    if path.stem not in ("common", "datasets", "__init__")
 )
 
 
@@ -77,8 +79,13 @@ def there_and_back(coordinates, heatmap_shape, stride):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="NAME[:SPLIT]",
-                        help="of configs, and a split in place of its test split; all recipes by default")
+    parser.add_argument(
+        "recipes",
+        nargs="*",
+        default=RECIPES,
+        metavar="NAME[:SPLIT]",
+        help="of configs, and a split in place of its test split; all recipes by default",
+    )
     parser.add_argument("--data_dir", default=common.get_config().data_dir)
     options = types.SimpleNamespace(**vars(parser.parse_args(arguments)))
     print(f"{'recipe':<32}{'examples':>9}{'inside':>9}{'outside':>9}{'largest error, px':>19}  metrics")
@@ -100,7 +107,9 @@ def main(arguments=None):
                 key: value for key, value in result["metrics"].items() if "/" not in key
             }
             numbers = ", ".join(f"{key} {value:.4g}" for key, value in first.items())
-            print(f"{name:<32}{result['examples']:>9}{result['inside']:>9}{result['outside']:>9}{result['error']:>19.1e}  {numbers}")
+            print(
+                f"{name:<32}{result['examples']:>9}{result['inside']:>9}{result['outside']:>9}{result['error']:>19.1e}  {numbers}"
+            )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def theirs(model, batch_size, threads):
         values, cells = on.flatten(2).topk(K)
         weights = values.softmax(-1)
         x, y = ((part * weights).sum(-1) * 4 for part in (cells % on.shape[3], cells // on.shape[3]))
-        return geometry.transform_points(geometry.invert(np.stack(matrices)), torch.stack([x, y], -1).numpy().astype(float))
+        return geometry.transform_points(
+            geometry.invert(np.stack(matrices)), torch.stack([x, y], -1).numpy().astype(float)
+        )
 
     def run(paths):
         results = []
@@ -89,11 +91,15 @@ def main():
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    paths = sorted(path for path in arguments.images.iterdir() if path.suffix.lower() in images.EXTENSIONS)[: arguments.count]
+    paths = sorted(path for path in arguments.images.iterdir() if path.suffix.lower() in images.EXTENSIONS)[
+        : arguments.count
+    ]
 
     model = torch_networks.randomize(torch_hrnet.H3R(torch_hrnet.flat_mobilenet_v2(), 2 * arguments.landmarks))
     if arguments.checkpoint:
-        model.load_state_dict({name: torch.from_numpy(x) for name, x in convert.load_torch(arguments.checkpoint).items()})
+        model.load_state_dict(
+            {name: torch.from_numpy(x) for name, x in convert.load_torch(arguments.checkpoint).items()}
+        )
     model = model.eval().to(memory_format=torch.channels_last)
     tensors = {name: x.numpy() for name, x in model.state_dict().items()}
     runs = {"ours": ours(tensors, arguments.landmarks)}
@@ -112,14 +118,18 @@ def main():
                 first = time.perf_counter() - start[0]
     distance = np.linalg.norm(results["ours"] - results["PyTorch, batch 8, read one by one"], axis=-1)
     medians = {name: [statistics.median(column) for column in zip(*values)] for name, values in times.items()}
-    print(f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}")
+    print(
+        f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}"
+    )
     print(f"{len(paths)} images; landmarks of the two are {np.median(distance):.4f} image pixels apart (median)\n")
     print("| | images/s | processor ms per image |")
     print("|---|---|---|")
     for name, (passed, used) in medians.items():
         print(f"| {name} | {len(paths) / passed:.1f} | {1e3 * used / len(paths):.1f} |")
     best = min(passed for name, (passed, _) in medians.items() if name != "ours")
-    print(f"\nthroughput, ours / the fastest in PyTorch: {best / medians['ours'][0]:.2f}; our first pass, compilation included: {first:.1f} s")
+    print(
+        f"\nthroughput, ours / the fastest in PyTorch: {best / medians['ours'][0]:.2f}; our first pass, compilation included: {first:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -82,7 +82,13 @@ def one_life(place, workdir, arguments, rng, starting_seconds):
     lost = max(0, reached - max(steps, default=0))
     if code == 143 and lost:
         raise SystemExit(f"SIGTERM lost {lost} steps:\n{text[-3000:]}")
-    return {"signal": number, "caught": code == 143, "half": half, "lost": lost, "started": wanted > 0}, starting_seconds
+    return {
+        "signal": number,
+        "caught": code == 143,
+        "half": half,
+        "lost": lost,
+        "started": wanted > 0,
+    }, starting_seconds
 
 
 def arrays(workdir, step):
@@ -129,12 +135,18 @@ def main(_):
         lives = torture(Path(KEEP.value or temporary), KILLS.value, SEED.value)
     if not any(life["half"] for life in lives):
         raise SystemExit("no kill came within a save; try more kills or another seed")
-    kinds = {number: [life for life in lives if life["signal"] == number] for number in (signal.SIGKILL, signal.SIGTERM)}
+    kinds = {
+        number: [life for life in lives if life["signal"] == number] for number in (signal.SIGKILL, signal.SIGTERM)
+    }
     print(f"kills survived: {len(lives)} ({', '.join(f'{len(some)} {number.name}' for number, some in kinds.items())})")
-    print(f"  while it started: {sum(not life['started'] for life in lives)}; within a save: {sum(life['half'] for life in lives)}")
+    print(
+        f"  while it started: {sum(not life['started'] for life in lives)}; within a save: {sum(life['half'] for life in lives)}"
+    )
     lost = [life["lost"] for life in kinds[signal.SIGKILL]]
-    print(f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at once; "
-          f"by the {sum(life['caught'] for life in lives)} SIGTERMs that were caught none")
+    print(
+        f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at once; "
+        f"by the {sum(life['caught'] for life in lives)} SIGTERMs that were caught none"
+    )
     print("the end: parameters, statistics, optimiser, moving average and all losses equal to the last bit")
     print(f"{time.monotonic() - start:.0f} s in all; the run was saved every 2 steps")
 

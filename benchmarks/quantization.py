@@ -29,7 +29,9 @@ BATCH = 32
 
 def rounding(threshold):
     def encode(key, coordinates, **options):
-        return codec.scatter(codec.threshold_rounding(coordinates, threshold=threshold, **options), options["heatmap_shape"])
+        return codec.scatter(
+            codec.threshold_rounding(coordinates, threshold=threshold, **options), options["heatmap_shape"]
+        )
 
     return encode
 
@@ -83,7 +85,9 @@ def analysis(shapes, size=256, stride=4):
     grid = {"heatmap_shape": (size // stride, size // stride), "stride": float(stride)}
     thresholds = np.linspace(0, 1, 11)
     rounded = jax.jit(functools.partial(codec.threshold_rounding, **grid))
-    back = [np.asarray(codec.expectation(rounded(coordinates, threshold=np.float32(t)), stride=stride)) for t in thresholds]
+    back = [
+        np.asarray(codec.expectation(rounded(coordinates, threshold=np.float32(t)), stride=stride)) for t in thresholds
+    ]
     errors = [decoded - coordinates for decoded in back]
     print(f"Threshold rounding at stride {stride}, {coordinates[..., 0].size} landmarks, pixels:")
     print(f"{'threshold':>10s} {'bias in x':>10s} {'bias in y':>10s} {'in theory':>10s} {'largest':>10s}")
@@ -91,7 +95,9 @@ def analysis(shapes, size=256, stride=4):
         x, y = error.reshape(-1, 2).mean(axis=0)
         theory, largest = codec.quantization_bias(threshold, stride), np.linalg.norm(error, axis=-1).max()
         print(f"{threshold:10.1f} {x:10.4f} {y:10.4f} {theory:10.4f} {largest:10.4f}")
-    print(f"Theorem 1: nearest cells are within {codec.quantization_bound(stride):.4f}; seen {np.linalg.norm(errors[5], axis=-1).max():.4f}")
+    print(
+        f"Theorem 1: nearest cells are within {codec.quantization_bound(stride):.4f}; seen {np.linalg.norm(errors[5], axis=-1).max():.4f}"
+    )
     exact = np.abs(round_trip("expected_rounding", coordinates, size, stride) - coordinates).max()
     print(f"Theorem 2: the expectation gives the coordinate back; largest difference {exact:.1e}")
     return thresholds, np.stack([error.reshape(-1, 2).mean(axis=0) for error in errors])
@@ -132,7 +138,9 @@ def table(shapes, settings):
         for name in ALL:
             error = np.linalg.norm(round_trip(name, coordinates, size, stride) - coordinates, axis=-1)
             results[name].append((error.mean(), 100 * (error.mean(axis=1) / distance).mean()))
-    print(f"\n{'mean error in pixels / NME %':30s}" + "".join(f"{f'{size} / {stride}':>18s}" for size, stride in settings))
+    print(
+        f"\n{'mean error in pixels / NME %':30s}" + "".join(f"{f'{size} / {stride}':>18s}" for size, stride in settings)
+    )
     for name, row in results.items():
         print(f"{name:30s}" + "".join(f"{pixels:10.5f}{nme:8.4f}" for pixels, nme in row))
     return results
@@ -149,8 +157,16 @@ def draw(folder, sizes, results, thresholds, bias, fractions, mismatched, stride
     left.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for name in results:
         nme = [value for _, value in results[name][: len(sizes)]]
-        left.plot(sizes, np.maximum(nme, 1e-6), "--" if name in BASELINES else "-", marker=".", label=name.replace("_", " "))
-    left.set(xscale="log", yscale="log", xlabel="input size, pixels", ylabel="NME, %", title="error of the codec alone, stride 4")
+        left.plot(
+            sizes, np.maximum(nme, 1e-6), "--" if name in BASELINES else "-", marker=".", label=name.replace("_", " ")
+        )
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="input size, pixels",
+        ylabel="NME, %",
+        title="error of the codec alone, stride 4",
+    )
     left.set_xticks(sizes, sizes)
     left.minorticks_off()
     figure.legend(loc="outside right upper", fontsize=8)
@@ -164,8 +180,11 @@ def draw(folder, sizes, results, thresholds, bias, fractions, mismatched, stride
     left.legend()
     for name, error in mismatched.items():
         right.plot(fractions, error, label=name)
-    right.set(xlabel="fraction of the coordinate in its cell, x and y", ylabel="decoded minus true, cells",
-              title="perfect beliefs after a binary cross-entropy")
+    right.set(
+        xlabel="fraction of the coordinate in its cell, x and y",
+        ylabel="decoded minus true, cells",
+        title="perfect beliefs after a binary cross-entropy",
+    )
     right.legend(fontsize=8)
     figure.savefig(folder / "bias.png", dpi=90)
     print(f"\nwrote quantization.png and bias.png to {folder}")

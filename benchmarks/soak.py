@@ -17,7 +17,9 @@ from absl import app, flags
 from benchmarks import tiny_run
 
 STEPS = flags.DEFINE_integer("steps", 20_000, "of the run")
-DECODE_ANEW = flags.DEFINE_bool("decode_anew", False, "decode every image in every epoch, as runs on large data sets do")
+DECODE_ANEW = flags.DEFINE_bool(
+    "decode_anew", False, "decode every image in every epoch, as runs on large data sets do"
+)
 
 SAMPLES = 400  # about as many readings
 

@@ -14,6 +14,7 @@ step, and glibc gives large blocks back to the system. This keeps them:
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_ARENA_MAX=1 python -m benchmarks.step
 """
+
 from __future__ import annotations
 
 import argparse
@@ -48,12 +49,14 @@ def jax_runs(arguments, images, cells, weights):
 
     def step(params, statistics_, state, images):
         def loss(params):
-            logits, updates = model.apply({"params": params, "batch_stats": statistics_}, images, train=True,
-                                          mutable=["batch_stats"])
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": statistics_}, images, train=True, mutable=["batch_stats"]
+            )
             flat = logits.reshape(logits.shape[0], -1, logits.shape[-1])  # [B, cells, K]
             gathered = jnp.take_along_axis(flat, index.transpose(0, 2, 1), axis=1)  # [B, P, K]
             entropy = jax.nn.logsumexp(flat, axis=1) - (gathered * weights.transpose(0, 2, 1)).sum(1)
             return entropy.mean(), updates["batch_stats"]
+
         (value, statistics_), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         updates, state = optimizer.update(gradients, state)
         return optax.apply_updates(params, updates), statistics_, state, value
@@ -142,18 +145,29 @@ def main():
                 times[name].append((1e3 * (time.perf_counter() - start[0]), 1e3 * (time.process_time() - start[1])))
 
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("XLA_", "MALLOC_"))]
-    print(f"{processor()}, {threads} threads; {jax.devices()[0].device_kind}; jax {jax.__version__}, "
-          f"torch {torch.__version__}{', compiled' * arguments.compile}; {' '.join(settings)}")
-    print(f"{arguments.model}, {arguments.landmarks} landmarks, batch {arguments.batch}, "
-          f"{arguments.size}x{arguments.size}, {arguments.dtype}; medians of {arguments.rounds}\n")
-    print("|            | ours, ms | PyTorch, ms | ratio | ours, processor ms | PyTorch | ratio | trace, s | compile, s |")
-    print("|------------|---------:|------------:|------:|-------------------:|--------:|------:|---------:|-----------:|")
+    print(
+        f"{processor()}, {threads} threads; {jax.devices()[0].device_kind}; jax {jax.__version__}, "
+        f"torch {torch.__version__}{', compiled' * arguments.compile}; {' '.join(settings)}"
+    )
+    print(
+        f"{arguments.model}, {arguments.landmarks} landmarks, batch {arguments.batch}, "
+        f"{arguments.size}x{arguments.size}, {arguments.dtype}; medians of {arguments.rounds}\n"
+    )
+    print(
+        "|            | ours, ms | PyTorch, ms | ratio | ours, processor ms | PyTorch | ratio | trace, s | compile, s |"
+    )
+    print(
+        "|------------|---------:|------------:|------:|-------------------:|--------:|------:|---------:|-----------:|"
+    )
     for name, label, build in (("infer", "inference", infer_build), ("train", "train step", train_build)):
         (ours, ours_processor), (theirs, theirs_processor) = (
-            map(statistics.median, zip(*times[key])) for key in (name, "torch " + name))
-        print(f"| {label:<11}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {ours_processor:18.1f} "
-              f"| {theirs_processor:7.1f} | {ours_processor / theirs_processor:5.2f} "
-              f"| {build[0]:8.1f} | {build[1]:10.1f} |")
+            map(statistics.median, zip(*times[key])) for key in (name, "torch " + name)
+        )
+        print(
+            f"| {label:<11}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {ours_processor:18.1f} "
+            f"| {theirs_processor:7.1f} | {ours_processor / theirs_processor:5.2f} "
+            f"| {build[0]:8.1f} | {build[1]:10.1f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ def report(name, compiled, seconds):
     parts = {"arguments": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}
     parts["in all"] = sum(parts.values()) + memory.output_size_in_bytes - memory.alias_size_in_bytes
     sizes = ", ".join(f"{part} {size / 2**20:.1f} MiB" for part, size in parts.items())
-    moved = ", ".join(f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items())
+    moved = ", ".join(
+        f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items()
+    )
     cost = compiled.cost_analysis()
     work = f"{cost['flops'] / 1e9:.1f} GFLOP, {cost['bytes accessed'] / 2**30:.2f} GiB moved"
     print(f"  {name}: per device {sizes}; {work}; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
@@ -97,12 +99,16 @@ def main(_):
         for name in TOPOLOGY.value.split():
             devices = topologies.get_topology_desc(name, "tpu").devices
             mesh = sharding.make_mesh(devices)
-            print(f"{config.model.name} {config.model.input_size} on {name}, {mesh.size} chips of {devices[0].device_kind}:")
+            print(
+                f"{config.model.name} {config.model.input_size} on {name}, {mesh.size} chips of {devices[0].device_kind}:"
+            )
             for label, (function, arguments) in steps(config, mesh, PER_DEVICE.value).items():
                 start = time.perf_counter()
                 compiled = function.lower(*arguments).compile()
                 report(label, compiled, time.perf_counter() - start)
-        for label, (function, arguments) in steps(config, sharding.make_mesh(jax.devices()[:1]), PER_DEVICE.value).items():
+        for label, (function, arguments) in steps(
+            config, sharding.make_mesh(jax.devices()[:1]), PER_DEVICE.value
+        ).items():
             text = function.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
             print(f"cuda, {label}: lowered to {len(text.splitlines())} lines of StableHLO")
 

@@ -64,6 +64,11 @@ class Faces(data.Dataset):
 def loader(dataset, batch_size, workers):
     """A DataLoader that keeps its workers."""
     return data.DataLoader(
-        dataset, batch_size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True,
+        dataset,
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=True,
         multiprocessing_context="spawn",
     )

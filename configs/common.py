@@ -22,7 +22,9 @@ def get_config():
     data.name = ""  # key of data.prepare.DATASETS
     data.folder = ""  # under data_dir; empty for the data set's own: see docs/datasets.md
     data.train_split = "train"
-    data.validation_split = "val"  # held out of training, chooses the best checkpoint; a part such as train[98%:], or empty
+    data.validation_split = (
+        "val"  # held out of training, chooses the best checkpoint; a part such as train[98%:], or empty
+    )
     data.test_name = ""  # key of data.prepare.DATASETS, where the test split is of another data set; else empty
     data.test_folder = ""  # its folder under data_dir; empty for its own
     data.test_split = "val"  # what eval.py reports
@@ -44,7 +46,9 @@ def get_config():
     model.stride = 4  # input pixels per heatmap cell
     model.dtype = "float32"  # of the computation: "float32" or "bfloat16"
 
-    config.init_from = ""  # trained weights to start from: a PyTorch file, .safetensors or a directory; see h3r_jax.convert
+    config.init_from = (
+        ""  # trained weights to start from: a PyTorch file, .safetensors or a directory; see h3r_jax.convert
+    )
 
     config.loss = loss = ConfigDict()
     loss.name = "spatial_cross_entropy"  # key of h3r_jax.losses.LOSSES

@@ -84,7 +84,11 @@ def mpii():
     config = _body(_base("mpii", "mpii16", train_split="train", validation_split="", test_split="valid"))
     config.augment.update({"rotation": 30.0, "scale": 0.25, "half_body": 0.0})  # as HRNet has it for MPII
     config.eval.metric = "pckh"
-    config.eval.thresholds = (0.5, 0.1, 0.11)  # what HRNet prints as Mean@0.1 is 0.11: row 11 of a grid that begins at 0
+    config.eval.thresholds = (
+        0.5,
+        0.1,
+        0.11,
+    )  # what HRNet prints as Mean@0.1 is 0.11: row 11 of a grid that begins at 0
     return config
 
 

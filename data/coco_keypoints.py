@@ -83,7 +83,9 @@ def read_joints(name, annotation):
     try:
         values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: keypoints are not {NUM_JOINTS} times x, y, v; correct or remove the annotation") from None
+        raise ValueError(
+            f"{name}: keypoints are not {NUM_JOINTS} times x, y, v; correct or remove the annotation"
+        ) from None
     joints, visible = values[:, :2], values[:, 2] > 0
     bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~np.isfinite(joints).all(axis=1))
     if bad.any():
@@ -109,7 +111,9 @@ def image_of(name, entry, images):
     """The entry of `read_images` that an annotation or a detection is of; ValueError names the record."""
     number = field(name, entry, "image_id", int)
     if number not in images:
-        raise ValueError(f"{name}: there is no image {number} in the annotation file; correct image_id or remove the entry")
+        raise ValueError(
+            f"{name}: there is no image {number} in the annotation file; correct image_id or remove the entry"
+        )
     return images[number]
 
 
@@ -199,7 +203,9 @@ class CocoKeypoints(LandmarkBuilder):
         # With the folders of images: what lies in them decides which splits there are.
         files = [folder / name for name in (*ANNOTATIONS.values(), DETECTIONS, *IMAGES) if (folder / name).exists()]
         if not any((folder / name).exists() for name in ANNOTATIONS.values()):
-            raise FileNotFoundError(f"{folder} holds neither {' nor '.join(ANNOTATIONS.values())}; is config.data_dir right?")
+            raise FileNotFoundError(
+                f"{folder} holds neither {' nor '.join(ANNOTATIONS.values())}; is config.data_dir right?"
+            )
         if not any((folder / name).exists() for name in IMAGES):
             raise FileNotFoundError(f"{folder} holds neither {' nor '.join(IMAGES)}; unpack the images there")
         return files

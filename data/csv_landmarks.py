@@ -38,7 +38,9 @@ def read_rows(path, num_landmarks):
     try:
         return _parse_lines(path, lines, num_landmarks)
     except csv.Error as error:
-        raise ValueError(f"{path} line {lines.line_num}: {error}; correct the quotes and separators of that line") from None
+        raise ValueError(
+            f"{path} line {lines.line_num}: {error}; correct the quotes and separators of that line"
+        ) from None
 
 
 def _parse_lines(path, lines, num_landmarks):

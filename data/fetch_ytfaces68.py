@@ -74,14 +74,18 @@ def read_archive(archive):
     for annotation, folder in PARTS.items():
         path = next((m for m in sorted(members) if PurePosixPath(m).name == annotation and "__MACOSX" not in m), None)
         if path is None:
-            raise ValueError(f"{archive.filename} holds no {annotation}; is it the archive of udacity/P1_Facial_Keypoints?")
+            raise ValueError(
+                f"{archive.filename} holds no {annotation}; is it the archive of udacity/P1_Facial_Keypoints?"
+            )
         rows = csv.reader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""))
         next(rows, None)
         for row in filter(None, rows):
             name, *values = row
             place = f"{archive.filename} {path} line {rows.line_num}"
             if len(values) != 2 * NUM_LANDMARKS or not NAME.fullmatch(name):
-                raise ValueError(f"{place}: want PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates, got {len(row)} cells")
+                raise ValueError(
+                    f"{place}: want PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates, got {len(row)} cells"
+                )
             member = str(PurePosixPath(path).with_name(folder) / name)
             if member not in members:
                 raise ValueError(f"{place}: the archive holds no {member}; fetch it anew")
@@ -131,7 +135,9 @@ def _write(file, images, folder):
             with Image.open(io.BytesIO(file.read(member))) as image:
                 image.convert("RGB").save(folder / split / stored, quality=JPEG_QUALITY)
         except OSError as error:
-            raise ValueError(f"{file.filename} {member} is not a readable image ({error}); fetch the archive anew") from None
+            raise ValueError(
+                f"{file.filename} {member} is not a readable image ({error}); fetch the archive anew"
+            ) from None
         tables[split].append([stored, *values])
     for split, table in tables.items():
         with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as out:

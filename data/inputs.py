@@ -6,7 +6,12 @@ from data.source import Source
 
 
 def _crop(config, shape):
-    return {"shape": shape, "box": config.data.box, "box_scale": config.data.box_scale, "cache_bytes": config.data.cache_bytes}
+    return {
+        "shape": shape,
+        "box": config.data.box,
+        "box_scale": config.data.box_scale,
+        "cache_bytes": config.data.cache_bytes,
+    }
 
 
 def _source(config, scheme, split, name, folder):

@@ -55,7 +55,9 @@ def read_person(name, entry, images):
             f"want (2,), ({NUM_JOINTS}, 2), ({NUM_JOINTS},)"
         )
     if not (np.isfinite(center).all() and math.isfinite(scale) and BOX_SIDE * scale > 1):
-        raise ValueError(f"{name}: center {center.tolist()} and scale {scale}; want numbers, and a box of {BOX_SIDE} * scale > 1")
+        raise ValueError(
+            f"{name}: center {center.tolist()} and scale {scale}; want numbers, and a box of {BOX_SIDE} * scale > 1"
+        )
     if not np.isin(visible, (0, 1)).all():
         raise ValueError(f"{name}: joints_vis is {visible.tolist()}; want 0 or 1 for each joint")
     box = None
@@ -71,7 +73,9 @@ def labelled(name, joints, visible):
     bad = (visible > 0) & ~np.isfinite(joints).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(f"{name}: joint {first} is labelled, but lies at {joints[first].tolist()}; want finite numbers")
+        raise ValueError(
+            f"{name}: joint {first} is labelled, but lies at {joints[first].tolist()}; want finite numbers"
+        )
     return np.where(visible[:, None] > 0, joints, np.nan)
 
 
@@ -129,7 +133,9 @@ class Mpii(LandmarkBuilder):
     def annotation_files(cls, folder):
         files = [path for split in cls.OFFICIAL_COUNTS if (path := folder / "annot" / f"{split}.json").exists()]
         if not files:
-            raise FileNotFoundError(f"{folder} holds neither annot/train.json nor annot/valid.json; is config.data_dir right?")
+            raise FileNotFoundError(
+                f"{folder} holds neither annot/train.json nor annot/valid.json; is config.data_dir right?"
+            )
         if files[-1].stem == "valid":
             files.append(folder / "annot" / "gt_valid.mat")
             if not files[-1].exists():
@@ -142,13 +148,18 @@ class Mpii(LandmarkBuilder):
         for path in cls.annotation_files(folder):
             if path.suffix == ".json":
                 entries = read_json(path, list)
-                splits[path.stem] = [read_person(f"{path} person {i}", e, folder / "images") for i, e in enumerate(entries)]
+                splits[path.stem] = [
+                    read_person(f"{path} person {i}", e, folder / "images") for i, e in enumerate(entries)
+                ]
                 continue
             joints, visible, head_size = read_ground_truth(path)
             records = splits["valid"]
             if len(records) != len(joints):
-                raise ValueError(f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(joints)}; want as many")
+                raise ValueError(
+                    f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(joints)}; want as many"
+                )
             splits["valid"] = [
-                with_ground_truth(record, joints[i], visible[i], head_size[i], path, i) for i, record in enumerate(records)
+                with_ground_truth(record, joints[i], visible[i], head_size[i], path, i)
+                for i, record in enumerate(records)
             ]
         return splits

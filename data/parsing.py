@@ -72,7 +72,9 @@ def check_box(box, name):
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
     if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):
-        raise ValueError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point")
+        raise ValueError(
+            f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point"
+        )
     return box
 
 
@@ -121,7 +123,9 @@ def check_variables(path, variables, shapes):
             raise ValueError(f"{path} holds no variable {variable}; {remedy}")
         found = variables[variable].shape
         if len(found) == len(shape):
-            lengths |= {want: length for want, length in zip(shape, found) if isinstance(want, str) and want not in lengths}
+            lengths |= {
+                want: length for want, length in zip(shape, found) if isinstance(want, str) and want not in lengths
+            }
         wanted = tuple(lengths.get(want, want) for want in shape)
         if found != wanted:
             raise ValueError(f"{path}: variable {variable} has shape {found}, want {wanted}; {remedy}")
@@ -176,9 +180,13 @@ def pair_files(annotations, images, suffix):
             missing = annotations / f"{image.stem}{suffix}"
             raise ValueError(f"{image}: there is no {missing}; fetch it anew or remove the image")
         if image.stem in pairs:
-            raise ValueError(f"{by_name[image.stem]}: both {pairs[image.stem].name} and {image.name} are there; remove one")
+            raise ValueError(
+                f"{by_name[image.stem]}: both {pairs[image.stem].name} and {image.name} are there; remove one"
+            )
         pairs[image.stem] = image
     for name, annotation in by_name.items():
         if name not in pairs:
-            raise ValueError(f"{annotation}: there is no image {name}.jpg or .png in {images}; fetch it anew or remove the file")
+            raise ValueError(
+                f"{annotation}: there is no image {name}.jpg or .png in {images}; fetch it anew or remove the file"
+            )
     return [(annotation, pairs[name]) for name, annotation in by_name.items()]

@@ -35,6 +35,4 @@ class Phantom(LandmarkBuilder):
     def _draw(split):
         for index in range(COUNTS[split]):
             drawing = phantom_drawing.draw(SEEDS[split], index, SIZE)
-            yield Record(
-                f"phantom {split} {index}", drawing.image, drawing.landmarks, drawing.visibility, drawing.box
-            )
+            yield Record(f"phantom {split} {index}", drawing.image, drawing.landmarks, drawing.visibility, drawing.box)

@@ -43,9 +43,7 @@ _PATHS = (
     "right_mouth_corner upper_lip left_mouth_corner lower_lip right_mouth_corner",
 )  # fmt: skip
 CONNECTIONS = tuple(
-    (NAMES.index(a), NAMES.index(b))
-    for path in map(str.split, _PATHS)
-    for a, b in zip(path[:-1], path[1:])
+    (NAMES.index(a), NAMES.index(b)) for path in map(str.split, _PATHS) for a, b in zip(path[:-1], path[1:])
 )
 
 # Midline points, and right-hand points that the left side mirrors. Those without a name among the

@@ -123,7 +123,7 @@ class Canvas:
         edge = np.minimum(np.maximum(shape(x, y), -1), 1)
         coverage = opacity * (0.5 - edge + 0.5 * edge * np.abs(edge))
         colour = colour(x, y) if callable(colour) else np.asarray(colour)[:, None, None]
-        window = self.pixels[:, low[1]:high[1], low[0]:high[0]]
+        window = self.pixels[:, low[1] : high[1], low[0] : high[0]]
         window += coverage * (colour - window)
 
 

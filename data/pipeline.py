@@ -51,7 +51,9 @@ def random_variants(seed, positions, indices, available, probability):
     epochs = positions // len(available)
     for epoch in np.unique(epochs):
         # Far along the random numbers of that epoch from those that `global_order` takes.
-        draws = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1])).random((len(available), 2))
+        draws = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1])).random(
+            (len(available), 2)
+        )
         chosen = epochs == epoch
         (half, which), (upper, lower) = draws[indices[chosen]].T, available[indices[chosen]].T
         lower = lower & (~upper | (which < 0.5))
@@ -101,13 +103,17 @@ def exact_crops(boxes, shape, scale):
 def reference_crops(boxes, shape, scale):
     """Crops as the released H3R code cuts them (`h3r_jax.reference_crop`); ValueError unless `shape` is square."""
     if shape[0] != shape[1]:
-        raise ValueError(f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"')
+        raise ValueError(
+            f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"'
+        )
 
     def render(image, box, shape):
         def cut(pixels, box):
             return reference_crop.reference_crop(pixels, box, shape[0], scale)
 
-        return tf.ensure_shape(tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False), (*shape, 3))
+        return tf.ensure_shape(
+            tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False), (*shape, 3)
+        )
 
     return reference_crop.reference_matrix(boxes, shape[0], scale), boxes, render
 
@@ -135,13 +141,25 @@ class TrainInput:
     """
 
     def __init__(
-        self, source, annotations, *, shape, box, box_scale, augmentation, cache_bytes, half_body=0.0, upper_body=(),
+        self,
+        source,
+        annotations,
+        *,
+        shape,
+        box,
+        box_scale,
+        augmentation,
+        cache_bytes,
+        half_body=0.0,
+        upper_body=(),
         on_error="stop",
     ):
         if not 0 <= half_body <= 1:
             raise ValueError(f"augment.half_body is a probability, got {half_body}")
         if half_body and not upper_body:
-            raise ValueError("augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0")
+            raise ValueError(
+                "augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0"
+            )
         self.name, self.incomplete = source.name, source.incomplete
         self.num_examples = len(source)
         self.annotations = annotations

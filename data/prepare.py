@@ -75,7 +75,9 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
     if new := not builder.info.splits:
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and mostly there is none; its bars are on stderr
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # TFDS announces a download, and mostly there is none; its bars are on stderr
         builder.download_and_prepare(file_format="array_record")
     if new:
         for split in builder.info.splits:
@@ -97,7 +99,11 @@ def complete(count, official):
         return f"{count}"
     if count == official:
         return f"{count} of {official}"
-    return f"{count} of {official}: this copy is not complete" if count < official else f"{count}, more than the official {official}"
+    return (
+        f"{count} of {official}: this copy is not complete"
+        if count < official
+        else f"{count}, more than the official {official}"
+    )
 
 
 def summary(builder, split):
@@ -113,7 +119,9 @@ def summary(builder, split):
         f"  records without box: {int(np.isnan(annotations.box).any(axis=1).sum())}",
     ]
     official = builder.OFFICIAL_SUBSETS.get(split, {})
-    lines += [f"  subset {name} {complete(subsets[name], official.get(name))}" for name in sorted({*subsets, *official})]
+    lines += [
+        f"  subset {name} {complete(subsets[name], official.get(name))}" for name in sorted({*subsets, *official})
+    ]
     if reasons := left_out(builder, split):
         lines.append(f"  {reasons}")
     return "\n".join(lines)
@@ -126,14 +134,20 @@ def main(arguments=None):
         f"Known are {', '.join(DATASETS)}; the documentation of data/NAME.py says where each comes from and how it is laid out."
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
-    parser.add_argument("--data_dir", default=defaults.data_dir, help="directory of raw data sets (default: %(default)s)")
+    parser.add_argument(
+        "--data_dir", default=defaults.data_dir, help="directory of raw data sets (default: %(default)s)"
+    )
     others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
-    parser.add_argument("--folder", default="", help=f"the data set's directory under it (default: its name, but {others})")
+    parser.add_argument(
+        "--folder", default="", help=f"the data set's directory under it (default: its name, but {others})"
+    )
     parser.add_argument(
         "--prepared_dir", default=defaults.prepared_dir, help="where prepared data sets are kept (default: %(default)s)"
     )
     parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
-    parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: its first images with landmarks and boxes")
+    parser.add_argument(
+        "--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: its first images with landmarks and boxes"
+    )
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:

@@ -51,7 +51,10 @@ class Annotations:
             bad |= ~(extent.max(axis=1) > 0)  # while one that is delivered may be of a single pixel
         if bad.any():
             first = int(np.argmax(bad))
-            remedy = {"landmarks": "label at least two different landmarks", "dataset": 'set config.data.box="landmarks"'}[kind]
+            remedy = {
+                "landmarks": "label at least two different landmarks",
+                "dataset": 'set config.data.box="landmarks"',
+            }[kind]
             raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
         return boxes
 
@@ -83,18 +86,24 @@ class Source:
         """
         name = split.partition("[")[0]
         if name not in builder.info.splits:
-            raise ValueError(f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
+            raise ValueError(
+                f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}"
+            )
         try:
             (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
         except (ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]") from None
+            raise ValueError(
+                f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]"
+            ) from None
         self.truth_file = builder.truth_file(builder.builder_config.folder, name)
         self.whole = name == split
         self.name = f"{builder.info.full_name} {split}"
         count, self.official_count = builder.info.splits[name].num_examples, builder.OFFICIAL_COUNTS.get(name)
         lacks = self.official_count is not None and count < self.official_count
-        self.incomplete = f"not complete: {name} has {count} of its {self.official_count} official records" if lacks else ""
+        self.incomplete = (
+            f"not complete: {name} has {count} of its {self.official_count} official records" if lacks else ""
+        )
         self._features = builder.info.features
         # All of the split, since the image of a record may be held by one outside of the part.
         self._records = array_record_data_source.ArrayRecordDataSource(

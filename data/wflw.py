@@ -19,7 +19,8 @@ from data import parsing
 from data.builder import LandmarkBuilder, Record
 
 LISTS = {
-    split: f"WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{split}.txt" for split in ("train", "test")
+    split: f"WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{split}.txt"
+    for split in ("train", "test")
 }
 SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")  # in the order of the flags
 TOKENS = 2 * 98 + 4 + len(SUBSETS) + 1

@@ -4,6 +4,7 @@
 
 The voxels are twice as thick along z: the heatmap has a stride of 2 there and of 4 along x and y.
 """
+
 import jax
 import jax.numpy as jnp
 

@@ -126,7 +126,8 @@ def gaussian_blur(image, sigma, reach):
         padded = jnp.pad(image, pad, mode="edge")
         size = image.shape[axis]
         image = sum(
-            weight * jax.lax.slice_in_dim(padded, reach + o, reach + o + size, axis=axis) for weight, o in zip(kernel, offsets)
+            weight * jax.lax.slice_in_dim(padded, reach + o, reach + o + size, axis=axis)
+            for weight, o in zip(kernel, offsets)
         )
     return image
 

@@ -55,7 +55,7 @@ def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
     Raises:
       ValueError: the file exists.
     """
-    batch, = jax.export.symbolic_shape("b")
+    (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
 
     def write(temporary: epath.Path) -> None:
@@ -86,8 +86,12 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
 
     def write(temporary: epath.Path) -> None:
         height, width = predictor.network.shape
-        converted = jax2tf.convert(landmark_function(predictor), with_gradient=False, native_serialization_platforms=("cpu",),
-                                   polymorphic_shapes=[f"(b, {height}, {width}, 3)"])
+        converted = jax2tf.convert(
+            landmark_function(predictor),
+            with_gradient=False,
+            native_serialization_platforms=("cpu",),
+            polymorphic_shapes=[f"(b, {height}, {width}, 3)"],
+        )
         images = tf.TensorSpec((None, height, width, 3), tf.uint8, name="images")
         module = tf.Module()
         module.find_landmarks = tf.function(converted, autograph=False, input_signature=[images])
@@ -101,8 +105,9 @@ FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports, and prints what; one sentence and status 1 if it cannot."""
-    parser = argparse.ArgumentParser(prog="python -m h3r_jax.export", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m h3r_jax.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--format", choices=FORMATS, default="stablehlo")

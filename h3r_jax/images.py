@@ -37,7 +37,11 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
     pixels = np.asarray(source)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.dtype != np.uint8 or not pixels.size or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+    if (
+        pixels.dtype != np.uint8
+        or not pixels.size
+        or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3))
+    ):
         raise ValueError(f"{name or 'the image'} is {pixels.dtype}{list(pixels.shape)}; want uint8 [H, W, 3] or [H, W]")
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
@@ -65,7 +69,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image)
         if 0 < pixels.max() < LEAST_WHITE:
-            raise ValueError(f"16 bits a pixel, but the greatest value is {pixels.max()}; want values that use the range to 65535")
+            raise ValueError(
+                f"16 bits a pixel, but the greatest value is {pixels.max()}; want values that use the range to 65535"
+            )
         return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -91,7 +97,9 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     """
     pixel = 1 / matrix[0, 0]  # image pixels per pixel of the crop
     if pixel > max(pixels.shape[:2]):
-        raise ValueError(f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {_size(pixels)} pixels")
+        raise ValueError(
+            f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {_size(pixels)} pixels"
+        )
     # In edge coordinates the image covers [0, size] and the crop [0, shape]; this is where the crop begins.
     start = 0.5 - pixel * (matrix[::-1, 2] + 0.5)
     # Pixels of the crop whose centres lie on the image; the rest stays zero.
@@ -111,7 +119,9 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
         # The outermost pixels look over the border: into black, and then divided by the share of the filter within.
         margin = int(pixel) + 2
         low, high = low - origin + margin, high - origin + margin
-        rows, columns = (np.pad(np.ones((count, 1), np.float32), ((margin, margin), (0, 0))) for count in seen.shape[:2])
+        rows, columns = (
+            np.pad(np.ones((count, 1), np.float32), ((margin, margin), (0, 0))) for count in seen.shape[:2]
+        )
         rows = _resize(rows, (low[0], 0), (high[0], 1), (size[0], 1))
         columns = _resize(columns, (low[1], 0), (high[1], 1), (size[1], 1))
         seen = np.pad(seen, ((margin, margin), (margin, margin), (0, 0)))

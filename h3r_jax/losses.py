@@ -59,7 +59,9 @@ def _against(
     """
     axes = tuple(range(-points.cells.shape[-1] - 1, -1))
 
-    def forward(logits: jax.Array, points: codec.ActivationPoints, *parameters: jax.Array) -> tuple[jax.Array, tuple[Any, ...]]:
+    def forward(
+        logits: jax.Array, points: codec.ActivationPoints, *parameters: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, ...]]:
         values = codec.gather(logits, points)  # which says so if shapes disagree
         result = whole(logits, axes)
         total = result + at_points(values, points.weights, *parameters)
@@ -105,7 +107,9 @@ def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> 
     )
 
 
-def binary_cross_entropy(logits: jax.Array, points: codec.ActivationPoints, *, positive_weight: float = 1.0) -> jax.Array:
+def binary_cross_entropy(
+    logits: jax.Array, points: codec.ActivationPoints, *, positive_weight: float = 1.0
+) -> jax.Array:
     """Binary cross-entropy of every cell, summed over the map, one map per landmark.
 
     For the reference's two-channel head pass `codec.binary_logits(outputs)`: its

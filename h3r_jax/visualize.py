@@ -53,7 +53,9 @@ def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, 
         axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
     seen = np.ones(len(x), bool) if visibility is None else np.asarray(visibility) > 0
     axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
-    axes.plot(x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4)
+    axes.plot(
+        x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4
+    )
 
 
 def _draw_box(axes, box):
@@ -65,7 +67,9 @@ def _draw_ellipses(axes, landmarks, covariance):
     known = np.isfinite(covariance).all(axis=(1, 2)) & np.isfinite(landmarks).all(axis=1)
     variances, directions = np.linalg.eigh(covariance[known])  # ascending
     lengths = 2 * DEVIATIONS * np.sqrt(np.maximum(variances, 0))
-    angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))  # of the longer axis; y points down in both
+    angles = np.degrees(
+        np.arctan2(directions[:, 1, 1], directions[:, 0, 1])
+    )  # of the longer axis; y points down in both
     ellipses = EllipseCollection(
         lengths[:, 1],
         lengths[:, 0],
@@ -136,7 +140,9 @@ def heatmap_sheet(images, heatmaps, *, titles=None, columns=8):
         # Cell i stands at input pixel stride * i, so that its square reaches half a stride beyond.
         step = height / maps.shape[0], width / maps.shape[1]
         extent = (-step[1] / 2, width - step[1] / 2, height - step[0] / 2, -step[0] / 2)
-        axes.imshow(strongest, cmap="inferno", alpha=strongest**0.5, extent=extent, interpolation="nearest", vmin=0, vmax=1)
+        axes.imshow(
+            strongest, cmap="inferno", alpha=strongest**0.5, extent=extent, interpolation="nearest", vmin=0, vmax=1
+        )
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, -0.5)
     return figure
@@ -186,7 +192,17 @@ def _sheet(count, columns, side=1.6):
 
 
 def landmark_sheet(
-    images, landmarks, *, visibility=None, truth=None, covariance=None, boxes=None, scheme=None, titles=None, columns=8, side=1.6
+    images,
+    landmarks,
+    *,
+    visibility=None,
+    truth=None,
+    covariance=None,
+    boxes=None,
+    scheme=None,
+    titles=None,
+    columns=8,
+    side=1.6,
 ):
     """A sheet of images with their landmarks.
 

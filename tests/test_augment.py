@@ -66,7 +66,10 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     canvas_shape = augment.canvas_shape(none, SHAPE)
     assert canvas_shape == tuple(int(np.ceil(augment.CANVAS_DENSITY * n)) for n in SHAPE)
     to_canvas = augment.crop_to_canvas(SHAPE, canvas_shape)
-    margins = to_canvas[:, 2], np.subtract(canvas_shape[::-1], 1) - (to_canvas[:, :2] @ np.subtract(SHAPE[::-1], 1) + to_canvas[:, 2])
+    margins = (
+        to_canvas[:, 2],
+        np.subtract(canvas_shape[::-1], 1) - (to_canvas[:, :2] @ np.subtract(SHAPE[::-1], 1) + to_canvas[:, 2]),
+    )
     np.testing.assert_allclose(*margins, err_msg="the crop lies in the middle of its canvas")
     landmarks = np.random.default_rng(0).uniform(0, 30, (3, 2))
     ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
@@ -91,7 +94,9 @@ def test_the_canvas_holds_every_crop_and_little_more(augmentation):
     to_canvas = augment.crop_to_canvas(SHAPE, canvas)
     size = np.array(SHAPE[::-1])
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (size - 1)
-    matrices = jax.vmap(lambda key: augment.random_matrix(key, augmentation, SHAPE))(jax.random.split(jax.random.key(0), 20000))
+    matrices = jax.vmap(lambda key: augment.random_matrix(key, augmentation, SHAPE))(
+        jax.random.split(jax.random.key(0), 20000)
+    )
     linear = np.linalg.inv(np.asarray(matrices[:, :, :2], np.float64))
     plain = np.einsum("nij,ncj->nci", linear, corners - np.asarray(matrices)[:, None, :, 2])
     on_canvas = plain * np.diag(to_canvas[:, :2]) + to_canvas[:, 2]

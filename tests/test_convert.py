@@ -65,7 +65,10 @@ def test_torchvision_names_of_mobilenet_v2():
     network = torch_networks.MobileNetV2()
     values = [tensor for key, tensor in flat.items() if key.startswith("backbone.")]
     nested = dict(zip(network.state_dict(), values, strict=True))
-    rest = {"features.18.0.weight": np.zeros((1280, 320, 1, 1), np.float32), "classifier.1.bias": np.zeros(1000, np.float32)}
+    rest = {
+        "features.18.0.weight": np.zeros((1280, 320, 1, 1), np.float32),
+        "classifier.1.bias": np.zeros(1000, np.float32),
+    }
     spec = convert.recognize({**nested, **rest})
     variables, report = convert.from_torch({**nested, **rest}, spec)
     expected, _ = convert.from_torch(flat, convert.recognize(flat))
@@ -114,7 +117,10 @@ def test_other_types_become_float32_and_are_named(tmp_path):
 def test_every_tensor_of_a_file_is_named(tmp_path):
     """The average and the optimiser beside the weights, and what is nested among them; none of them is taken."""
     extra = torch.zeros(2)
-    beside = {"state_dict_ema": {"conv1.weight": extra}, "optimizer": {"state": {0: {"exp_avg": extra}}, "param_groups": [{"lr": extra}]}}
+    beside = {
+        "state_dict_ema": {"conv1.weight": extra},
+        "optimizer": {"state": {0: {"exp_avg": extra}}, "param_groups": [{"lr": extra}]},
+    }
     content = {key: torch.from_numpy(np.array(tensor)) for key, tensor in state("pose").items()}
     torch.save({"state_dict": {**content, "more": {"x": extra}}, **beside}, tmp_path / "a.pth")
     *_, report = convert.read(tmp_path / "a.pth")
@@ -174,7 +180,9 @@ def test_another_stride_than_the_reference_has_is_said(tmp_path, capsys):
         files.write_directory(tmp_path / f"{stride}", variables, spec, "a run", report, {"model": {"stride": stride}})
         command.main([str(tmp_path / f"{stride}"), str(tmp_path / f"{stride}.safetensors")])
         printed = capsys.readouterr().out
-        assert ("PyTorch programs with these names have stride 4, load the file and compute something else" in printed) == (stride == 8)
+        assert (
+            "PyTorch programs with these names have stride 4, load the file and compute something else" in printed
+        ) == (stride == 8)
         assert files.stored_config(tmp_path / f"{stride}.safetensors")["model"]["stride"] == stride
 
 

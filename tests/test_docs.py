@@ -53,7 +53,9 @@ WITH_PYTHON = [
 def test_python_blocks_run(page, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
     code = "\n".join(python_blocks(page))
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr[-2000:]
 
 
@@ -116,7 +118,9 @@ def test_commands_name_what_there_is(page):
 def test_scripts_for_clusters_can_be_read():
     """Those that no test can run: the shell and the YAML of the page about scaling."""
     text = (ROOT / "docs" / "scaling.md").read_text()
-    blocks = [re.sub("^    ", "", block, flags=re.MULTILINE) for block in re.findall(r"((?:^    .*\n)+)", text, re.MULTILINE)]
+    blocks = [
+        re.sub("^    ", "", block, flags=re.MULTILINE) for block in re.findall(r"((?:^    .*\n)+)", text, re.MULTILINE)
+    ]
     shell = [block for block in blocks if "apiVersion" not in block]
     (manifest,) = (yaml.safe_load(block) for block in blocks if "apiVersion" in block)
     assert len(shell) > 5 and manifest["kind"] == "JobSet"

@@ -76,7 +76,13 @@ def variables_of(name, landmarks, head):
 
 
 def directory(path, name="small", head="heatmap", landmarks=6):
-    files.write_directory(path, variables_of(name, landmarks, head), Spec(name, head, landmarks, NAMING_OF_HEAD[head]), "made up", Report((), {}))
+    files.write_directory(
+        path,
+        variables_of(name, landmarks, head),
+        Spec(name, head, landmarks, NAMING_OF_HEAD[head]),
+        "made up",
+        Report((), {}),
+    )
     return path
 
 
@@ -88,8 +94,12 @@ def run_elsewhere(folder, source, code, absent):
     assert float(np.std(expected["landmarks"])) > 4, "the landmarks must differ for the comparison to mean something"
     np.savez(folder / "expected.npz", images=IMAGES, **expected)
     code += COMPARE.format(tolerance=TOLERANCE, absent=", ".join(map(repr, absent)))
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # TensorFlow's XLA has other flags
-    result = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "XLA_FLAGS"
+    }  # TensorFlow's XLA has other flags
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, check=False, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr[-2000:]
 
 
@@ -145,7 +155,9 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     source, mobilenet = directory(tmp_path / "converted"), directory(tmp_path / "mobilenet", "mobilenet_v2")
     (tmp_path / "taken").write_text("mine")
     backbone = {name: {"backbone": tree["backbone"]} for name, tree in variables_of("small", 3, "heatmap").items()}
-    files.write_directory(tmp_path / "backbone", backbone, Spec("small", None, 0, "imagenet"), "made up", Report((), {}))
+    files.write_directory(
+        tmp_path / "backbone", backbone, Spec("small", None, 0, "imagenet"), "made up", Report((), {})
+    )
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
         ([source, "taken"], "taken exists already; remove it or choose another destination"),

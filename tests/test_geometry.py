@@ -130,7 +130,9 @@ def test_mirror_is_an_involution_and_agrees_with_the_flipped_image():
     landmarks = np.array([[2.0, 3.0], [9.0, 4.0], [5.0, 6.0]])
     mirrored = geometry.mirror_landmarks(landmarks, width, order)
     np.testing.assert_array_equal(geometry.mirror_landmarks(mirrored, width, order), landmarks)
-    np.testing.assert_array_equal(mirrored, geometry.transform_points(geometry.mirror_matrix(width), landmarks)[[1, 0, 2]])
+    np.testing.assert_array_equal(
+        mirrored, geometry.transform_points(geometry.mirror_matrix(width), landmarks)[[1, 0, 2]]
+    )
     assert isinstance(geometry.mirror_landmarks(jnp.asarray(landmarks), width, order), jax.Array)
     image = np.random.default_rng(0).integers(0, 255, (8, width, 3))
     flipped = image[:, ::-1]

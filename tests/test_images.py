@@ -42,7 +42,9 @@ def dot(shape, center, sigma):
 
 
 @pytest.mark.parametrize("side", [30.0, 52.7, 180.0, 400.0])
-@pytest.mark.parametrize("corner", [(101.3, 90.6), (-7.2, -3.9), (40.5, 60.25)], ids=["inside", "beyond the border", "middle"])
+@pytest.mark.parametrize(
+    "corner", [(101.3, 90.6), (-7.2, -3.9), (40.5, 60.25)], ids=["inside", "beyond the border", "middle"]
+)
 def test_a_dot_arrives_where_the_matrix_says(side, corner):
     matrix = geometry.crop_matrix([*corner, corner[0] + side, corner[1] + side], shape=SHAPE)
     pixel = 1 / matrix[0, 0]
@@ -77,7 +79,9 @@ def test_kinds_of_pixels(tmp_path):
     deep = Image.fromarray(grey.astype(np.uint16) * 256 + 77)
     np.testing.assert_array_equal(read_image(save(tmp_path / "deep.png", deep)), expected_grey)
     palette = Image.fromarray(color).quantize(54)
-    np.testing.assert_array_equal(read_image(save(tmp_path / "palette.png", palette)), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(
+        read_image(save(tmp_path / "palette.png", palette)), np.asarray(palette.convert("RGB"))
+    )
     seen = Image.fromarray(np.dstack([color, np.where(np.arange(9) < 4, 255, 0) * np.ones((6, 1))]).astype(np.uint8))
     read = read_image(save(tmp_path / "transparent.png", seen))
     np.testing.assert_array_equal(read, np.where(np.arange(9)[:, None] < 4, color, 0))
@@ -93,7 +97,9 @@ def test_twelve_bits_in_sixteen(tmp_path):
     """Its high byte is black; scaled to sixteen bits it is what it should be, and black stays black."""
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     for name in ("scan.png", "scan.tif"):
-        with pytest.raises(ValueError, match=f"{name} is not a .* the greatest value is 4095; want values that use the range to 65535"):
+        with pytest.raises(
+            ValueError, match=f"{name} is not a .* the greatest value is 4095; want values that use the range to 65535"
+        ):
             read_image(save(tmp_path / name, Image.fromarray(values)))
         scaled = read_image(save(tmp_path / name, Image.fromarray(values * 16)))
         np.testing.assert_array_equal(scaled[..., 0], values >> 4)

@@ -25,9 +25,18 @@ def loaded_by(statement):
     ("statement", "absent"),
     [
         ("import h3r_jax.codec", {"flax", "tensorflow", "torch", "orbax", "optax", "matplotlib"}),
-        ("from h3r_jax import codec, losses, geometry, landmarks, metrics", {"flax", "tensorflow", "torch", "orbax", "pycocotools"}),
-        ("import h3r_jax; h3r_jax.models, h3r_jax.augment, h3r_jax.training", {"tensorflow", "torch", "tensorflow_datasets"}),
-        ("import h3r_jax.predict, h3r_jax.predict.faces; h3r_jax.load_predictor", {"tensorflow", "torch", "mtcnn", "cv2"}),
+        (
+            "from h3r_jax import codec, losses, geometry, landmarks, metrics",
+            {"flax", "tensorflow", "torch", "orbax", "pycocotools"},
+        ),
+        (
+            "import h3r_jax; h3r_jax.models, h3r_jax.augment, h3r_jax.training",
+            {"tensorflow", "torch", "tensorflow_datasets"},
+        ),
+        (
+            "import h3r_jax.predict, h3r_jax.predict.faces; h3r_jax.load_predictor",
+            {"tensorflow", "torch", "mtcnn", "cv2"},
+        ),
         ("import h3r_jax.training.loop, h3r_jax.training.config, h3r_jax.training.evaluation", {"tensorflow", "torch"}),
     ],
 )
@@ -55,7 +64,12 @@ def test_imports_point_down():
         for name in imports_of(path):
             assert name.split(".")[0] not in ("data", "configs", "tests", "benchmarks"), f"{path.name} imports {name}"
             parts = name.split(".")
-            if parts[0] == "h3r_jax" and len(parts) > 1 and parts[1] not in ("__version__", room) and room != "__init__":
+            if (
+                parts[0] == "h3r_jax"
+                and len(parts) > 1
+                and parts[1] not in ("__version__", room)
+                and room != "__init__"
+            ):
                 assert floor_of(parts[1]) <= floor_of(room), f"{path} imports {name}, which stands above it"
 
 

@@ -18,7 +18,9 @@ def fresh(name, landmarks, head):
 
 
 def test_starting_from_a_backbone(tmp_path):
-    backbone = {key.removeprefix("backbone."): x for key, x in state("h3r hrnet").items() if key.startswith("backbone.")}
+    backbone = {
+        key.removeprefix("backbone."): x for key, x in state("h3r hrnet").items() if key.startswith("backbone.")
+    }
     backbone["classifier.weight"] = np.zeros((1000, 2048), np.float32)
     ours = fresh("tiny", 7, "heatmap")
     variables, report = convert.load_initial(save_torch(tmp_path / "a.pth", backbone), ours)
@@ -36,7 +38,8 @@ def test_starting_from_a_whole_model_with_other_landmarks(tmp_path):
     variables, report = convert.load_initial(source, fresh("tiny", 7, "heatmap"))
     assert report.fresh == {"params/head/predict/kernel": "(1, 1, 18, 10) there, (1, 1, 18, 7) here"}
     np.testing.assert_array_equal(
-        variables["params"]["head"]["conv"]["kernel"][0, 0].T, state("h3r hrnet")["heatmap_head.head.layers.0.weight"][..., 0, 0]
+        variables["params"]["head"]["conv"]["kernel"][0, 0].T,
+        state("h3r hrnet")["heatmap_head.head.layers.0.weight"][..., 0, 0],
     )
 
 
@@ -57,21 +60,29 @@ def test_another_way_to_bring_branches_together_is_said(tmp_path):
     source = save_torch(tmp_path / "a.pth", state("facial"))
     _, report = convert.load_initial(source, fresh("tiny", 5, "heatmap"), model="tiny", head="heatmap")
     assert "by 'nearest' here, by 'bilinear' in tiny_facial" in str(report)
-    assert report.fresh == {"params/head/predict/kernel": "of a head 'facial' for 5 landmarks there, a head 'heatmap' here"}
-    assert not convert.load_initial(source, fresh("tiny_facial", 5, "facial"), model="tiny_facial", head="facial")[1].notes
+    assert report.fresh == {
+        "params/head/predict/kernel": "of a head 'facial' for 5 landmarks there, a head 'heatmap' here"
+    }
+    assert not convert.load_initial(source, fresh("tiny_facial", 5, "facial"), model="tiny_facial", head="facial")[
+        1
+    ].notes
 
 
 def test_a_pose_network_starts_from_the_backbone_of_all_branches(tmp_path):
     source = save_torch(tmp_path / "a.pth", state("h3r hrnet"))
     _, report = convert.load_initial(source, fresh("tiny_pose", 5, "pose"))
-    reasons = {reason for name, reason in report.left_out.items() if "fuse_layers" in name and "num_batches" not in name}
+    reasons = {
+        reason for name, reason in report.left_out.items() if "fuse_layers" in name and "num_batches" not in name
+    }
     assert reasons == {"the pose form has no other branches at the end"}
     assert set(report.fresh) == {"params/head/predict/kernel", "params/head/predict_bias/bias"}
 
 
 def test_another_backbone_cannot_start_a_training(tmp_path):
     source = save_torch(tmp_path / "a.pth", state("pose"))
-    with pytest.raises(ValueError, match=r"a\.pth: the arrays are not those of this backbone; \d+ missing: .*unexpected: "):
+    with pytest.raises(
+        ValueError, match=r"a\.pth: the arrays are not those of this backbone; \d+ missing: .*unexpected: "
+    ):
         convert.load_initial(source, fresh("mobilenet_v2", 5, "heatmap"))
 
 

@@ -153,10 +153,18 @@ def test_unknown_scheme_lists_the_known_ones():
 
 def test_normalizing_distances():
     landmarks = np.array([[[0.0, 0.0], [3.0, 4.0], [12.0, 3.0]], [[1.0, 1.0], [1.0, 2.0], [9.0, 9.0]]])
-    units = {"pair": (0, 1), "groups": ((0, 1), (2,)), "box": "box", "size": "object_size", "diagonal": "delivered_diagonal"}
+    units = {
+        "pair": (0, 1),
+        "groups": ((0, 1), (2,)),
+        "box": "box",
+        "size": "object_size",
+        "diagonal": "delivered_diagonal",
+    }
     scheme = LandmarkScheme("mine", 3, (1, 0, 2), tuple(units.items()))
     np.testing.assert_allclose(scheme.normalizing_distance(landmarks), [5, 1])  # the first
-    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="groups"), np.hypot([10.5, 8], [1, 7.5]))
+    np.testing.assert_allclose(
+        scheme.normalizing_distance(landmarks, normalizer="groups"), np.hypot([10.5, 8], [1, 7.5])
+    )
     np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="size", object_size=[7, 8]), [7, 8])
     box = [[0, 0, 3, 4], [1, 1, 6, 13]]
     np.testing.assert_allclose(scheme.normalizing_distance(landmarks, normalizer="diagonal", box=box), [5, 13])

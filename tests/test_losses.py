@@ -12,7 +12,8 @@ from h3r_jax import codec, losses
 
 SHAPE, STRIDE = (6, 7), (4.0, 2.5)
 COORDINATES = np.array(
-    [[[5.0, 6.0], [0.0, 0.0], [24.0, 12.5], [13.7, 1.1]], [[-1.0, 5.0], [4.0, np.nan], [23.9, 0.2], [8.0, 7.5]]], np.float32
+    [[[5.0, 6.0], [0.0, 0.0], [24.0, 12.5], [13.7, 1.1]], [[-1.0, 5.0], [4.0, np.nan], [23.9, 0.2], [8.0, 7.5]]],
+    np.float32,
 )
 LOGITS = np.random.default_rng(0).normal(scale=3, size=(2, *SHAPE, 4)).astype(np.float32)
 points_of = functools.partial(codec.activation_points, heatmap_shape=SHAPE, stride=STRIDE)
@@ -114,7 +115,9 @@ def test_the_weight_of_positives_may_be_traced():
         return losses.binary_cross_entropy(LOGITS, points, positive_weight=weight).sum()
 
     slope = jax.jit(jax.grad(jax.checkpoint(total)))(50.0)
-    assert float(slope) == pytest.approx((float(total(51.0)) - float(total(49.0))) / 2, rel=1e-4)  # which is linear in it
+    assert float(slope) == pytest.approx(
+        (float(total(51.0)) - float(total(49.0))) / 2, rel=1e-4
+    )  # which is linear in it
 
 
 @pytest.mark.parametrize("name", CASES)

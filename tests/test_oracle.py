@@ -83,7 +83,9 @@ def test_no_coco_recipe_loses_anything_of_made_up_people(name, people):
     assert (result["examples"], result["inside"], result["outside"]) == (3, 34, 0)
     assert result["error"] < 1e-3
     scores = result["metrics"]
-    assert {name for name, value in scores.items() if np.isnan(value)} == {"ap_medium", "ar_medium"}, "these people are large"
+    assert {name for name, value in scores.items() if np.isnan(value)} == {"ap_medium", "ar_medium"}, (
+        "these people are large"
+    )
     assert all(value == pytest.approx(100, abs=1e-9) for value in scores.values() if not np.isnan(value))
 
 

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.slow
 FACES = ("nme", "fr@8", "auc@8", "fr@10", "auc@10")
 YAWS = ("yaw_0_30", "yaw_30_60", "yaw_60_90")
 JOINTS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-HALVES = {"data.train_split": "train[:50%]", "data.validation_split": "train[50%:]"}  # as the recipes hold two per cent out
+HALVES = {
+    "data.train_split": "train[:50%]",
+    "data.validation_split": "train[50%:]",
+}  # as the recipes hold two per cent out
 SMALL = {
     "model.name": "mobilenet_v2",
     "model.input_size": "(64, 64)",
@@ -54,10 +57,16 @@ CASES = (
         2,
         (*FACES, "nme_box_diagonal"),
     ),
-    Case("lapa_mobilenetv2_128", {"data.train_split": "test", "data.validation_split": "test"}, "lapa", "test", 2, FACES),
+    Case(
+        "lapa_mobilenetv2_128", {"data.train_split": "test", "data.validation_split": "test"}, "lapa", "test", 2, FACES
+    ),
     Case(
         "aflw2000_mobilenetv2_128",
-        {"data.name": "aflw2000", "data.train_split": "test[:8]", "data.validation_split": "test[8:]"},  # in place of 300W-LP
+        {
+            "data.name": "aflw2000",
+            "data.train_split": "test[:8]",
+            "data.validation_split": "test[8:]",
+        },  # in place of 300W-LP
         "aflw2000",
         "test",
         16,

@@ -59,7 +59,9 @@ def own_crop(path, box):
 @pytest.fixture(scope="module")
 def lapa(shared_data):
     """image name -> crop -> (head output, crop matrix, landmarks), of the checkpoint in the shared data."""
-    variables, spec, _ = convert.read(shared_data / "checkpoints" / "lapa106_mobilenetv2_256x256.pth.tar", landmarks=106)
+    variables, spec, _ = convert.read(
+        shared_data / "checkpoints" / "lapa106_mobilenetv2_256x256.pth.tar", landmarks=106
+    )
     model = models.build(spec.model, spec.landmarks, head=spec.head)
     apply = jax.jit(functools.partial(model.apply, variables))
     results = {}
@@ -68,7 +70,10 @@ def lapa(shared_data):
         box = geometry.landmark_box(landmarks)
         image = path.parents[1] / "images" / f"{path.stem}.jpg"
         pixels = np.asarray(Image.open(image).convert("RGB"))
-        crops = {"reference": (reference_crop(pixels, box, SIZE), reference_matrix(box, SIZE)), "own": own_crop(image, box)}
+        crops = {
+            "reference": (reference_crop(pixels, box, SIZE), reference_matrix(box, SIZE)),
+            "own": own_crop(image, box),
+        }
         for crop, (pixels, matrix) in crops.items():
             output = np.asarray(apply(models.normalize_images(pixels[None])))
             results.setdefault(path.stem, {})[crop] = output, matrix, landmarks
@@ -98,7 +103,7 @@ def error(output, matrix, landmarks, **options):
 )
 def test_the_third_party_checkpoint_on_real_images(lapa, crop, image, k, expected, tolerance):
     output, matrix, landmarks = lapa[image][crop]
-    on = output[..., len(landmarks):]
+    on = output[..., len(landmarks) :]
     assert error(on, matrix, landmarks, k=k) == pytest.approx(expected, abs=tolerance)
 
 

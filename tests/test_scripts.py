@@ -64,7 +64,10 @@ def test_it_trains_and_evaluates(place, straight):
         assert decoder in table
     assert "moving average of the parameters at step 20" in table and "flip test off" in table
     result = json.loads((workdir / "eval" / "faces-val.json").read_text())
-    assert set(result) == {"dataset", "split", "protocol", "count", "official_count", "subset_counts", "metrics"} and result["count"] == 9
+    assert (
+        set(result) == {"dataset", "split", "protocol", "count", "official_count", "subset_counts", "metrics"}
+        and result["count"] == 9
+    )
     assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
     for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
         assert (workdir / "eval" / picture).stat().st_size > 10_000
@@ -100,7 +103,11 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place, stra
             "--config.data_dir=nowhere",
             "nowhere/faces holds none of train.csv, val.csv, test.csv; is config.data_dir",
         ),
-        ("train.py", "--config.loss.name=mse", "unknown loss 'mse'; known are spatial_cross_entropy, binary_cross_entropy"),
+        (
+            "train.py",
+            "--config.loss.name=mse",
+            "unknown loss 'mse'; known are spatial_cross_entropy, binary_cross_entropy",
+        ),
         ("train.py", "--config.data.train_split=test", "has no split 'test'; it has train, val"),
         ("train.py", "--config.eval.k=1000", "k=1000 cells cannot be chosen from a map of"),
         ("eval.py", "--config.data.box=dataset", 'has no size; set config.data.box="landmarks"'),
@@ -121,7 +128,9 @@ def run_two(script, place, workdir):
         free.bind(("127.0.0.1", 0))
         address = f"--coordinator_address=127.0.0.1:{free.getsockname()[1]}"
     ranks = (f"--process_id={number}" for number in range(2))
-    processes = [tiny_run.start(place, command(script, place, workdir, address, "--num_processes=2", rank)) for rank in ranks]
+    processes = [
+        tiny_run.start(place, command(script, place, workdir, address, "--num_processes=2", rank)) for rank in ranks
+    ]
     try:
         return [finish(process) for process in processes]
     finally:
@@ -140,10 +149,15 @@ def test_two_processes_train_and_evaluate_as_one(place, straight):
     assert [record["step"] for record in records if "train/loss" in record] == list(range(1, TOTAL_STEPS + 1))
     # Summed in another order, in float32, they drift apart: 5e-5 at step 5, 2e-4 at 6, 2e-2 at 12.
     first = range(1, 6)
-    assert [losses(workdir)[step] for step in first] == pytest.approx([losses(straight[0])[step] for step in first], rel=5e-4)
+    assert [losses(workdir)[step] for step in first] == pytest.approx(
+        [losses(straight[0])[step] for step in first], rel=5e-4
+    )
 
     figures = []
-    for code, output in (run_two("eval.py", place, workdir)[0], finish(tiny_run.start(place, command("eval.py", place, workdir)))):
+    for code, output in (
+        run_two("eval.py", place, workdir)[0],
+        finish(tiny_run.start(place, command("eval.py", place, workdir))),
+    ):
         assert code == 0, output[-3000:]
         figures.append(json.loads((workdir / "eval" / "faces-val.json").read_text()))
     assert figures[0]["count"] == figures[1]["count"] == 9

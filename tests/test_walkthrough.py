@@ -40,7 +40,9 @@ def type_in(place, block, **changes):
         "H3R_DATA": os.fspath(place),
         "H3R_PREPARED": os.fspath(place / "prepared"),
     }
-    result = subprocess.run(["bash", "-c", script], cwd=place, env=environment, check=False, capture_output=True, text=True)
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=place, env=environment, check=False, capture_output=True, text=True
+    )
     assert result.returncode == 0, f"{block}\n{result.stdout[-2000:]}\n{result.stderr[-3000:]}"
     return result.stdout
 
@@ -69,7 +71,12 @@ def faces68(place):
     for split, count in (("train", 16), ("val", 4)):
         images, landmarks = zip(*(dotted(seed, 68) for seed in range(count)))
         write_split(place / "ytfaces68", split, images, landmarks)
-    type_in(place, "python train.py --config=configs/ytfaces68_mobilenetv2_128.py --workdir=runs/ytfaces68", **SMALLER, **SHORTER)
+    type_in(
+        place,
+        "python train.py --config=configs/ytfaces68_mobilenetv2_128.py --workdir=runs/ytfaces68",
+        **SMALLER,
+        **SHORTER,
+    )
     return "1"
 
 
@@ -119,7 +126,9 @@ def test_readme(place, trained, images):
         path = place / "wflw" / test_wflw.LIST.format(split)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((test_wflw.line(dotted(0, 98)[1]) + "\n") * count)
-    assert "train 60 of 7500: this copy is not complete" in type_in(place, literature.replace("DIR", "."), **SMALLER, **SHORTER)
+    assert "train 60 of 7500: this copy is not complete" in type_in(
+        place, literature.replace("DIR", "."), **SMALLER, **SHORTER
+    )
 
     type_in(place, prediction)  # and finds no face in triangles
     assert (place / "found" / "landmarks.jsonl").exists() and (place / "found" / "film.mp4.mp4").exists()
@@ -168,4 +177,12 @@ def test_what_contributors_run_is_what_ci_runs():
 
 
 def test_there_are_no_other_blocks():
-    assert {page for page in PAGES if command_blocks(page)} == {README, OWN_DATA, CONTRIBUTING, CODEC, PREDICT, EXPORT, WEIGHTS}
+    assert {page for page in PAGES if command_blocks(page)} == {
+        README,
+        OWN_DATA,
+        CONTRIBUTING,
+        CODEC,
+        PREDICT,
+        EXPORT,
+        WEIGHTS,
+    }

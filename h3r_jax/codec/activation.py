@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-Stride = float | tuple[float, ...] | list[float]  # input pixels per cell, one or for each axis in the order of the coordinates
+Stride = (
+    float | tuple[float, ...] | list[float]
+)  # input pixels per cell, one or for each axis in the order of the coordinates
 
 
 class ActivationPoints(NamedTuple):
@@ -54,7 +56,9 @@ def along_last(values: Sequence[float], ndim: int, dtype: DTypeLike) -> jax.Arra
     return jnp.asarray(values, dtype).reshape((1,) * (ndim - 1) + (-1,))
 
 
-def locate(coordinates: jax.Array, heatmap_shape: tuple[int, ...], stride: Stride) -> tuple[jax.Array, jax.Array, jax.Array]:
+def locate(
+    coordinates: jax.Array, heatmap_shape: tuple[int, ...], stride: Stride
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
     ndim = len(heatmap_shape)
     if coordinates.shape[-1] != ndim:
@@ -72,7 +76,9 @@ def locate(coordinates: jax.Array, heatmap_shape: tuple[int, ...], stride: Strid
     return lower.astype(jnp.int32), positions - lower, inside
 
 
-def activation_points(coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0) -> ActivationPoints:
+def activation_points(
+    coordinates: ArrayLike, *, heatmap_shape: Sequence[int], stride: Stride = 4.0
+) -> ActivationPoints:
     """All `2**D` activation points of each coordinate: the corners of its cell.
 
     A corner weighs the product over the axes of the fractional part (upper
@@ -98,7 +104,9 @@ def activation_points(coordinates: ArrayLike, *, heatmap_shape: Sequence[int], s
     corners = jnp.asarray(list(itertools.product((0, 1), repeat=len(heatmap_shape))), jnp.int32)  # [P, D]
     corners = corners.reshape((1,) * (lower.ndim - 2) + corners.shape)
     # On an axis of one cell both corners are that cell; the upper one weighs nothing.
-    cells = jnp.minimum(lower + corners, along_last([size - 1 for size in reversed(heatmap_shape)], lower.ndim, jnp.int32))
+    cells = jnp.minimum(
+        lower + corners, along_last([size - 1 for size in reversed(heatmap_shape)], lower.ndim, jnp.int32)
+    )
     weights = jnp.where(corners == 1, fraction, 1 - fraction).prod(axis=-1)
     return ActivationPoints(cells, weights, inside)
 
@@ -216,7 +224,9 @@ def add_at(heatmaps: jax.Array, points: ActivationPoints, values: jax.Array) -> 
     spatial, examples = heatmaps.shape[-ndim - 1 : -1], math.prod(heatmaps.shape[: -ndim - 1])
     flat = heatmaps.reshape(examples, math.prod(spatial), num_landmarks)
     index = flat_index(points.cells, spatial).reshape(examples, num_landmarks, points.cells.shape[-2])
-    added = lax.platform_dependent(flat, index, values.reshape(index.shape), cpu=_add_by_index, default=_add_by_comparison)
+    added = lax.platform_dependent(
+        flat, index, values.reshape(index.shape), cpu=_add_by_index, default=_add_by_comparison
+    )
     return added.reshape(heatmaps.shape)
 
 
@@ -257,7 +267,9 @@ def gather(heatmaps: jax.Array, points: ActivationPoints) -> jax.Array:
     ndim = points.cells.shape[-1]
     expected = (*heatmaps.shape[: -ndim - 1], heatmaps.shape[-1])
     if points.inside.shape != expected:
-        raise ValueError(f"points are for {points.inside.shape} landmarks, heatmaps of shape {heatmaps.shape} for {expected}")
+        raise ValueError(
+            f"points are for {points.inside.shape} landmarks, heatmaps of shape {heatmaps.shape} for {expected}"
+        )
     spatial = heatmaps.shape[-ndim - 1 : -1]
     flat = heatmaps.reshape(*expected[:-1], math.prod(spatial), expected[-1])
     index = jnp.swapaxes(flat_index(points.cells, spatial), -1, -2)  # [..., P, K]

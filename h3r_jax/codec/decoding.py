@@ -134,7 +134,10 @@ def _choose(
     heatmaps: ArrayLike, k: int, activation: str, selection: str, ndim: int, temperature: float
 ) -> tuple[Mass, jax.Array, _Chosen]:
     """The mass function, the values `float32[..., K]` at the maxima, and the chosen points."""
-    for name, names, value in (("activation", tuple(ACTIVATIONS), activation), ("selection", tuple(SELECTIONS), selection)):
+    for name, names, value in (
+        ("activation", tuple(ACTIVATIONS), activation),
+        ("selection", tuple(SELECTIONS), selection),
+    ):
         if value not in names:
             raise ValueError(f"unknown {name} {value!r}; known are {', '.join(names)}")
     maps, shape = flatten(heatmaps, ndim)

@@ -54,7 +54,9 @@ def debiased_soft_argmax(
     values = (maps.astype(jnp.float32) - background) / temperature
     peak = jax.lax.stop_gradient(jnp.maximum(jnp.max(values, axis=-2, keepdims=True), 0.0))
     # exp(z - b) - 1, divided by the largest exp(z - b); exact near the background, and without overflow.
-    mass = jnp.where(values < 1, jnp.expm1(jnp.minimum(values, 1.0)) * jnp.exp(-peak), jnp.exp(values - peak) - jnp.exp(-peak))
+    mass = jnp.where(
+        values < 1, jnp.expm1(jnp.minimum(values, 1.0)) * jnp.exp(-peak), jnp.exp(values - peak) - jnp.exp(-peak)
+    )
     total = jnp.sum(mass, axis=-2, keepdims=True)
     return _mean(mass / total, maps, shape, stride)
 
@@ -69,9 +71,7 @@ def local_soft_argmax(
 
     Source: Bulat et al., "Subpixel Heatmap Regression for Facial Landmark Localization", BMVC 2021.
     """
-    return decode(
-        heatmaps, k=window**ndim, stride=stride, selection="neighbours", ndim=ndim, temperature=temperature
-    )
+    return decode(heatmaps, k=window**ndim, stride=stride, selection="neighbours", ndim=ndim, temperature=temperature)
 
 
 def _mean(mass: jax.Array, maps: jax.Array, shape: tuple[int, ...], stride: Stride) -> jax.Array:

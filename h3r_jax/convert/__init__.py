@@ -38,8 +38,9 @@ from h3r_jax.convert.recognition import recognize
 __all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
 
 
-def read(path: str | os.PathLike, *, model: str | None = None, head: str | None = None,
-         landmarks: int | None = None) -> tuple[dict, Spec, Report]:
+def read(
+    path: str | os.PathLike, *, model: str | None = None, head: str | None = None, landmarks: int | None = None
+) -> tuple[dict, Spec, Report]:
     """The variables of any source.
 
     Args:
@@ -56,8 +57,11 @@ def read(path: str | os.PathLike, *, model: str | None = None, head: str | None 
     source = epath.Path(path).expanduser()
     if source.is_dir():
         variables, spec = load_directory(source)
-        for what, wanted, found in (("model", model, spec.model), ("head", head, spec.head),
-                                    ("landmarks", landmarks, spec.landmarks)):
+        for what, wanted, found in (
+            ("model", model, spec.model),
+            ("head", head, spec.head),
+            ("landmarks", landmarks, spec.landmarks),
+        ):
             if wanted not in (None, found):
                 raise ValueError(f"{source} holds {spec}; {what} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
@@ -74,8 +78,14 @@ def read(path: str | os.PathLike, *, model: str | None = None, head: str | None 
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
-def convert(source: str | os.PathLike, destination: str | os.PathLike, *, model: str | None = None, head: str | None = None,
-            landmarks: int | None = None) -> tuple[Spec, Report]:
+def convert(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    *,
+    model: str | None = None,
+    head: str | None = None,
+    landmarks: int | None = None,
+) -> tuple[Spec, Report]:
     """Reads `source` and writes `destination`, which is there whole or not at all.
 
     Args:
@@ -96,16 +106,19 @@ def convert(source: str | os.PathLike, destination: str | os.PathLike, *, model:
         write_safetensors(destination, to_torch(variables, spec), spec, config)
         stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
         if stride != models.BACKBONE_STRIDE:
-            note = (f"its heatmaps have stride {stride}, which this library finds in the file; PyTorch programs with these names "
-                    f"have stride {models.BACKBONE_STRIDE}, load the file and compute something else")
+            note = (
+                f"its heatmaps have stride {stride}, which this library finds in the file; PyTorch programs with these names "
+                f"have stride {models.BACKBONE_STRIDE}, load the file and compute something else"
+            )
             report = dataclasses.replace(report, notes=(*report.notes, note))
     else:
         write_directory(destination, variables, spec, source, report, config)
     return spec, report
 
 
-def load_initial(path: str | os.PathLike, variables: dict, *, model: str | None = None,
-                 head: str | None = None) -> tuple[dict, Report]:
+def load_initial(
+    path: str | os.PathLike, variables: dict, *, model: str | None = None, head: str | None = None
+) -> tuple[dict, Report]:
     """Freshly initialised variables with trained ones in their place, as far as those go.
 
     The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts
@@ -127,7 +140,9 @@ def load_initial(path: str | os.PathLike, variables: dict, *, model: str | None 
     """
     trained, spec, reading = read(path)
     differs = None not in (head, spec.head) and head != spec.head
-    other_head = f"of a head {spec.head!r} for {spec.landmarks} landmarks there, a head {head!r} here" if differs else ""
+    other_head = (
+        f"of a head {spec.head!r} for {spec.landmarks} landmarks there, a head {head!r} here" if differs else ""
+    )
     try:
         variables, report = merge(trained, variables, other_head=other_head)
     except ValueError as error:
@@ -135,5 +150,7 @@ def load_initial(path: str | os.PathLike, variables: dict, *, model: str | None 
     notes = reading.notes
     theirs, ours = (getattr(models.BACKBONES[name](), "fuse", None) for name in (spec.model, model or spec.model))
     if theirs != ours:
-        notes += (f"branches are brought together by {ours!r} here, by {theirs!r} in {spec.model}: the same arrays, other features",)
+        notes += (
+            f"branches are brought together by {ours!r} here, by {theirs!r} in {spec.model}: the same arrays, other features",
+        )
     return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh, notes)

@@ -8,8 +8,11 @@ from h3r_jax import convert, models
 
 def main(arguments=None):
     """Converts, and prints what became of every tensor; one sentence and status 1 if it cannot."""
-    parser = argparse.ArgumentParser(prog="python -m h3r_jax.convert", description=convert.__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m h3r_jax.convert",
+        description=convert.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")

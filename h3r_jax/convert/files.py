@@ -61,7 +61,9 @@ def read_file(path):
     elif path.name.endswith(TORCH_SUFFIXES):
         tensors, left_out = _load_pickle(path)
     else:
-        raise ValueError(f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}")
+        raise ValueError(
+            f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}"
+        )
     plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):
         twice = next(name for name in plain if name in tensors and f"module.{name}" in tensors)
@@ -131,8 +133,10 @@ def _load_pickle(path):
         content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = re.search(r"GLOBAL \S+|Unsupported \w+ \w+", str(error))
-        raise ValueError(f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
-                         "else could run code: refused, nothing was run (if you trust it, save its state dict alone)") from error
+        raise ValueError(
+            f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
+            "else could run code: refused, nothing was run (if you trust it, save its state dict alone)"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
     if not isinstance(content, dict):
@@ -140,11 +144,15 @@ def _load_pickle(path):
     container = [key for key in CONTAINERS if isinstance(content.get(key), dict)][:1]
     tensors, left_out = {}, {}
     for keys, tensor in _tensors_in(content, torch.Tensor):
-        within = keys[:len(container)] == container
+        within = keys[: len(container)] == container
         if within and len(keys) == len(container) + 1:
             tensors[keys[-1]] = tensor
         else:
-            left_out["/".join(keys)] = "in a container among the weights" if within else f"beside the weights, which are under {container[0]!r}"
+            left_out["/".join(keys)] = (
+                "in a container among the weights"
+                if within
+                else f"beside the weights, which are under {container[0]!r}"
+            )
     if not tensors:
         raise ValueError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
     try:
@@ -208,8 +216,13 @@ def write_directory(path, variables, spec, source, report, config=None):
     def write(temporary):
         temporary.mkdir()
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
-        description = {**dataclasses.asdict(spec), "source": str(source), "left_out": report.left_out, "notes": report.notes,
-                       CONFIG: config}
+        description = {
+            **dataclasses.asdict(spec),
+            "source": str(source),
+            "left_out": report.left_out,
+            "notes": report.notes,
+            CONFIG: config,
+        }
         (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
     write_whole(path, write)
@@ -267,7 +280,9 @@ def load_directory(path):
     variables = _restore(path / AVERAGE if (path / AVERAGE).is_dir() else path / ARRAYS)
     model = json.loads(config.read_text())["model"]
     channels = variables["params"]["head"]["predict"]["kernel"].shape[-1]
-    return variables, Spec(model["name"], model["head"], channels // models.HEADS[model["head"]], NAMING_OF_HEAD[model["head"]])
+    return variables, Spec(
+        model["name"], model["head"], channels // models.HEADS[model["head"]], NAMING_OF_HEAD[model["head"]]
+    )
 
 
 def _restore(path):
@@ -278,6 +293,8 @@ def _restore(path):
     checkpointer = ocp.PyTreeCheckpointer()
     try:
         tree = checkpointer.metadata(path).item_metadata.tree
-        return checkpointer.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+        return checkpointer.restore(
+            path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        )
     except (ValueError, FileNotFoundError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error

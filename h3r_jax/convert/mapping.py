@@ -110,9 +110,13 @@ def to_torch(variables: dict, spec: naming.Spec) -> dict[str, np.ndarray]:
     """
     flat = traverse_util.flatten_dict(variables)
     shapes = naming.shapes(spec)
-    _complain("the arrays", spec, missing=["/".join(path) for path in shapes if path not in flat],
-              unexpected=["/".join(path) for path in flat if path not in shapes],
-              misshapen=["/".join(path) for path in shapes if path in flat and flat[path].shape != shapes[path]])
+    _complain(
+        "the arrays",
+        spec,
+        missing=["/".join(path) for path in shapes if path not in flat],
+        unexpected=["/".join(path) for path in flat if path not in shapes],
+        misshapen=["/".join(path) for path in shapes if path in flat and flat[path].shape != shapes[path]],
+    )
     tensors = {}
     for path, name in naming.names(shapes, spec.naming).items():
         tensors[name] = _to_torch(path, np.asarray(flat[path]))

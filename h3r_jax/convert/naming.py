@@ -67,7 +67,9 @@ class Spec:
     batches_tracked: int | dict[str, int] = dataclasses.field(default=0, hash=False)
 
     def __str__(self):
-        return f"{self.model}, {f'head {self.head} for {self.landmarks} landmarks' if self.head else 'the backbone alone'}"
+        return (
+            f"{self.model}, {f'head {self.head} for {self.landmarks} landmarks' if self.head else 'the backbone alone'}"
+        )
 
 
 @functools.lru_cache(maxsize=16)

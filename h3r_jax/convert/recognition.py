@@ -16,8 +16,13 @@ COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 HRNET_FIELDS = ("widths", "modules", "blocks", "bottlenecks", "highest_only")
 
 
-def recognize(tensors: Mapping[str, np.ndarray], *, model: str | None = None, head: str | None = None,
-              landmarks: int | None = None) -> Spec:
+def recognize(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    model: str | None = None,
+    head: str | None = None,
+    landmarks: int | None = None,
+) -> Spec:
     """The network that PyTorch tensors belong to.
 
     Args:
@@ -39,7 +44,7 @@ def recognize(tensors: Mapping[str, np.ndarray], *, model: str | None = None, he
         raise ValueError(f"unknown head {head!r}; known are {', '.join(models.HEADS)}")
     naming = _naming(tensors)
     prefix = BACKBONE_PREFIX.get(naming, "")
-    found = _backbones({name[len(prefix):]: x for name, x in tensors.items() if name.startswith(prefix)}, naming)
+    found = _backbones({name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}, naming)
     if model is None:
         model = found[0]
     elif model not in found:
@@ -47,13 +52,17 @@ def recognize(tensors: Mapping[str, np.ndarray], *, model: str | None = None, he
     channels = _channels(tensors, naming)
     if channels is None:
         if head or landmarks:
-            raise ValueError(f"the tensors are those of {model} without a head for landmarks; "
-                             "a backbone alone can start a training, not replace a trained model")
+            raise ValueError(
+                f"the tensors are those of {model} without a head for landmarks; "
+                "a backbone alone can start a training, not replace a trained model"
+            )
         return Spec(model, None, 0, naming, _batches_tracked(tensors, naming))
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
     if channels % models.HEADS[head] or (landmarks and count != landmarks):
-        raise ValueError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}")
+        raise ValueError(
+            f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}"
+        )
     return Spec(model, head, count, naming, _batches_tracked(tensors, naming))
 
 
@@ -78,8 +87,11 @@ def _backbones(tensors, naming):
         raise ValueError(f"the tensors ({first}, ...) are of no known network; known are {', '.join(models.BACKBONES)}")
     fields = _hrnet_fields(tensors)
     known = {name: builder() for name, builder in models.BACKBONES.items()}
-    found = [name for name, module in known.items()
-             if isinstance(module, HRNet) and all(getattr(module, field) == value for field, value in fields.items())]
+    found = [
+        name
+        for name, module in known.items()
+        if isinstance(module, HRNet) and all(getattr(module, field) == value for field, value in fields.items())
+    ]
     if not found:
         text = ", ".join(f"{field} {value}" for field, value in fields.items())
         raise ValueError(f"an HRNet with {text} is none of {', '.join(known)}")
@@ -100,13 +112,18 @@ def _hrnet_fields(tensors):
             widths[int(match.group(1))] = tensor.shape[0]
     modules = tuple(count(rf"stage{stage}\.(\d+)\.") for stage in stages)
     last = f"stage{stages[-1]}.{modules[-1] - 1}.fuse_layers."
-    return dict(zip(HRNET_FIELDS, (
-        tuple(width for _, width in sorted(widths.items())),
-        modules,
-        count(r"stage2\.0\.branches\.0\.(\d+)\."),
-        count(r"layer1\.(\d+)\."),
-        not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
-    )))
+    return dict(
+        zip(
+            HRNET_FIELDS,
+            (
+                tuple(width for _, width in sorted(widths.items())),
+                modules,
+                count(r"stage2\.0\.branches\.0\.(\d+)\."),
+                count(r"layer1\.(\d+)\."),
+                not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
+            ),
+        )
+    )
 
 
 def _channels(tensors, naming):

@@ -38,7 +38,11 @@ class LandmarkScheme:
     def __post_init__(self):
         mirror = np.asarray(self.mirror)
         identity = np.arange(self.num_landmarks)
-        if mirror.shape != identity.shape or mirror.dtype.kind not in "iu" or not np.array_equal(np.sort(mirror), identity):
+        if (
+            mirror.shape != identity.shape
+            or mirror.dtype.kind not in "iu"
+            or not np.array_equal(np.sort(mirror), identity)
+        ):
             raise ValueError(
                 f"scheme {self.name}: mirror must be a permutation of 0 to {self.num_landmarks - 1}, got {self.mirror}"
             )
@@ -49,10 +53,14 @@ class LandmarkScheme:
             )
         for field in ("names", "sigmas"):
             if len(getattr(self, field)) not in (0, self.num_landmarks):
-                raise ValueError(f"scheme {self.name}: {len(getattr(self, field))} {field} for {self.num_landmarks} landmarks")
+                raise ValueError(
+                    f"scheme {self.name}: {len(getattr(self, field))} {field} for {self.num_landmarks} landmarks"
+                )
         if not self.normalizers:
             raise ValueError(f"scheme {self.name} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
-        if not all(isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) for entry in self.normalizers):
+        if not all(
+            isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) for entry in self.normalizers
+        ):
             raise ValueError(f"scheme {self.name}: normalizers are pairs of a name and a unit, got {self.normalizers}")
         for pair in (*self.connections, *(unit for _, unit in self.normalizers if unit not in UNITS)):
             self._check_pair(pair)

@@ -117,7 +117,9 @@ def person_results(
     """
     predictions, confidences = np.asarray(predictions, np.float64), np.asarray(confidences, np.float64)
     if len(sigmas) != predictions.shape[1]:
-        raise ValueError(f"{len(sigmas)} sigmas for {predictions.shape[1]} joints; the landmark scheme must have one for each")
+        raise ValueError(
+            f"{len(sigmas)} sigmas for {predictions.shape[1]} joints; the landmark scheme must have one for each"
+        )
     keypoints = np.concatenate([predictions, confidences[..., None]], axis=-1)
     bad = ~np.isfinite(keypoints).all(axis=(1, 2))
     if bad.any():
@@ -173,7 +175,9 @@ def average_precision(
         truth.createIndex()
         unknown = ({result["image_id"] for result in results} | set(image_ids or ())) - set(truth.imgs)
         if unknown:
-            raise ValueError(f"{annotation_file}: there is no image {min(unknown)}; is it the file of the split that was predicted?")
+            raise ValueError(
+                f"{annotation_file}: there is no image {min(unknown)}; is it the file of the split that was predicted?"
+            )
         found = truth.loadRes([dict(result) for result in results])  # which writes into them
         evaluation = COCOeval(truth, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)

@@ -61,7 +61,9 @@ class HeadErrors:
     def groups(self, threshold: float) -> dict[str, float]:
         """name in `GROUPS` -> mean of the right and the left joint, percent; NaN where one of them is never labelled."""
         hits, labelled = self._hits(threshold)
-        return {name: float(np.mean([_percent(hits[i], labelled[i]) for i in joints])) for name, joints in GROUPS.items()}
+        return {
+            name: float(np.mean([_percent(hits[i], labelled[i]) for i in joints])) for name, joints in GROUPS.items()
+        }
 
     def summary(self, thresholds: Sequence[float]) -> dict[str, float]:
         """Every metric under its name in logs and files, for `thresholds` in head sizes; groups at the first of them."""
@@ -75,7 +77,9 @@ def _percent(part: float, whole: float) -> float:
     return 100.0 * float(part) / float(whole) if whole else float("nan")
 
 
-def head_errors(predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, head_size: ArrayLike) -> HeadErrors:
+def head_errors(
+    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, head_size: ArrayLike
+) -> HeadErrors:
     """The HeadErrors of examples.
 
     Args:
@@ -89,11 +93,15 @@ def head_errors(predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayL
     """
     predictions, landmarks = np.asarray(predictions, np.float64), np.asarray(landmarks, np.float64)
     if predictions.shape != landmarks.shape or landmarks.shape[1:] != (NUM_JOINTS, 2):
-        raise ValueError(f"PCKh is of {NUM_JOINTS} joints, got predictions {predictions.shape} and landmarks {landmarks.shape}")
+        raise ValueError(
+            f"PCKh is of {NUM_JOINTS} joints, got predictions {predictions.shape} and landmarks {landmarks.shape}"
+        )
     head_size = np.asarray(head_size, np.float64)
     bad = ~((head_size > 0) & np.isfinite(head_size))
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(f"example {first}: the head size is {head_size[first]}; PCKh needs MPII's valid split, which has them")
+        raise ValueError(
+            f"example {first}: the head size is {head_size[first]}; PCKh needs MPII's valid split, which has them"
+        )
     errors = np.linalg.norm(predictions - landmarks, axis=-1) / head_size[:, None]
     return HeadErrors(errors, np.asarray(visibility) > 0)

@@ -1,10 +1,11 @@
 """Networks: images to raw heatmaps. A model is a backbone, a resampling to the heatmap's stride, and a head.
 
-    model = build("mobilenet_v2", num_landmarks=98, head="binary")
-    variables = initialize(model, 0, (128, 128, 3))
-    heatmaps = model.apply(variables, normalize_images(images))                      # inference
-    heatmaps, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+model = build("mobilenet_v2", num_landmarks=98, head="binary")
+variables = initialize(model, 0, (128, 128, 3))
+heatmaps = model.apply(variables, normalize_images(images))                      # inference
+heatmaps, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
 """
+
 from __future__ import annotations
 
 import functools
@@ -66,8 +67,9 @@ class HeatmapRegressor(nn.Module):
         return self.head(features, train)
 
 
-def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int = BACKBONE_STRIDE,
-          dtype: str = "float32") -> HeatmapRegressor:
+def build(
+    name: str, num_landmarks: int, *, head: str = "heatmap", stride: int = BACKBONE_STRIDE, dtype: str = "float32"
+) -> HeatmapRegressor:
     """A backbone with a head.
 
     Args:
@@ -84,8 +86,12 @@ def build(name: str, num_landmarks: int, *, head: str = "heatmap", stride: int =
     Raises:
       ValueError: a name, stride or type that is not known; lists those that are.
     """
-    for what, value, known in (("model", name, BACKBONES), ("head", head, HEADS), ("stride", stride, STRIDES),
-                               ("dtype", dtype, ("float32", "bfloat16", "float64"))):
+    for what, value, known in (
+        ("model", name, BACKBONES),
+        ("head", head, HEADS),
+        ("stride", stride, STRIDES),
+        ("dtype", dtype, ("float32", "bfloat16", "float64")),
+    ):
         if value not in known:
             raise ValueError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
     compute = jnp.dtype(dtype)

@@ -1,4 +1,5 @@
 """Heads: from backbone features to raw heatmaps."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -53,8 +54,13 @@ class HeatmapHead(nn.Module):
             if self.biases:
                 x = Bias(self.param_dtype, name="conv_bias")(x)
             x = nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
-        x = PointwiseConv(self.channels, **types, output_dtype=self.param_dtype,
-                          kernel_init=nn.initializers.normal(PREDICTION_STD), name="predict")(x)
+        x = PointwiseConv(
+            self.channels,
+            **types,
+            output_dtype=self.param_dtype,
+            kernel_init=nn.initializers.normal(PREDICTION_STD),
+            name="predict",
+        )(x)
         return Bias(self.param_dtype, name="predict_bias")(x) if self.biases else x
 
 

@@ -8,6 +8,7 @@ Names are those of the PyTorch code with `_` for the dot before a number, `conv`
 and 1 of a sequence: `stage3_1/branches_2_0/conv1` is `stage3.1.branches.2.0.conv1`, and
 `stage3_1/fuse_layers_2_0_1/bn` is `stage3.1.fuse_layers.2.0.1.1`.
 """
+
 from __future__ import annotations
 
 import functools
@@ -53,11 +54,23 @@ def dense_gradients(images, kernel, stride, gradient):
     functions; inside of them the step of HRNet-W18 would take five times as long.
     """
     height, width = images.shape[1:3]
-    ends = [1 + (size - 1) % stride for size in (height, width)]  # padding behind the last pixel, which a stride may not reach
-    by_images = _convolve(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), window_strides=(1, 1),
-                          padding=[(1, end) for end in ends], lhs_dilation=(stride, stride))
-    by_kernel = _convolve(images.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), window_strides=(1, 1),
-                          padding=[(1, 2 - end) for end in ends], rhs_dilation=(stride, stride))
+    ends = [
+        1 + (size - 1) % stride for size in (height, width)
+    ]  # padding behind the last pixel, which a stride may not reach
+    by_images = _convolve(
+        gradient,
+        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
+        window_strides=(1, 1),
+        padding=[(1, end) for end in ends],
+        lhs_dilation=(stride, stride),
+    )
+    by_kernel = _convolve(
+        images.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        window_strides=(1, 1),
+        padding=[(1, 2 - end) for end in ends],
+        rhs_dilation=(stride, stride),
+    )
     return by_images, by_kernel.transpose(1, 2, 0, 3)
 
 
@@ -75,7 +88,9 @@ def _backward(stride, residuals, gradient):
     def derived(images, kernel, gradient):
         return jax.vjp(lambda x, k: dense(x, k, stride), images, kernel)[1](gradient)
 
-    return lax.platform_dependent(*residuals, gradient, cpu=lambda x, k, g: dense_gradients(x, k, stride, g), default=derived)
+    return lax.platform_dependent(
+        *residuals, gradient, cpu=lambda x, k, g: dense_gradients(x, k, stride, g), default=derived
+    )
 
 
 dense_convolution.defvjp(_forward, _backward)
@@ -186,8 +201,9 @@ class Exchange(nn.Module):
                 return ENLARGE[self.fuse](x, 2 ** (source - target))
             for step in range(target - source):
                 last = step == target - source - 1
-                x = ConvNorm(widths[target if last else source], 3, 2, active=not last, **types,
-                             name=f"{name}_{step}")(x, train)
+                x = ConvNorm(widths[target if last else source], 3, 2, active=not last, **types, name=f"{name}_{step}")(
+                    x, train
+                )
             return x
 
         outputs = []
@@ -225,10 +241,14 @@ class HRNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         largest_stride = 2 ** (1 + len(self.widths))
         if images.ndim != 4 or images.shape[1] % largest_stride or images.shape[2] % largest_stride:
-            raise ValueError(f"images must be [B, H, W, 3] with H and W multiples of {largest_stride}, got {images.shape}")
+            raise ValueError(
+                f"images must be [B, H, W, 3] with H and W multiples of {largest_stride}, got {images.shape}"
+            )
         if self.fuse not in ENLARGE or len(self.modules) != len(self.widths) - 1:
-            raise ValueError(f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
-                             f"{self.fuse!r}, {self.modules}, {self.widths}")
+            raise ValueError(
+                f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
+                f"{self.fuse!r}, {self.modules}, {self.widths}"
+            )
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = StemConv(STEM_FEATURES, **types, name="conv1")(images)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
@@ -242,9 +262,10 @@ class HRNet(nn.Module):
             branches = self._transition(branches, stage, train)
             for index in range(count):
                 last = stage == len(self.widths) and index == count - 1
-                branches = Exchange(self.blocks, self.fuse, self.highest_only and last, **types,
-                                    name=f"stage{stage}_{index}")(branches, train)
-        return jnp.concatenate([resize_bilinear(branch, 2 ** i) for i, branch in enumerate(branches)], axis=-1)
+                branches = Exchange(
+                    self.blocks, self.fuse, self.highest_only and last, **types, name=f"stage{stage}_{index}"
+                )(branches, train)
+        return jnp.concatenate([resize_bilinear(branch, 2**i) for i, branch in enumerate(branches)], axis=-1)
 
     def _transition(self, branches: tuple[jax.Array, ...], stage: int, train: bool) -> tuple[jax.Array, ...]:
         """The branches that enter stage `stage`: one more, made from the lowest; widths as the stage wants them."""

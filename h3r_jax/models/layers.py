@@ -4,6 +4,7 @@ Everything is channels-last, [B, H, W, C]. Convolution kernels are [kh, kw, C_in
 transpose (2, 3, 1, 0) of PyTorch's, so that one rule converts all of them. Padding is PyTorch's: one pixel
 on every side of a 3x3 kernel, whatever the stride.
 """
+
 from __future__ import annotations
 
 import flax.linen as nn
@@ -112,7 +113,7 @@ def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
         offset = (phase + 0.5) / factor - 0.5  # of this output sample from its cell's centre, in cells
         neighbour = before if offset < 0 else after
         phases.append(x if offset == 0 else x * (1 - abs(offset)) + neighbour * abs(offset))
-    shape = x.shape[:axis] + (size * factor,) + x.shape[axis + 1:]
+    shape = x.shape[:axis] + (size * factor,) + x.shape[axis + 1 :]
     return jnp.stack(phases, axis + 1).reshape(shape)
 
 

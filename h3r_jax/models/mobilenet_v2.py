@@ -10,6 +10,7 @@ Names follow torchvision's `features.N`: `features_0` is the stem, and in `featu
 
 where `expand`, `depthwise` and the stem each hold a `conv` (.0) and a `bn` (.1).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -81,8 +82,9 @@ class MobileNetV2(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         if images.ndim != 4 or images.shape[1] % LARGEST_STRIDE or images.shape[2] % LARGEST_STRIDE:
-            raise ValueError(f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, "
-                             f"got {images.shape}")
+            raise ValueError(
+                f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, got {images.shape}"
+            )
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         stem = StemConv(STEM_FEATURES, **types, parent=None)
         x = ConvNorm(stem, param_dtype=self.param_dtype, name="features_0")(images, train)
@@ -90,8 +92,9 @@ class MobileNetV2(nn.Module):
         for expansion, features, blocks, stride in STAGES:
             for block in range(blocks):
                 index += 1
-                x = InvertedResidual(features, expansion, stride if block == 0 else 1, **types,
-                                     name=f"features_{index}")(x, train)
+                x = InvertedResidual(
+                    features, expansion, stride if block == 0 else 1, **types, name=f"features_{index}"
+                )(x, train)
                 if index in TAPS:
                     taps.append(resize_bilinear(x, TAPS[index]))
         return jnp.concatenate(taps, axis=-1)

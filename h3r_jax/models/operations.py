@@ -14,6 +14,7 @@ What is slow on a CPU, in a MobileNetV2 train step (`python -m benchmarks.step`)
 
 Images are [B, H, W, C], kernels [3, 3, C_in / groups, C_out]; padding is one pixel on every side.
 """
+
 from __future__ import annotations
 
 import functools
@@ -53,7 +54,7 @@ def _windows(padded: jax.Array, stride: int) -> list[jax.Array]:
     """The nine [B, H', W', C] views of padded images [B, H + 2, W + 2, C] under a 3x3 kernel, row-major."""
     _, height, width, _ = padded.shape
     rows, columns = (height - 3) // stride * stride + 1, (width - 3) // stride * stride + 1
-    return [padded[:, i:i + rows:stride, j:j + columns:stride] for i in range(3) for j in range(3)]
+    return [padded[:, i : i + rows : stride, j : j + columns : stride] for i in range(3) for j in range(3)]
 
 
 def _per_channel(values: jax.Array) -> jax.Array:
@@ -77,8 +78,9 @@ def depthwise_shifted_gradients(images, kernel, stride, gradient):
     The first is the convolution of the gradient, spread out by the stride, with the kernel turned round.
     """
     zero = jnp.zeros((), gradient.dtype)
-    edges = [(1, size - stride * (steps - 1), stride - 1)
-             for size, steps in zip(images.shape[1:3], gradient.shape[1:3])]
+    edges = [
+        (1, size - stride * (steps - 1), stride - 1) for size, steps in zip(images.shape[1:3], gradient.shape[1:3])
+    ]
     spread = lax.pad(gradient, zero, ((0, 0, 0), *edges, (0, 0, 0)))
     by_images = _shifted_sum(spread, kernel.reshape(9, -1)[::-1], 1)
     wide = jnp.promote_types(gradient.dtype, jnp.float32)  # of the accumulators
@@ -100,8 +102,13 @@ def stem_gathered_gradients(images, kernel, stride, gradient):
 def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """XLA's own 3x3 convolution; depthwise where the kernel is [3, 3, 1, C] and the images have C channels."""
     return lax.conv_general_dilated(
-        images, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=images.shape[-1] // kernel.shape[2])
+        images,
+        kernel,
+        (stride, stride),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=images.shape[-1] // kernel.shape[2],
+    )
 
 
 def convolution_gradients(images, kernel, stride, gradient):
@@ -113,15 +120,20 @@ def _convolution_with(cpu_form, cpu_gradients):
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def apply(images, kernel, stride):
-        return lax.platform_dependent(images, kernel, cpu=lambda x, k: cpu_form(x, k, stride),
-                                      default=lambda x, k: convolution(x, k, stride))
+        return lax.platform_dependent(
+            images, kernel, cpu=lambda x, k: cpu_form(x, k, stride), default=lambda x, k: convolution(x, k, stride)
+        )
 
     def forward(images, kernel, stride):
         return apply(images, kernel, stride), (images, kernel)
 
     def backward(stride, residuals, gradient):
-        return lax.platform_dependent(*residuals, gradient, cpu=lambda x, k, g: cpu_gradients(x, k, stride, g),
-                                      default=lambda x, k, g: convolution_gradients(x, k, stride, g))
+        return lax.platform_dependent(
+            *residuals,
+            gradient,
+            cpu=lambda x, k, g: cpu_gradients(x, k, stride, g),
+            default=lambda x, k, g: convolution_gradients(x, k, stride, g),
+        )
 
     apply.defvjp(forward, backward)
     return apply
@@ -188,8 +200,11 @@ def _normalize_backward(epsilon, residuals, gradients):
     total = gradient.sum((0, 1, 2))
     by_scale = product * inverse
     factor = scale * inverse
-    by_x = (_per_channel(factor) * gradient - _per_channel(factor * inverse * by_scale / count) * centred
-            - _per_channel(factor * total / count))
+    by_x = (
+        _per_channel(factor) * gradient
+        - _per_channel(factor * inverse * by_scale / count) * centred
+        - _per_channel(factor * total / count)
+    )
     return by_x.astype(x.dtype), by_scale, by_bias
 
 

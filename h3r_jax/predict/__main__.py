@@ -46,7 +46,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 def _folder(text: str) -> Path:
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is not on this machine; want a folder that is, and copy it from there")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not on this machine; want a folder that is, and copy it from there"
+        )
     return Path(text)
 
 

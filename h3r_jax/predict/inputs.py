@@ -70,7 +70,9 @@ def _written(folder: Path, out: Path | None) -> Path | None:
         return None
     place, there = out.resolve(), folder.resolve()
     if place == there:
-        raise ValueError(f"--out={out} is a folder of images itself; choose another, or the next run would look at what this one wrote")
+        raise ValueError(
+            f"--out={out} is a folder of images itself; choose another, or the next run would look at what this one wrote"
+        )
     return folder / place.relative_to(there) if place.is_relative_to(there) else None
 
 
@@ -96,7 +98,9 @@ def choose_boxes(
     if choice not in (None, "detect"):
         return BoxFile(choice, inputs, min_score)
     if scheme.upper_body:
-        raise ValueError(f"scheme {scheme.name} is of bodies, and only faces can be detected; want --boxes=FILE or --boxes=whole")
+        raise ValueError(
+            f"scheme {scheme.name} is of bodies, and only faces can be detected; want --boxes=FILE or --boxes=whole"
+        )
     if choice is None and scheme not in SCHEMES.values():
         raise ValueError(
             f"scheme {scheme.name} may be of faces or not; want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"

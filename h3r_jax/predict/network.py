@@ -19,7 +19,9 @@ def _exact(pixels: np.ndarray, box: np.ndarray, shape: tuple[int, int], scale: f
 
 
 def _reference(pixels: np.ndarray, box: np.ndarray, shape: tuple[int, int], scale: float) -> Crop:
-    return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(box, shape[0], scale)
+    return reference_crop.reference_crop(pixels, box, shape[0], scale), reference_crop.reference_matrix(
+        box, shape[0], scale
+    )
 
 
 # As config.eval.crop: function(pixels, box, shape, scale) to the crop and the map from image to crop pixels.

@@ -14,7 +14,9 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
       Their argument group, for flags of one command alone.
     """
     group = parser.add_argument_group(
-        "the network", "by default as the run's config.json says; without one, see docs/export.md", argument_default=argparse.SUPPRESS
+        "the network",
+        "by default as the run's config.json says; without one, see docs/export.md",
+        argument_default=argparse.SUPPRESS,
     )
     group.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
     group.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")

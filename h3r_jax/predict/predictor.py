@@ -66,8 +66,15 @@ class Predictor:
     description: a sentence that says which weights these are.
     """
 
-    def __init__(self, network: Network, variables: dict, description: str = "", *, max_batch: int = 16,
-                 devices: Sequence[jax.Device] | None = None):
+    def __init__(
+        self,
+        network: Network,
+        variables: dict,
+        description: str = "",
+        *,
+        max_batch: int = 16,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         """
         Args:
           network: Network.
@@ -106,7 +113,9 @@ class Predictor:
     def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
 
     @overload
-    def __call__(self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None
+    ) -> list[Prediction]: ...
 
     def __call__(self, images: Any, boxes: Any = None) -> Any:
         """The landmarks of one image or of several.
@@ -137,7 +146,9 @@ class Predictor:
             results.append(result)
         return results[0] if one else results
 
-    def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
+    def stream(
+        self, items: Iterable[tuple[Picture, Boxes]]
+    ) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
         At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
@@ -219,8 +230,13 @@ class Predictor:
     def decode(self, variables: dict, images: jax.Array) -> codec.Decoded:
         """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
         network = self.network
-        decode = functools.partial(codec.decode_with_statistics, k=network.k, stride=network.stride,
-                                   activation=network.activation, selection=network.selection)
+        decode = functools.partial(
+            codec.decode_with_statistics,
+            k=network.k,
+            stride=network.stride,
+            activation=network.activation,
+            selection=network.selection,
+        )
         logits = step.predict_logits(variables, images, recipe=network)
         if not network.flip:
             return decode(logits)

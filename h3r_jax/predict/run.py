@@ -103,7 +103,9 @@ class Run:
                 self.boxes(path, 0)  # one error if the file does not know the video, rather than one for each frame
             items = ((frame, self.boxes_of(path, index)) for index, frame in enumerate(video.read_video(path)))
             with contextlib.ExitStack() as stack:
-                progress = stack.enter_context(tqdm(total=promised or None, unit="frame", desc=path.name, dynamic_ncols=True))
+                progress = stack.enter_context(
+                    tqdm(total=promised or None, unit="frame", desc=path.name, dynamic_ncols=True)
+                )
                 writer = None
                 if self.out:
                     place = self._place(self.out / f"{name}.mp4")
@@ -126,7 +128,9 @@ class Run:
             if bad:
                 raise ValueError(f"{len(bad)} of {count} frames were passed over, the first being {bad[0]}")
             if count < promised:
-                raise ValueError(f"{count} frames could be read of {promised} that it promises; it is cut short or damaged")
+                raise ValueError(
+                    f"{count} frames could be read of {promised} that it promises; it is cut short or damaged"
+                )
         except ValueError as error:
             self._report(tqdm, str(error) if str(error).startswith(str(path)) else f"{path}: {error}")
 

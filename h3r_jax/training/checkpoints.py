@@ -113,7 +113,10 @@ class Checkpoints:
           ValueError: the checkpoint holds another network or optimiser than `target`.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
-        targets = {"variables": abstract.variables, "progress": {"step": abstract.step, "optimizer": abstract.optimizer}}
+        targets = {
+            "variables": abstract.variables,
+            "progress": {"step": abstract.step, "optimizer": abstract.optimizer},
+        }
         if target.average is not None:
             targets["average"] = abstract.average
         items = self._restore(step, targets)
@@ -199,7 +202,9 @@ def _load_converted(path, shapes, recipe, sharding):
     try:
         variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
     except ValueError as error:
-        raise ValueError(f"{error} (the configuration says config.model.head={recipe.head}, {recipe.scheme.num_landmarks} landmarks)") from error
+        raise ValueError(
+            f"{error} (the configuration says config.model.head={recipe.head}, {recipe.scheme.num_landmarks} landmarks)"
+        ) from error
     theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, shapes))
     if theirs != ours:
         raise ValueError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")

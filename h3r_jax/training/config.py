@@ -62,7 +62,13 @@ def check_fields(config, base):
 
 def check_numbers(config):
     """ValueError if a length or an interval of training is not positive, or the warm-up is negative; names the field."""
-    for field in ("train.epochs", "log.every_steps", "log.eval_every_epochs", "log.checkpoint_every_epochs", "log.keep_checkpoints"):
+    for field in (
+        "train.epochs",
+        "log.every_steps",
+        "log.eval_every_epochs",
+        "log.checkpoint_every_epochs",
+        "log.keep_checkpoints",
+    ):
         section, name = field.split(".")
         if not config[section][name] > 0:
             raise ValueError(f"config.{field} must be positive, got {config[section][name]}")
@@ -108,7 +114,11 @@ def _changes(theirs, mine):
 
 def fingerprint(config):
     """A hash of the fields that make two configurations the same run."""
-    fields = {name: value for name, value in _flatten(json.loads(config.to_json())).items() if not name.startswith(FREE_FIELDS)}
+    fields = {
+        name: value
+        for name, value in _flatten(json.loads(config.to_json())).items()
+        if not name.startswith(FREE_FIELDS)
+    }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -155,8 +165,12 @@ def check_checkpoint(config, data, about, name):
     if about is None:
         return f"{name} does not say which configuration and library versions it is of"
     if about["config_hash"] != fingerprint(config):
-        changes = "; ".join(_changes(about["config"], json.loads(config.to_json()))) or "fields that are no longer there"
-        raise ValueError(f"{name} is of another run ({changes}); choose another --workdir, or make the fields agree to resume")
+        changes = (
+            "; ".join(_changes(about["config"], json.loads(config.to_json()))) or "fields that are no longer there"
+        )
+        raise ValueError(
+            f"{name} is of another run ({changes}); choose another --workdir, or make the fields agree to resume"
+        )
     theirs = about.get("data", data)  # which the first checkpoints of this format do not say
     if theirs["examples"] != data["examples"]:
         raise ValueError(
@@ -165,8 +179,14 @@ def check_checkpoint(config, data, about, name):
         )
     mine = {"data": data["name"]} | _versions()
     there = {"data": theirs["name"]} | about["versions"]
-    changed = [f"{part} {there.get(part)} there, {value} here" for part, value in mine.items() if there.get(part) != value]
-    return f"{name} is of other data or libraries ({', '.join(changed)}); the run may not repeat to the last bit" if changed else ""
+    changed = [
+        f"{part} {there.get(part)} there, {value} here" for part, value in mine.items() if there.get(part) != value
+    ]
+    return (
+        f"{name} is of other data or libraries ({', '.join(changed)}); the run may not repeat to the last bit"
+        if changed
+        else ""
+    )
 
 
 def _flatten(tree, prefix=""):
@@ -211,11 +231,15 @@ def make_protocol(config, scheme):
 def describe_protocol(config, protocol, recipe):
     """The protocol in one line, for printing beside every figure."""
     size = "x".join(map(str, config.model.input_size))
-    unit = ", ".join(f"{name or protocol.scheme.normalizers[0][0]} {protocol.scheme.normalizer(name)}"
-                     for name in protocol.normalizers or ("",))
+    unit = ", ".join(
+        f"{name or protocol.scheme.normalizers[0][0]} {protocol.scheme.normalizer(name)}"
+        for name in protocol.normalizers or ("",)
+    )
     maps = f'the "{recipe.logits}" maps' if recipe.head == "binary" else "the maps"
     flip = f"averages {config.eval.flip}" if config.eval.flip else "off"
-    thresholds = f", thresholds {', '.join(f'{value:g}' for value in protocol.thresholds)}" if protocol.thresholds else ""
+    thresholds = (
+        f", thresholds {', '.join(f'{value:g}' for value in protocol.thresholds)}" if protocol.thresholds else ""
+    )
     subsets = f", subsets {', '.join(protocol.subsets)}" if protocol.subsets else ""
     return (
         f"{protocol.metric}, box from {config.data.box} x {config.data.box_scale:g}, {config.eval.crop} crop, "

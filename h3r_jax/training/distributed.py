@@ -29,7 +29,9 @@ _meetings = itertools.count()
 
 def define_flags():
     """The flags of a script that may run as one of several processes."""
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0; found by itself under SLURM, GKE and Cloud TPU")
+    flags.DEFINE_string(
+        "coordinator_address", None, "HOST:PORT of process 0; found by itself under SLURM, GKE and Cloud TPU"
+    )
     flags.DEFINE_integer("num_processes", None, "processes of the run; 1 to run alone whatever the surroundings")
     flags.DEFINE_integer("process_id", None, "of this process, from 0")
 
@@ -54,7 +56,9 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
     if num_processes == 1 and len(missing) == 2:
         return
     if 0 < len(missing) < len(given):
-        raise ValueError(f"--{', --'.join(missing)} missing; give all of --{', --'.join(FLAGS)}, or none to have them found")
+        raise ValueError(
+            f"--{', --'.join(missing)} missing; give all of --{', --'.join(FLAGS)}, or none to have them found"
+        )
     timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS, "shutdown_timeout_seconds": SHUTDOWN_SECONDS}
     try:
         jax.distributed.initialize(**given, **timeouts)

@@ -37,6 +37,8 @@ def predict_split(eval_step, variables, batches, matrices, mesh):
 
 def mean_pixel_error(predictions, annotations, matrices):
     """Mean distance over all labelled landmarks in network pixels, for predictions in original image pixels; NaN without any."""
-    errors = geometry.transform_points(matrices, predictions) - geometry.transform_points(matrices, annotations.landmarks)
+    errors = geometry.transform_points(matrices, predictions) - geometry.transform_points(
+        matrices, annotations.landmarks
+    )
     distances = np.linalg.norm(errors, axis=-1)[annotations.visibility > 0]
     return float(distances.mean()) if distances.size else float("nan")

@@ -25,7 +25,18 @@ PROFILED_STEPS = range(10, 20)  # after the compilation, counted from where the 
 
 
 def fit(
-    state, batches, *, train_step, mesh, total_steps, intervals, writer, checkpoints, evaluate, incidents, profile_to=None
+    state,
+    batches,
+    *,
+    train_step,
+    mesh,
+    total_steps,
+    intervals,
+    writer,
+    checkpoints,
+    evaluate,
+    incidents,
+    profile_to=None,
 ):
     """Trains from `state.step` to `total_steps`, or until SIGTERM.
 

@@ -48,7 +48,9 @@ class Incidents:
         """
         self._in_a_row = self._in_a_row + 1 if self._last == step - 1 else 1
         self._last = step
-        sentence = f"step {step} is not finite (loss {metrics['loss']:g}, norm of the gradient {metrics['grad_norm']:g})"
+        sentence = (
+            f"step {step} is not finite (loss {metrics['loss']:g}, norm of the gradient {metrics['grad_norm']:g})"
+        )
         if self._kept < MAX_KEPT:
             self._kept += 1
             directory = self._directory / str(step)

@@ -59,7 +59,9 @@ class Protocol:
             if not 0 < threshold < 1:
                 raise ValueError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
         if bool(self.thresholds) != METRICS[self.metric].has_thresholds:
-            wanted = "at least one" if METRICS[self.metric].has_thresholds else "none, its thresholds are COCO's: set ()"
+            wanted = (
+                "at least one" if METRICS[self.metric].has_thresholds else "none, its thresholds are COCO's: set ()"
+            )
             raise ValueError(f"eval.thresholds of eval.metric={self.metric}: want {wanted}, got {self.thresholds}")
         if self.subsets and self.metric != "nme":
             raise ValueError(f"eval.subsets {self.subsets} are for eval.metric=nme; set () with {self.metric}")
@@ -136,7 +138,9 @@ def score_nme(protocol, predictions, confidence, split):
     annotations = split.annotations
     first, *others = protocol.normalizers or ("",)
     errors = {
-        name: nme_per_example(predictions, annotations.landmarks, annotations.visibility, units(protocol, annotations, name))
+        name: nme_per_example(
+            predictions, annotations.landmarks, annotations.visibility, units(protocol, annotations, name)
+        )
         for name in (first, *others)
     }
     metrics = {}
@@ -179,9 +183,13 @@ def check_truth(protocol, split):
     if split.truth_file is None:
         raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
     if not protocol.scheme.sigmas:
-        raise ValueError(f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs")
+        raise ValueError(
+            f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs"
+        )
     if not split.whole and not scored_images(split):
-        raise ValueError(f"{split.name}: of no image are all people in it, so that none can be scored; take a larger part")
+        raise ValueError(
+            f"{split.name}: of no image are all people in it, so that none can be scored; take a larger part"
+        )
 
 
 def scored_images(split):
@@ -209,7 +217,9 @@ def score_coco(protocol, predictions, confidence, split):
     similarity = keypoint_similarity(
         predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas
     )
-    likeness = np.where(np.isnan(similarity), confidence.mean(axis=1), similarity)  # of detections nothing is known but that
+    likeness = np.where(
+        np.isnan(similarity), confidence.mean(axis=1), similarity
+    )  # of detections nothing is known but that
     return Scores(metrics, {}, 1 - likeness, None)
 
 

@@ -35,7 +35,9 @@ def create_state(variables, optimizer, *, keep_average):
       keep_average: whether to keep an exponential moving average.
     """
     average = jax.tree.map(jnp.array, variables) if keep_average else None
-    return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), bool), variables, optimizer.init(variables["params"]), average)
+    return TrainState(
+        jnp.zeros((), jnp.int32), jnp.zeros((), bool), variables, optimizer.init(variables["params"]), average
+    )
 
 
 def update_average(average, variables, step, decay):

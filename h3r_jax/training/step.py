@@ -16,7 +16,10 @@ from h3r_jax.training.state import update_average
 
 TARGETS = ("sampled", "expected")
 FLIPS = ("", "coordinates", "heatmaps")
-ACTIVATION_OF_LOSS = {"spatial_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}  # with which decoding is exact
+ACTIVATION_OF_LOSS = {
+    "spatial_cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+}  # with which decoding is exact
 CONFIDENCE_CELLS = 9  # whose share of the probability is the confidence
 LOGITS = {  # of head "binary", from outputs [B, h, w, 2K] with the off maps first
     "difference": codec.binary_logits,
@@ -71,7 +74,9 @@ class Recipe:
         if not self.activation:
             object.__setattr__(self, "activation", ACTIVATION_OF_LOSS[self.loss])
         elif self.activation not in codec.ACTIVATIONS:
-            raise ValueError(f"unknown eval.activation {self.activation!r}; known are '', {', '.join(codec.ACTIVATIONS)}")
+            raise ValueError(
+                f"unknown eval.activation {self.activation!r}; known are '', {', '.join(codec.ACTIVATIONS)}"
+            )
 
     @property
     def heatmap_shape(self):
@@ -135,7 +140,9 @@ def _loss_and_gradient(variables, batch, step, recipe):
 
     def objective(params):
         inputs = models.normalize_images(images)
-        outputs, updates = recipe.model.apply({**variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
+        outputs, updates = recipe.model.apply(
+            {**variables, "params": params}, inputs, train=True, mutable=["batch_stats"]
+        )
         values = losses.LOSSES[recipe.loss](landmark_logits(outputs, recipe), points)
         return losses.weighted_mean(values, weights), updates["batch_stats"]
 
@@ -162,7 +169,9 @@ def _accumulated(variables, batch, step, recipe):
         sums = jax.tree.map(lambda s, x: s + weight.astype(x.dtype) * x, sums, (loss, gradient))
         return (batch_stats, sums, total + weight), counted
 
-    part_shapes = jax.eval_shape(lambda: _loss_and_gradient(variables, jax.tree.map(lambda x: x[0], parts), step, recipe))
+    part_shapes = jax.eval_shape(
+        lambda: _loss_and_gradient(variables, jax.tree.map(lambda x: x[0], parts), step, recipe)
+    )
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), part_shapes[:2])
     start = (variables["batch_stats"], zeros, jnp.zeros_like(part_shapes[3]))
     (batch_stats, sums, total), counted = jax.lax.scan(add, start, parts)

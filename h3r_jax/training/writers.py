@@ -20,7 +20,9 @@ class JsonLinesWriter:
             self._file.write(json.dumps({"step": int(step), **values}) + "\n")
             self._file.flush()
         except OSError as error:
-            raise OSError(f"{self._path}: {error.strerror or error}; the metrics of step {step} could not be written") from error
+            raise OSError(
+                f"{self._path}: {error.strerror or error}; the metrics of step {step} could not be written"
+            ) from error
 
     def close(self):
         self._file.close()

@@ -184,7 +184,9 @@ def newton(gradient, hessian):
 
 def soft_argmax(values, temperature):
     total = sum(math.exp(value / temperature) for value in values.ravel())
-    return sum(math.exp(values[cell] / temperature) / total * np.array(cell[::-1], float) for cell in cells(values.shape))
+    return sum(
+        math.exp(values[cell] / temperature) / total * np.array(cell[::-1], float) for cell in cells(values.shape)
+    )
 
 
 def debiased_soft_argmax(values, temperature):

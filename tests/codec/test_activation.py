@@ -145,12 +145,16 @@ def test_axes_and_landmarks_are_rounded_independently():
 def test_threshold_rounding_is_biased_as_proved(threshold):
     stride, fractions = 4.0, (np.arange(1000) + 0.5) / 1000  # midpoints: their mean is the integral, but for one step
     coordinates = np.stack([stride * (3 + fractions)] * 2, axis=-1).astype(np.float32)
-    points = jax.jit(functools.partial(codec.threshold_rounding, heatmap_shape=(9, 9), threshold=threshold))(coordinates)
+    points = jax.jit(functools.partial(codec.threshold_rounding, heatmap_shape=(9, 9), threshold=threshold))(
+        coordinates
+    )
     error = np.asarray(expectation(points)) - coordinates
     np.testing.assert_allclose(error.mean(axis=0), codec.quantization_bias(threshold, stride), atol=1e-3 * stride)
     distance = np.hypot(*error.T)
     if threshold == 0.5:
-        assert distance.max() <= codec.quantization_bound(stride) and distance.max() > 0.99 * codec.quantization_bound(stride)
+        assert distance.max() <= codec.quantization_bound(stride) and distance.max() > 0.99 * codec.quantization_bound(
+            stride
+        )
     else:
         assert distance.max() > codec.quantization_bound(stride)
 

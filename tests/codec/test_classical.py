@@ -47,7 +47,9 @@ def bumps(shape, count, seed=0):
     return np.stack(maps).astype(np.float32)
 
 
-@pytest.mark.parametrize("name, ndim", [(name, ndim) for name in DECODERS for ndim in (2, 3)] + [("dark", 1), ("udp", 1)])
+@pytest.mark.parametrize(
+    "name, ndim", [(name, ndim) for name in DECODERS for ndim in (2, 3)] + [("dark", 1), ("udp", 1)]
+)
 def test_decoder_equals_slow_one(name, ndim):
     fast, reference = DECODERS[name]
     count = 24

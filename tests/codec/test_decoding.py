@@ -147,7 +147,11 @@ def test_maps_that_say_nothing(activation, selection):
     maps[..., 4] = 0
     maps[2, 2, 5] = -np.inf
     decode = jax.jit(functools.partial(codec.decode_with_statistics, activation=activation, selection=selection))
-    for dtype in (np.float32, ml_dtypes.bfloat16, np.float16) if (activation, selection) == ("softmax", "top_k") else (np.float32,):
+    for dtype in (
+        (np.float32, ml_dtypes.bfloat16, np.float16)
+        if (activation, selection) == ("softmax", "top_k")
+        else (np.float32,)
+    ):
         got = decode(maps.astype(dtype))
         nothing = [0, 1, 2, 3] + ([4] if activation == "identity" else [])
         something = [n for n in range(6) if n not in nothing]
@@ -174,7 +178,9 @@ def test_maps_of_one_row():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_decoded_in_float32(dtype):
     maps = jnp.asarray(logits(2), dtype)
-    np.testing.assert_allclose(compiled(2)(maps).coordinates, compiled(2)(maps.astype(jnp.float32)).coordinates, rtol=1e-6)
+    np.testing.assert_allclose(
+        compiled(2)(maps).coordinates, compiled(2)(maps.astype(jnp.float32)).coordinates, rtol=1e-6
+    )
 
 
 def test_empty():
@@ -191,7 +197,9 @@ def test_vmap_and_leading_axes_agree():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), got, want)
 
 
-@pytest.mark.parametrize("activation, selection", [("softmax", "top_k"), ("sigmoid", "neighbours"), ("identity", "top_k")])
+@pytest.mark.parametrize(
+    "activation, selection", [("softmax", "top_k"), ("sigmoid", "neighbours"), ("identity", "top_k")]
+)
 def test_gradient_is_that_of_the_chosen_cells(activation, selection):
     """By central differences, in the direction of a random change too small to change the choice."""
     maps = jnp.asarray(logits(2)) + (3.0 if activation == "identity" else 0.0)

@@ -41,7 +41,9 @@ def maps_of_every_kind(shape, dtype, seed=0):
     anything = rng.integers(0, 2 ** (8 * size), shape).astype(f"u{size}").view(dtype)
     magnitude = anything.view(f"u{size}") & (2 ** (8 * size - 1) - 1)
     not_nan = magnitude <= np.array(np.inf, dtype).view(f"u{size}")
-    subnormal = (rng.integers(0, 4, shape).astype(f"u{size}") | (rng.integers(0, 2, shape) << (8 * size - 1))).astype(f"u{size}")
+    subnormal = (rng.integers(0, 4, shape).astype(f"u{size}") | (rng.integers(0, 2, shape) << (8 * size - 1))).astype(
+        f"u{size}"
+    )
     normal = rng.normal(size=shape)
     return {
         "any bits": np.where(not_nan, anything, np.zeros((), dtype)),
@@ -61,7 +63,8 @@ SIZES = [(1024, K), (1001, K), (9000, K), (200, K), (2000, 1), (K, K), (3000, 40
 
 
 @pytest.mark.parametrize(
-    "size, k, dtype", [(*case, np.float32) for case in SIZES] + [(s, K, dtype) for s in (1001, 200) for dtype in DTYPES[1:]]
+    "size, k, dtype",
+    [(*case, np.float32) for case in SIZES] + [(s, K, dtype) for s in (1001, 200) for dtype in DTYPES[1:]],
 )
 def test_equal_to_lax_top_k(size, k, dtype):
     shape = (2, size, 3)
@@ -97,9 +100,7 @@ def test_equal_under_vmap(in_axis, size):
 def test_gradient_goes_to_the_chosen_cells(size):
     maps = jnp.asarray(np.random.default_rng(2).normal(size=(2, size, 3)).astype(np.float32))
     factors = jnp.arange(1.0, K + 1).reshape(1, 1, K)
-    got, want = (
-        jax.jit(jax.grad(lambda m, f=f: jnp.sum(f(m, K)[0] ** 2 * factors)))(maps) for f in (top_k, reference)
-    )
+    got, want = (jax.jit(jax.grad(lambda m, f=f: jnp.sum(f(m, K)[0] ** 2 * factors)))(maps) for f in (top_k, reference))
     np.testing.assert_array_equal(got, want)
 
 
@@ -108,7 +109,9 @@ def test_empty():
     assert search(jnp.zeros((2, 1024, 0)), K)[1].shape == (2, 0, K)
 
 
-@pytest.mark.parametrize("selection, dtype", [("top_k", jnp.float32), ("top_k", jnp.bfloat16), ("neighbours", jnp.float32)])
+@pytest.mark.parametrize(
+    "selection, dtype", [("top_k", jnp.float32), ("top_k", jnp.bfloat16), ("neighbours", jnp.float32)]
+)
 def test_sharded_decoding_moves_nothing_between_devices(selection, dtype):
     devices = jax.devices()[:8]
     if len(devices) < 8:

@@ -108,10 +108,14 @@ class CocoFolder:
                 draw(joints if images else None, folder / f"{split}2017" / name)
                 entries.append({"id": number, "file_name": name, "width": SIZE[1], "height": SIZE[0]})
                 halves = [np.arange(17)] if number == first else [np.arange(9), np.arange(9, 17)]
-                people = [self._person(joints, np.isin(np.arange(17), half), [30.5, 40.5, 240.0, 300.0]) for half in halves]
+                people = [
+                    self._person(joints, np.isin(np.arange(17), half), [30.5, 40.5, 240.0, 300.0]) for half in halves
+                ]
                 people.append({**self._person(joints, np.ones(17), [0.0, 0.0, 300.0, 360.0]), "iscrowd": 1})
                 people.append(self._person(joints, np.zeros(17), [5.0, 5.0, 50.0, 90.0]))
-                annotations += [{**person, "image_id": number, "id": 10 * number + i} for i, person in enumerate(people)]
+                annotations += [
+                    {**person, "image_id": number, "id": 10 * number + i} for i, person in enumerate(people)
+                ]
                 if split == "val":
                     box = {"image_id": number, "bbox": [20.25, 30.5, 250.0, 320.0]}
                     self.detections += [
@@ -119,7 +123,11 @@ class CocoFolder:
                         {**box, "category_id": 3, "score": 0.8},
                         {**box, "category_id": 1, "score": 0.25},
                     ]
-            self.contents[split] = {"images": entries, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+            self.contents[split] = {
+                "images": entries,
+                "annotations": annotations,
+                "categories": [{"id": 1, "name": "person"}],
+            }
         self.write()
 
     @staticmethod

@@ -71,7 +71,10 @@ FAULTS = {
     "no mask": ({"mask_new": None}, " holds no variable mask_new; is it the file of the data set's own distribution?"),
     "21 landmarks": ({"data": np.ones((4, 42))}, ": variable data has shape (4, 42), want (4, 38)"),
     "nan": ({"data": NAN}, " face 4 (0/image1.jpg): landmark 1 is at ["),
-    "x0 y0 x1 y1": ({"bbox": np.float64(BOXES)[:, ::-1]}, " face 4 (0/image1.jpg): the box [9.0, 9.0, 2.0, 1.0] has no size"),
+    "x0 y0 x1 y1": (
+        {"bbox": np.float64(BOXES)[:, ::-1]},
+        " face 4 (0/image1.jpg): the box [9.0, 9.0, 2.0, 1.0] has no size",
+    ),
     "missing image": ({"last_name": "3/no.jpg"}, " face 4 (3/no.jpg): there is no image "),
 }
 

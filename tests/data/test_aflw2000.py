@@ -122,5 +122,7 @@ def test_no_download(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
     message = error("aflw2k3d", tmp_path / "aflw2k3d")
-    assert message.startswith(f"TFDS cannot download and prepare aflw2k3d into {tmp_path / 'aflw2k3d'} (no route to the host); ")
+    assert message.startswith(
+        f"TFDS cannot download and prepare aflw2k3d into {tmp_path / 'aflw2k3d'} (no route to the host); "
+    )
     assert "run `tfds build aflw2k3d --data_dir=DIR` where there is one and copy DIR/aflw2k3d to " in message

@@ -97,7 +97,10 @@ def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
     with pytest.raises(ValueError, match=r"train\[1:2\]: of no image are all people in it"):
         protocol.check(part("train[1:2]"))
     # In whichever order what is outside of a part comes.
-    ids = {name: (set(part(name).annotations.image_id), part(name).divided_images) for name in ("val_detections[:3]", "train")}
+    ids = {
+        name: (set(part(name).annotations.image_id), part(name).divided_images)
+        for name in ("val_detections[:3]", "train")
+    }
     assert ids == {"val_detections[:3]": ({501, 502}, {502}), "train": ({1, 2}, set())}
 
 
@@ -153,7 +156,10 @@ def test_the_command_says_each_time_who_is_left_out_and_what_is_missing(tmp_path
         data.prepare.main(["coco_keypoints", f"--data_dir={tmp_path}", f"--prepared_dir={tmp_path / 'prepared'}"])
         output = capsys.readouterr().out
         assert output.startswith("train 3 of 149813" if prepared else "Preparing ")
-        assert f"\nval 3 of 6352: this copy is not complete\n  landmarks outside their image: 0 of 34\n  records without box: 0\n  {reasons}" in output
+        assert (
+            f"\nval 3 of 6352: this copy is not complete\n  landmarks outside their image: 0 of 34\n  records without box: 0\n  {reasons}"
+            in output
+        )
         assert "\nval_detections 0 of 104125: this copy is not complete\n" in output
 
 
@@ -169,7 +175,10 @@ def test_what_a_detector_found_may_be_of_a_single_pixel(tmp_path):
     folder = CocoFolder(tmp_path / "coco", images=True)
     folder.detections[0]["bbox"] = [20.0, 30.0, 0.5, 1.0]
     folder.write()
-    assert sources(folder.folder, tmp_path / "prepared")["val_detections"].annotations().boxes("dataset")[0].tolist() == [20, 30] * 2
+    assert (
+        sources(folder.folder, tmp_path / "prepared")["val_detections"].annotations().boxes("dataset")[0].tolist()
+        == [20, 30] * 2
+    )
 
 
 def test_splits_without_their_files_are_not_there(folder, capsys):
@@ -181,7 +190,9 @@ def test_splits_without_their_files_are_not_there(folder, capsys):
     folder.path("train").unlink()
     assert list(CocoKeypoints.read_splits(folder.folder)) == ["val"]
     folder.path("val").unlink()
-    with pytest.raises(FileNotFoundError, match=r"neither .*train2017.json nor .*val2017.json; is config.data_dir right"):
+    with pytest.raises(
+        FileNotFoundError, match=r"neither .*train2017.json nor .*val2017.json; is config.data_dir right"
+    ):
         CocoKeypoints.read_splits(folder.folder)
 
 
@@ -214,21 +225,42 @@ def set_detection(key, value):
 
 KEYPOINTS = [10.0, 20.0, 2.0] * 17
 FAULTS = {
-    "absent image": (lambda f: (f.folder / "val2017" / "000000000502.jpg").unlink(), "annotation 5020: there is no image 000000000502.jpg in"),
+    "absent image": (
+        lambda f: (f.folder / "val2017" / "000000000502.jpg").unlink(),
+        "annotation 5020: there is no image 000000000502.jpg in",
+    ),
     "few keypoints": (set_person("keypoints", KEYPOINTS[3:]), "annotation 5010: keypoints are not 17 times x, y, v"),
-    "flag": (set_person("keypoints", [*KEYPOINTS[:5], 3.0, *KEYPOINTS[6:]]), r"annotation 5010: joint 1 is \[10.0, 20.0, 3.0\]; want"),
-    "infinite": (set_person("keypoints", [float("nan"), *KEYPOINTS[1:]]), r"annotation 5010: joint 0 is \[nan, 20.0, 2.0\]"),
+    "flag": (
+        set_person("keypoints", [*KEYPOINTS[:5], 3.0, *KEYPOINTS[6:]]),
+        r"annotation 5010: joint 1 is \[10.0, 20.0, 3.0\]; want",
+    ),
+    "infinite": (
+        set_person("keypoints", [float("nan"), *KEYPOINTS[1:]]),
+        r"annotation 5010: joint 0 is \[nan, 20.0, 2.0\]",
+    ),
     "text": (set_person("keypoints", ["a", *KEYPOINTS[1:]]), "annotation 5010: keypoints are not"),
-    "no keypoints": (lambda f: f.contents["val"]["annotations"][0].pop("keypoints"), "annotation 5010: keypoints are not 17 times x, y, v"),
+    "no keypoints": (
+        lambda f: f.contents["val"]["annotations"][0].pop("keypoints"),
+        "annotation 5010: keypoints are not 17 times x, y, v",
+    ),
     "box": (set_person("bbox", [1.0, 2.0, 3.0]), r"annotation 5010: bbox is \[1.0, 2.0, 3.0\]; want x, y, and"),
     "negative box": (set_person("bbox", [1.0, 2.0, -3.0, 4.0]), "annotation 5010: bbox is .*; want x, y, and"),
-    "area": (set_person("area", float("nan")), "annotation 5010: area is nan; want a number, correct or remove the entry"),
+    "area": (
+        set_person("area", float("nan")),
+        "annotation 5010: area is nan; want a number, correct or remove the entry",
+    ),
     "image": (set_person("image_id", 12345), "annotation 5010: there is no image 12345 in the annotation file"),
     "number": (set_person("id", "x"), "val2017.json annotation at place 0: id is 'x'; want a int"),
     "people": (lambda f: f.contents["val"].pop("annotations"), "val2017.json: annotations is None; want a list"),
-    "width": (lambda f: f.contents["val"]["images"][1].pop("width"), "val2017.json image 1: width is None; want a number"),
+    "width": (
+        lambda f: f.contents["val"]["images"][1].pop("width"),
+        "val2017.json image 1: width is None; want a number",
+    ),
     "score": (set_detection("score", None), "person.json detection 2: score is None; want a number"),
-    "other image": (set_detection("image_id", 3), "person.json detection 2: there is no image 3 in the annotation file"),
+    "other image": (
+        set_detection("image_id", 3),
+        "person.json detection 2: there is no image 3 in the annotation file",
+    ),
 }
 
 
@@ -245,9 +277,14 @@ def test_what_is_wrong_is_named(folder, fault):
 def test_broken_images_are_named(tmp_path):
     folder = CocoFolder(tmp_path / "coco", images=True)
     image = folder.folder / "val2017" / "000000000502.jpg"
-    for content, message in ((b"", " is not an image of a known format"), (image.read_bytes()[:-300], " is not a readable image (")):
+    for content, message in (
+        (b"", " is not an image of a known format"),
+        (image.read_bytes()[:-300], " is not a readable image ("),
+    ):
         image.write_bytes(content)
-        assert error("coco_keypoints", folder.folder).startswith(f"{folder.path('val')} annotation 5020: {image}{message}")
+        assert error("coco_keypoints", folder.folder).startswith(
+            f"{folder.path('val')} annotation 5020: {image}{message}"
+        )
 
 
 def test_a_file_of_another_kind_is_named(folder):
@@ -271,7 +308,9 @@ def test_the_real_people(tmp_path, shared_data):
     for image in np.unique(detections.image_id):
         best = detections.box[detections.image_id == image][np.argmax(detections.score[detections.image_id == image])]
         assert np.abs(records.box[records.image_id == image] - best).max(axis=1).min() < 30
-    crops = EvalInput(splits["val"], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+    crops = EvalInput(
+        splits["val"], records, shape=(64, 48), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0
+    )
     (batch,) = crops.batches(12)
     assert (batch["image"].reshape(12, -1).std(axis=1) > 20).all()
     places = geometry.transform_points(crops.matrices, records.landmarks)[records.visibility > 0]

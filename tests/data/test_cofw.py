@@ -45,7 +45,13 @@ IMAGES, POINTS = [image for image, _ in FACES], [points for _, points in FACES]
 def test_colour_and_grey_faces_with_boxes(tmp_path):
     folder = tmp_path / "cofw"
     tinted = IMAGES[0] * np.uint8([1, 1, 0]) + np.uint8([0, 0, 7])  # blue comes last
-    write(folder / "COFW_train_color.mat", "Tr", [*IMAGES[:2], IMAGES[2][..., 0]], POINTS, [[1, 1, 64, 48], [2, 3, 10, 20], [5, 5, 1, 9]])
+    write(
+        folder / "COFW_train_color.mat",
+        "Tr",
+        [*IMAGES[:2], IMAGES[2][..., 0]],
+        POINTS,
+        [[1, 1, 64, 48], [2, 3, 10, 20], [5, 5, 1, 9]],
+    )
     write(folder / "COFW_test_color.mat", "T", [tinted], POINTS[:1])
     builder = prepare("cofw", folder)
     annotations = check_split(builder, "train", POINTS)
@@ -61,7 +67,10 @@ FAULTS = {
     "no images": ({"IsTr": None}, " holds no variable IsTr; is it the file of the data set's own"),
     "not transposed": ({"phisTr": np.ones((2, 87))}, ": variable phisTr has shape (2, 87), want (87, 2)"),
     "another number of boxes": ({"bboxesTr": np.ones((4, 3))}, ": variable bboxesTr has shape (4, 3), want (4, 2)"),
-    "box": ({"bboxesTr": np.float64([[3, 3], [2, 2], [9, -9], [9, 9]])}, " IsTr[0, 1]: the box [2.0, 1.0, -8.0, 9.0] has no size"),
+    "box": (
+        {"bboxesTr": np.float64([[3, 3], [2, 2], [9, -9], [9, 9]])},
+        " IsTr[0, 1]: the box [2.0, 1.0, -8.0, 9.0] has no size",
+    ),
     "nan": ({"phisTr": np.full((87, 2), np.nan)}, " IsTr[0, 0]: landmark 0 is at [nan, nan]; want finite coordinates"),
 }
 
@@ -84,6 +93,8 @@ def test_unreadable_files_and_images(tmp_path):
         path.write_bytes(part)
         assert error("cofw", folder).startswith(f"{path} is not a readable HDF5 file (")
     write(path, "T", [IMAGES[0], IMAGES[1].astype(np.float64)], POINTS[:2])
-    assert error("cofw", folder).startswith(f"{path} IsT[0, 1]: its image is float64[3, 64, 48] in the file, want uint8[3, W, H]")
+    assert error("cofw", folder).startswith(
+        f"{path} IsT[0, 1]: its image is float64[3, 64, 48] in the file, want uint8[3, W, H]"
+    )
     write(path, "T", [IMAGES[0][:0]], POINTS[:1])
     assert error("cofw", folder).startswith(f"{path} IsT[0, 0]: its image is uint8[3, 64, 0] in the file, want")

@@ -68,7 +68,11 @@ def test_rows_are_read_as_they_stand_and_in_order(folder):
     np.testing.assert_array_equal(train.size, [[24, 40], [12, 10], [24, 40]])
     np.testing.assert_array_equal(train.visibility, 1)
     assert np.isnan(train.box).all()
-    assert [name.split("train.csv ")[1] for name in train.name] == ["line 2 (0.png)", "line 3 (other.png)", "line 4 (0.png)"]
+    assert [name.split("train.csv ")[1] for name in train.name] == [
+        "line 2 (0.png)",
+        "line 3 (other.png)",
+        "line 4 (0.png)",
+    ]
     np.testing.assert_array_equal(folder.annotations("val").landmarks[:, 0], [[0, 0], [1, 1]])
 
 
@@ -105,12 +109,18 @@ def test_parts_of_a_split_share_images_that_are_stored_once(folder):
             np.testing.assert_array_equal(decode_image(example["image"]), 10 if rows[row].startswith("0") else 200)
     stored = Source(builder, "train")._records
     assert len(stored[2]) < len(stored[1]) and len(stored[3]) < len(stored[0])
-    for part, message in (("train[9:]", "is no split or part of one .*incompatible with 4"), ("train[2:2]", "is empty"), ("train[a]", "no split or part of one .* want, for instance, train")):
+    for part, message in (
+        ("train[9:]", "is no split or part of one .*incompatible with 4"),
+        ("train[2:2]", "is empty"),
+        ("train[a]", "no split or part of one .* want, for instance, train"),
+    ):
         with pytest.raises(ValueError, match=message):
             Source(builder, part)
 
 
-@pytest.mark.parametrize(("encoding", "end"), [("utf-8-sig", "\r\n"), ("utf-8", "\n\n"), ("utf-8", "\r"), ("utf-8-sig", "\r\n \r\n")])
+@pytest.mark.parametrize(
+    ("encoding", "end"), [("utf-8-sig", "\r\n"), ("utf-8", "\n\n"), ("utf-8", "\r"), ("utf-8-sig", "\r\n \r\n")]
+)
 def test_byte_order_mark_line_ends_and_blank_lines_do_not_matter(folder, encoding, end):
     folder.csv(HEADER, GOOD, "1.png,5,6,7,8", encoding=encoding, end=end)
     np.testing.assert_array_equal(folder.annotations().landmarks[:, 0], [[1, 2.5], [5, 6]])
@@ -135,10 +145,16 @@ ROWS = {
     "no image": (",5,6,7,8", "the column image is ''; name a file or remove the row"),
     "missing image": ("2.png,5,6,7,8", "there is no image "),
     "image is a folder": (".,5,6,7,8", "there is no image "),
-    "broken image": ("broken.png,5,6,7,8", "broken.png is not an image of a known format; replace it or remove the row"),
+    "broken image": (
+        "broken.png,5,6,7,8",
+        "broken.png is not an image of a known format; replace it or remove the row",
+    ),
     "empty image": ("empty.png,5,6,7,8", "empty.png is not an image of a known format; replace it or remove the row"),
     "truncated image": ("cut.jpg,5,6,7,8", "cut.jpg is not a readable image (image file is truncated"),
-    "turned image": ("turned.jpg,5,6,7,8", "turned.jpg carries EXIF orientation 6, so its pixels and its landmarks may not agree"),
+    "turned image": (
+        "turned.jpg,5,6,7,8",
+        "turned.jpg carries EXIF orientation 6, so its pixels and its landmarks may not agree",
+    ),
     "quote": ('"1.png,5,6,7,8', "correct the quotes"),
 }
 
@@ -166,7 +182,10 @@ def test_bad_rows_are_named_with_a_remedy_and_nothing_is_left_behind(folder, row
 HEADERS = {
     "missing": ("image,x0,y0,x1", "missing: 'y1'"),
     "unknown": (HEADER + ",colour", "unknown: 'colour'"),
-    "another number of landmarks": (HEADER + ",x2,y2", "unknown: 'x2', 'y2' (is config.landmarks right about 2 landmarks?)"),
+    "another number of landmarks": (
+        HEADER + ",x2,y2",
+        "unknown: 'x2', 'y2' (is config.landmarks right about 2 landmarks?)",
+    ),
     "repeated": (HEADER + ",x1", "repeated: 'x1'"),
     "part of a box": (HEADER + ",box_x0,box_y0", "missing: 'box_x1', 'box_y1'"),
     "part of the visibility": (HEADER + ",v1", "missing: 'v0'"),
@@ -187,8 +206,16 @@ def test_bad_headers_say_what_is_wrong_and_what_is_wanted(folder, header, expect
     [
         (HEADER + ",v0,v1", GOOD + ",1,-1", "column v1 is negative; want 0 or a positive weight"),
         (HEADER + ",v0,v1", "0.png,1,,3,4,1,1", "column y0 is ''"),  # empty, but labelled
-        (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,4,9", "the box [5.0, 5.0, 4.0, 9.0] has no size; want x0 <= x1"),
-        (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,5,5", "the box [5.0, 5.0, 5.0, 5.0] has no size; want x0 <= x1"),
+        (
+            HEADER + ",box_x0,box_y0,box_x1,box_y1",
+            GOOD + ",5,5,4,9",
+            "the box [5.0, 5.0, 4.0, 9.0] has no size; want x0 <= x1",
+        ),
+        (
+            HEADER + ",box_x0,box_y0,box_x1,box_y1",
+            GOOD + ",5,5,5,5",
+            "the box [5.0, 5.0, 5.0, 5.0] has no size; want x0 <= x1",
+        ),
         (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,,9", "column box_x1 is '', which is not a number"),
     ],
     ids=["negative visibility", "labelled without coordinates", "negative box", "point", "no box"],
@@ -222,7 +249,9 @@ def test_a_file_that_is_not_text_is_named(folder):
 
 def test_only_changes_are_prepared_anew(folder, monkeypatch):
     reads, original = [], builder.read_image
-    monkeypatch.setattr(builder, "read_image", lambda path, name, **options: reads.append(path) or original(path, name, **options))
+    monkeypatch.setattr(
+        builder, "read_image", lambda path, name, **options: reads.append(path) or original(path, name, **options)
+    )
 
     def fresh():
         reads.clear()

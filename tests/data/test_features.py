@@ -30,7 +30,9 @@ def test_formats_arrive_as_pil_decodes_them(tmp_path, name, mode):
     options = {"lossless": True} if name.endswith("webp") else {}
     content, pixels, original = stored(tmp_path, Image.fromarray(SMOOTH).convert(mode), name, **options)
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(tmp_path / name).convert("RGB")))
-    assert (content == original) == name.endswith(("png", "jpg")), "JPEG and PNG are kept as they are, the rest become PNG"
+    assert (content == original) == name.endswith(("png", "jpg")), (
+        "JPEG and PNG are kept as they are, the rest become PNG"
+    )
 
 
 def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path):
@@ -42,7 +44,9 @@ def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path):
 def test_thirty_two_bit_pixels_have_no_known_white_and_are_refused(tmp_path):
     for dtype in (np.int32, np.float32):
         Image.fromarray(np.zeros((4, 4), dtype)).save(tmp_path / "deep.tif")
-        with pytest.raises(ValueError, match=r"row 7: .*deep.tif is not a readable image \(32 bits a pixel; store 8 or 16\)"):
+        with pytest.raises(
+            ValueError, match=r"row 7: .*deep.tif is not a readable image \(32 bits a pixel; store 8 or 16\)"
+        ):
             read_image(tmp_path / "deep.tif", "row 7")
 
 
@@ -88,7 +92,9 @@ def test_jpeg_decodes_to_the_bit_as_libjpeg_does(tmp_path, options):
 def test_images_that_ask_to_be_rotated_are_refused(tmp_path, orientation, suffix):
     path = tmp_path / f"turned.{suffix}"
     Image.fromarray(SMOOTH).save(path, exif=turned(orientation))
-    with pytest.raises(ValueError, match=rf"row 7: .*turned.{suffix} carries EXIF orientation {orientation}.* store the pixels upright"):
+    with pytest.raises(
+        ValueError, match=rf"row 7: .*turned.{suffix} carries EXIF orientation {orientation}.* store the pixels upright"
+    ):
         read_image(path, "row 7")
     content, size = read_image(path, "row 7", stored_pixels=True)  # as stored, not turned
     assert size == (24, 40) and decode_image(content).shape == (24, 40, 3)

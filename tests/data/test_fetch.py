@@ -102,7 +102,10 @@ NAME = PEOPLE[3] + "_10.jpg"
         ({"test_frames_keypoints.csv": None}, "holds no test_frames_keypoints.csv; is it the archive of"),
         ({"training/" + NAME: None}, f"the archive holds no data/training/{NAME}; fetch it anew"),
         ({"training/" + NAME: b"not an image"}, f"data/training/{NAME} is not a readable image"),
-        ({"test_frames_keypoints.csv": "name\nA_00.jpg,1,2\n"}, "test_frames_keypoints.csv line 2: want PERSON_FRAME.jpg and 136"),
+        (
+            {"test_frames_keypoints.csv": "name\nA_00.jpg,1,2\n"},
+            "test_frames_keypoints.csv line 2: want PERSON_FRAME.jpg and 136",
+        ),
         ({"test_frames_keypoints.csv": annotations(["Nobody.jpg"])}, "line 2: want PERSON_FRAME.jpg"),
     ],
     ids=["no annotations", "no image", "broken image", "short row", "no frame"],
@@ -134,7 +137,9 @@ def test_fetching_goes_on_to_the_next_source_and_cleans_up(tmp_path):
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch, capsys):
     nowhere = ("http://127.0.0.1:9/master.zip",)  # nothing listens on the discard port
-    with pytest.raises(ConnectionError, match=r"could not be fetched \(http://127.0.0.1:9/.*efused.*pass it as --archive"):
+    with pytest.raises(
+        ConnectionError, match=r"could not be fetched \(http://127.0.0.1:9/.*efused.*pass it as --archive"
+    ):
         fetch_ytfaces68.fetch(tmp_path, nowhere)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(fetch_ytfaces68.fetch, "__defaults__", (nowhere,))

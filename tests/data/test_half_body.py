@@ -110,7 +110,10 @@ def test_variants_follow_seed_epoch_and_index_and_the_probability():
     np.testing.assert_allclose(shares, [[0.7, 0.15, 0.15], [0.7, 0.3, 0], [0.7, 0, 0.3], [1, 0, 0]], atol=0.02)
     assert not variants[indices % 4 == 3].any(), "nobody without halves is halved"
     # Every epoch another choice of people, and any part of the stream is that part.
-    halved = {epoch: frozenset(indices[100 * epoch : 100 * (epoch + 1)][variants[100 * epoch : 100 * (epoch + 1)] > 0]) for epoch in range(50)}
+    halved = {
+        epoch: frozenset(indices[100 * epoch : 100 * (epoch + 1)][variants[100 * epoch : 100 * (epoch + 1)] > 0])
+        for epoch in range(50)
+    }
     assert len(set(halved.values())) == 50
     some = np.random.default_rng(0).permutation(positions)[:500]
     np.testing.assert_array_equal(random_variants(7, some, indices[some], available, 0.3), variants[some])
@@ -125,7 +128,9 @@ def test_without_half_bodies_nothing_changes(source):
     whole = {int(i): image for batch in take(plain, 2) for i, image in zip(batch["index"], batch["image"])}
     assert len(whole) == PEOPLE
     same = [
-        np.array_equal(image, whole[int(i)]) for batch in take(halved, 30) for i, image in zip(batch["index"], batch["image"])
+        np.array_equal(image, whole[int(i)])
+        for batch in take(halved, 30)
+        for i, image in zip(batch["index"], batch["image"])
     ]
     assert 0.5 < np.mean(same) < 0.75  # 1 - 0.5 * 3/4, nearly
     for one, two in zip(take(plain, 5), take(halved, 5), strict=True):
@@ -186,5 +191,7 @@ def test_joints_lie_on_their_dots_in_training_crops(source):
 def test_bad_settings_are_named(source):
     with pytest.raises(ValueError, match="augment.half_body is a probability, got 1.5"):
         train_input(source, 1.5)
-    with pytest.raises(ValueError, match="augment.half_body needs a landmark scheme that says which landmarks are the upper body"):
+    with pytest.raises(
+        ValueError, match="augment.half_body needs a landmark scheme that says which landmarks are the upper body"
+    ):
         train_input(source, 0.3, upper_body=())

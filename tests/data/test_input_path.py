@@ -131,7 +131,9 @@ def test_real_faces_arrive_as_a_one_step_warp(tmp_path, shared_data):
     for index, image, delivered, _ in path.training(draws=3):
         matrix, _ = placement(path.landmarks[index], delivered)
         differences.append(np.abs(image - warp(images[index], matrix, path.shape)).mean())
-    print(f"mean difference of real training crops: {np.mean(differences):.2f}, at most {np.max(differences):.2f} of 255")
+    print(
+        f"mean difference of real training crops: {np.mean(differences):.2f}, at most {np.max(differences):.2f} of 255"
+    )
     assert np.mean(differences) < 1
 
 

@@ -58,11 +58,20 @@ FAULTS = {
     "105 lines": (edit(lambda lines: lines[:-1]), "b.txt: 105 lines of points, want 106"),
     "comma": (edit(lambda lines: [*lines[:3], "1,2", *lines[4:]]), "b.txt line 4: 1 values, want x and y"),
     "empty": (edit(lambda lines: []), "b.txt is empty"),
-    "not text": (lambda split: (split / "landmarks" / "b.txt").write_bytes(b"106\n\xff"), "b.txt: byte 4 is not UTF-8 text"),
+    "not text": (
+        lambda split: (split / "landmarks" / "b.txt").write_bytes(b"106\n\xff"),
+        "b.txt: byte 4 is not UTF-8 text",
+    ),
     "no image": (lambda split: (split / "images" / "b.jpg").unlink(), "b.txt: there is no image b.jpg or .png in "),
     "no landmarks": (lambda split: (split / "landmarks" / "b.txt").unlink(), "b.jpg: there is no "),
-    "broken image": (lambda split: (split / "images" / "b.jpg").write_bytes(b""), "b.jpg is not an image of a known format"),
-    "empty directory": (lambda split: (split.parent / "val" / "landmarks").mkdir(parents=True), "val/landmarks holds no file"),
+    "broken image": (
+        lambda split: (split / "images" / "b.jpg").write_bytes(b""),
+        "b.jpg is not an image of a known format",
+    ),
+    "empty directory": (
+        lambda split: (split.parent / "val" / "landmarks").mkdir(parents=True),
+        "val/landmarks holds no file",
+    ),
     "no directory": (lambda split: (split.parent / "val").mkdir(), "val/landmarks holds no file that ends in .txt"),
 }
 

@@ -53,7 +53,9 @@ def test_records_are_what_the_files_say_from_zero(drawn):
     np.testing.assert_allclose(splits["valid"].annotations().object_size, heads, rtol=1e-6)
     # A prediction of the truth is right for every joint.
     records = splits["valid"].annotations()
-    scores = head_errors(records.landmarks, records.landmarks, records.visibility, records.object_size).summary((0.5, 0.1, 0.11))
+    scores = head_errors(records.landmarks, records.landmarks, records.visibility, records.object_size).summary(
+        (0.5, 0.1, 0.11)
+    )
     assert set(scores.values()) == {100.0}
 
 
@@ -97,7 +99,9 @@ def test_a_split_without_its_file_is_not_there(folder):
     with pytest.raises(FileNotFoundError, match=r"there is no .*gt_valid.mat; valid.json is scored"):
         Mpii.read_splits(folder.folder)
     (folder.folder / "annot" / "valid.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"neither annot/train.json nor annot/valid.json; is config.data_dir right"):
+    with pytest.raises(
+        FileNotFoundError, match=r"neither annot/train.json nor annot/valid.json; is config.data_dir right"
+    ):
         Mpii.read_splits(folder.folder)
 
 
@@ -130,7 +134,10 @@ def swap_people(truth):
 
 ONES = [1] * 16
 FAULTS = {
-    "no scale": (lambda folder: folder.entries["valid"][2].pop("scale"), r"valid.json person 2: KeyError 'scale'; want image"),
+    "no scale": (
+        lambda folder: folder.entries["valid"][2].pop("scale"),
+        r"valid.json person 2: KeyError 'scale'; want image",
+    ),
     "no record": (lambda folder: folder.entries["valid"].__setitem__(0, 7), "valid.json person 0: TypeError"),
     "text": (change(1, "center", ["a", 2]), "valid.json person 1: ValueError .*center"),
     "size": (change(1, "scale", 0.0), r"valid.json person 1: center .* and scale 0.0; want .* 200 \* scale > 1"),
@@ -138,16 +145,28 @@ FAULTS = {
     "joints": (change(1, "joints", [[1, 2]] * 15), r"person 1: .*joints \(15, 2\).*want"),
     "visible": (change(1, "joints_vis", [2] + ONES[1:]), "person 1: joints_vis is .*want 0 or 1"),
     "nowhere": (change(0, "joints", [[float("inf"), 1]] * 16), "person 0: joint 0 is labelled, but lies at"),
-    "fewer": (lambda folder: folder.entries["valid"].pop(), "annot: valid.json has 2 people, gt_valid.mat 3; want as many"),
-    "others": (truth(swap_people), r"gt_valid.mat column 0: its joints lie .* those of .*valid.json person 0; want the same"),
-    "no head": (truth(lambda t: t["headboxes_src"].__setitem__((1, ..., 2), t["headboxes_src"][0, :, 2])), "column 2: .* head size of 0.0"),
+    "fewer": (
+        lambda folder: folder.entries["valid"].pop(),
+        "annot: valid.json has 2 people, gt_valid.mat 3; want as many",
+    ),
+    "others": (
+        truth(swap_people),
+        r"gt_valid.mat column 0: its joints lie .* those of .*valid.json person 0; want the same",
+    ),
+    "no head": (
+        truth(lambda t: t["headboxes_src"].__setitem__((1, ..., 2), t["headboxes_src"][0, :, 2])),
+        "column 2: .* head size of 0.0",
+    ),
     "no joints": (truth(lambda t: t.pop("pos_gt_src")), r"gt_valid.mat: pos_gt_src is \(0,\); want \(16, 2, 'N'\)"),
     "lengths": (
         truth(lambda t: t.update(jnt_missing=np.zeros((16, 2)))),
         "gt_valid.mat: its variables are of different .*jnt_missing 2",
     ),
     "missing": (truth(lambda t: t["jnt_missing"].__setitem__((3, 1), 0.5)), "gt_valid.mat column 1: jnt_missing"),
-    "not finite": (truth(lambda t: t["pos_gt_src"].__setitem__((4, 0, 0), np.nan)), "gt_valid.mat column 0: joint 4 is labelled"),
+    "not finite": (
+        truth(lambda t: t["pos_gt_src"].__setitem__((4, 0, 0), np.nan)),
+        "gt_valid.mat column 0: joint 4 is labelled",
+    ),
 }
 
 
@@ -209,7 +228,9 @@ def test_the_real_people(tmp_path, shared_data):
     assert records.outside_image() == 0
     neck_to_top = np.linalg.norm(records.landmarks[:, 8] - records.landmarks[:, 9], axis=1)
     assert (np.abs(np.log(records.object_size / neck_to_top)) < 0.7).all()
-    crops = EvalInput(splits["valid"], records, shape=(64, 64), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
+    crops = EvalInput(
+        splits["valid"], records, shape=(64, 64), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0
+    )
     places = geometry.transform_points(crops.matrices, records.landmarks)[records.visibility > 0]
     assert places.min() > 0 and places.max() < 63, "the crop holds the person"
     (batch,) = crops.batches(5)

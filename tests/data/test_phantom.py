@@ -20,7 +20,9 @@ def builder(tmp_path_factory):
 
 
 def prepare(prepared, num_landmarks=PHANTOM23.num_landmarks):
-    return data.prepare.prepare("phantom", data_dir=prepared / "not there", prepared_dir=prepared, folder="", num_landmarks=num_landmarks)
+    return data.prepare.prepare(
+        "phantom", data_dir=prepared / "not there", prepared_dir=prepared, folder="", num_landmarks=num_landmarks
+    )
 
 
 def test_records_are_the_drawings_in_order(builder):

@@ -120,9 +120,7 @@ def test_a_disc_keeps_its_centre_and_area(radius):
     rows, columns = np.mgrid[:24, :24]
     for centre in np.random.default_rng(0).uniform(11, 12, (50, 2)):
         pixels = np.zeros((3, 24, 24))
-        shapes.Canvas(pixels).paint(
-            lambda x, y, at=centre: shapes.disc(x, y, at, radius), [centre], radius, np.ones(3)
-        )
+        shapes.Canvas(pixels).paint(lambda x, y, at=centre: shapes.disc(x, y, at, radius), [centre], radius, np.ones(3))
         area = pixels[0].sum()
         found = (pixels[0] * columns).sum() / area, (pixels[0] * rows).sum() / area
         np.testing.assert_allclose(found, centre, atol=0.02)

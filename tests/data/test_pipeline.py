@@ -36,13 +36,21 @@ def source(tmp_path_factory):
 def train_input(source, cache_bytes=2**20):
     annotations = source.annotations()
     return TrainInput(
-        source, annotations, shape=SHAPE, box="landmarks", box_scale=1.25, augmentation=AUGMENTATION, cache_bytes=cache_bytes
+        source,
+        annotations,
+        shape=SHAPE,
+        box="landmarks",
+        box_scale=1.25,
+        augmentation=AUGMENTATION,
+        cache_bytes=cache_bytes,
     )
 
 
 def eval_input(source, cache_bytes=2**20, shape=SHAPE, crop="exact"):
     annotations = source.annotations()
-    return EvalInput(source, annotations, shape=shape, box="landmarks", box_scale=1.25, crop=crop, cache_bytes=cache_bytes)
+    return EvalInput(
+        source, annotations, shape=shape, box="landmarks", box_scale=1.25, crop=crop, cache_bytes=cache_bytes
+    )
 
 
 def take(stream, count):
@@ -223,7 +231,9 @@ def test_images_that_cannot_be_read_are_skipped_and_told(source, cache_bytes, ca
     for batch, undamaged in zip(take(stream.batches(seed=1, batch_size=4, start_step=0), 6), whole, strict=True):
         expected = ~np.isin(undamaged["index"], [0, 3, 5])
         np.testing.assert_array_equal(batch["readable"], expected)
-        np.testing.assert_array_equal(batch["image"], undamaged["image"] * expected[:, None, None, None].astype(np.uint8))
+        np.testing.assert_array_equal(
+            batch["image"], undamaged["image"] * expected[:, None, None, None].astype(np.uint8)
+        )
         for key in ("index", "landmarks", "visibility"):
             np.testing.assert_array_equal(batch[key], undamaged[key])
     told = [record.message for record in caplog.records if "is skipped" in record.message]
@@ -247,7 +257,13 @@ def test_a_canvas_is_an_antialiased_resize_with_the_half_pixel_terms(suffix, col
     pixels = texture(5, 120, 150)
     content = encoded(pixels if color else pixels[..., 1], suffix)
     decoded = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    for x, y in ((3.3, 2.2), (-20.4, 4.0), (scale * -100, scale * -80), (500.0, 0.0), (0.0, -2000.0)):  # the last two see nothing
+    for x, y in (
+        (3.3, 2.2),
+        (-20.4, 4.0),
+        (scale * -100, scale * -80),
+        (500.0, 0.0),
+        (0.0, -2000.0),
+    ):  # the last two see nothing
         matrix = np.array([[scale, 0, x], [0, scale, y]])
         canvas = render_canvas(tf.constant(content), tf.constant(matrix), (32, 40)).numpy()
         difference = np.abs(canvas.astype(np.float64) - warp(decoded, matrix, (32, 40)))

@@ -32,7 +32,10 @@ def test_an_incomplete_copy_says_so(tmp_path, capsys, monkeypatch):
     arguments = ("lapa", f"--data_dir={tmp_path}", "--folder=copy", f"--prepared_dir={tmp_path / 'prepared'}")
     output = run(capsys, *arguments)
     assert "\ntrain 0 of 18176: this copy is not complete\n" in output
-    assert "\ntest 2 of 2000: this copy is not complete\n  landmarks outside their image: 0 of 212\n  records without box: 2\n" in output
+    assert (
+        "\ntest 2 of 2000: this copy is not complete\n  landmarks outside their image: 0 of 212\n  records without box: 2\n"
+        in output
+    )
     assert "lapa/copy-" in output.splitlines()[-1] and " is ready in " in output and "subset" not in output
     monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
     assert "test 2 of 2\n" in run(capsys, *arguments)
@@ -51,7 +54,9 @@ def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monke
     mask[1, 0] = 0
     path = tmp_path / "aflw" / "AFLWinfo_release.mat"
     save(dotted(0, 1)[0], path.parent / "flickr" / "0" / "1.png")
-    scipy.io.savemat(path, {"nameList": names, "bbox": [[1, 9, 1, 9]] * 2, "data": points, "mask_new": mask, "ra": [[1, 2]]})
+    scipy.io.savemat(
+        path, {"nameList": names, "bbox": [[1, 9, 1, 9]] * 2, "data": points, "mask_new": mask, "ra": [[1, 2]]}
+    )
     output = run(capsys, "aflw", f"--data_dir={tmp_path}", f"--prepared_dir={tmp_path / 'prepared'}")
     assert "train 0 of 20000" in output and "test 2 of 4386" in output
     assert "  landmarks outside their image: 2 of 38\n  records without box: 0\n" in output
@@ -68,7 +73,9 @@ def test_overlays_show_the_first_images_with_what_belongs_to_them(tmp_path, caps
         with Image.open(path) as image:
             drawn = np.asarray(image.convert("RGB"))
         assert len(colored(drawn, visualize.TRUE)[0]) > 500, "boxes"
-        assert (len(colored(drawn, visualize.PREDICTED)[0]) > 500) == (path != sheets[2]), "joints, where they are known"
+        assert (len(colored(drawn, visualize.PREDICTED)[0]) > 500) == (path != sheets[2]), (
+            "joints, where they are known"
+        )
     # The joints of the first are on its dots, as drawn: white shows around every one of them.
     builder = prepare.prepare(
         "coco_keypoints", data_dir=tmp_path, prepared_dir=tmp_path / "prepared", folder="", num_landmarks=None
@@ -89,7 +96,9 @@ def test_surroundings_are_a_part_of_the_image():
     part, origin = overlays.surroundings(image, np.array([[40.0, 50], [np.nan, np.nan], [44.0, 58]]), nowhere)
     assert origin.tolist() == [36, 46] and part.shape == (17, 13, 3)  # 4 more on each side
     np.testing.assert_array_equal(part, image[46:63, 36:49])
-    part, origin = overlays.surroundings(image, np.array([[40.0, 50]]), np.array([-30.0, 90, 10, 130]))  # beyond two borders
+    part, origin = overlays.surroundings(
+        image, np.array([[40.0, 50]]), np.array([-30.0, 90, 10, 130])
+    )  # beyond two borders
     assert origin.tolist() == [0, 10] and part.shape == (90, 80, 3)
     part, origin = overlays.surroundings(image, np.full((2, 2), np.nan), nowhere)
     assert part is image and origin.tolist() == [0, 0]
@@ -120,7 +129,9 @@ def test_the_documentation_names_every_data_set_with_its_folder():
     rows = (line.split("|") for line in (ROOT / "docs" / "datasets.md").read_text().splitlines())
     names = [[re.findall(r"`(\w+)`", cell) for cell in cells[2:4]] for cells in rows if len(cells) == 10]
     known = {name: folder for row, folders in names for name, folder in zip(row, folders or [None])}
-    assert known == {name: prepare.FOLDERS.get(name, name) for name in prepare.DATASETS} | {"phantom": None}  # reads no folder
+    assert known == {name: prepare.FOLDERS.get(name, name) for name in prepare.DATASETS} | {
+        "phantom": None
+    }  # reads no folder
 
 
 def test_what_is_missing_ends_with_an_error(tmp_path, capsys):

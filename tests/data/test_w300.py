@@ -87,16 +87,37 @@ def edit(change):
 FAULTS = {
     "67 points": (edit(lambda lines: lines[:5] + lines[6:]), "b.pts: 67 lines of points, want 68"),
     "three numbers": (edit(lambda lines: [*lines[:5], "1 2 3", *lines[6:]]), "b.pts line 6: 3 values, want x and y"),
-    "word": (edit(lambda lines: [*lines[:5], "1 x", *lines[6:]]), "b.pts line 6: value 2 is 'x', which is not a number"),
-    "no braces": (edit(lambda lines: lines[:-1]), "b.pts: want the points between one line that is { and one that is }"),
+    "word": (
+        edit(lambda lines: [*lines[:5], "1 x", *lines[6:]]),
+        "b.pts line 6: value 2 is 'x', which is not a number",
+    ),
+    "no braces": (
+        edit(lambda lines: lines[:-1]),
+        "b.pts: want the points between one line that is { and one that is }",
+    ),
     "empty": (edit(lambda lines: []), "b.pts is empty; fetch the file anew"),
     "no image": (lambda f: (f.path / "ibug" / "b.jpg").unlink(), "b.pts: there is no image b.jpg or .png in "),
     "no landmarks": (lambda f: (f.path / "ibug" / "b.pts").unlink(), "b.jpg: there is no "),
-    "two images": (lambda f: save(dotted(0, 68)[0], f.path / "ibug" / "b.png"), "both b.jpg and b.png are there; remove one"),
-    "broken image": (lambda f: (f.path / "ibug" / "b.jpg").write_bytes(b"JPEG"), "b.jpg is not an image of a known format"),
-    "empty directory": (lambda f: (f.path / "afw").mkdir(), "afw holds no file that ends in .pts; is config.data_dir right, and the data set whole?"),
-    "box": (lambda f: f.boxes("ibug", **{"b.jpg": (9, 9, 5, 40)}), "bounding_boxes_ibug.mat bounding_boxes{1}: the box [9.0, "),
-    "half a box": (lambda f: f.boxes("ibug", **{"b.jpg": (9, 9)}), "bounding_boxes{1}: want imgName and bb_detector with four"),
+    "two images": (
+        lambda f: save(dotted(0, 68)[0], f.path / "ibug" / "b.png"),
+        "both b.jpg and b.png are there; remove one",
+    ),
+    "broken image": (
+        lambda f: (f.path / "ibug" / "b.jpg").write_bytes(b"JPEG"),
+        "b.jpg is not an image of a known format",
+    ),
+    "empty directory": (
+        lambda f: (f.path / "afw").mkdir(),
+        "afw holds no file that ends in .pts; is config.data_dir right, and the data set whole?",
+    ),
+    "box": (
+        lambda f: f.boxes("ibug", **{"b.jpg": (9, 9, 5, 40)}),
+        "bounding_boxes_ibug.mat bounding_boxes{1}: the box [9.0, ",
+    ),
+    "half a box": (
+        lambda f: f.boxes("ibug", **{"b.jpg": (9, 9)}),
+        "bounding_boxes{1}: want imgName and bb_detector with four",
+    ),
 }
 
 

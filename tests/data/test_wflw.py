@@ -53,14 +53,20 @@ def test_one_list_alone_and_a_changed_list(folder):
 
 POINTS = dotted(0, 98)[1]
 LINES = {
-    "206 tokens": (" ".join(line(POINTS).split()[1:]), "206 values, want 207: 196 coordinates, 4 of the box, 6 flags and an image"),
+    "206 tokens": (
+        " ".join(line(POINTS).split()[1:]),
+        "206 values, want 207: 196 coordinates, 4 of the box, 6 flags and an image",
+    ),
     "a word": (line(POINTS).replace("40 41", "40 ?"), "value 200 is '?', which is not a number; correct the line"),
     "nan": (line(POINTS).replace("40 41", "40 nan"), "value 200 is 'nan', which is not a finite number"),
     "flag": (line(POINTS, flags="0 0 2 0 0 0"), "the flags are 0 0 2 0 0 0, want 0 or 1"),
     "box": (line(POINTS, box=(40, 5, 4, 41)), "(1--Parade/1_Parade_0.jpg): the box [40.0, 5.0, 4.0, 41.0] has no size"),
     "missing image": (line(POINTS, image="1--Parade/2.jpg"), "(1--Parade/2.jpg): there is no image "),
     "broken image": (line(POINTS, image="1--Parade/broken.jpg"), "broken.jpg is not an image of a known format"),
-    "truncated image": (line(POINTS, image="1--Parade/cut.jpg"), "cut.jpg is not a readable image (image file is truncated"),
+    "truncated image": (
+        line(POINTS, image="1--Parade/cut.jpg"),
+        "cut.jpg is not a readable image (image file is truncated",
+    ),
 }
 
 
@@ -76,6 +82,8 @@ def test_bad_lines_are_named(folder, bad, expected):
 
 def test_no_lists_and_empty_lists(folder):
     message = error("wflw", folder())
-    assert LIST.format("test") in message and message.endswith("data.wflw says how it is laid out; is config.data_dir right?")
+    assert LIST.format("test") in message and message.endswith(
+        "data.wflw says how it is laid out; is config.data_dir right?"
+    )
     path = folder(train=[])
     assert error("wflw", path) == f"{path / LIST.format('train')} is empty; fetch the file anew"

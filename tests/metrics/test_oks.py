@@ -56,7 +56,9 @@ class Crowd:
                     shift = 0 if rng.uniform() < 0.3 else side * rng.normal(0, 0.05, (17, 2))
                     detections.append((image, joints + shift, side**2, rng.uniform()))
         content = {
-            "images": [{"id": image, "width": 640, "height": 640} for image in range(1, images + 2)],  # the last has no people
+            "images": [
+                {"id": image, "width": 640, "height": 640} for image in range(1, images + 2)
+            ],  # the last has no people
             "annotations": annotations,
             "categories": [{"id": 1, "name": "person"}],
         }
@@ -178,7 +180,9 @@ def test_precision_worked_out_by_hand(tmp_path):
     # Every joint off by d with exp(-d^2 / (2 (2 sigma)^2 area)) just above 0.7: a hit at 0.50, 0.55, ... 0.70.
     distance = 2 * np.sqrt(-2 * np.log(0.7 + 1e-9) * 2000) * np.array(SIGMAS)
     off = np.array(keypoints).reshape(17, 3) + np.column_stack([distance, np.zeros((17, 2))])
-    metrics = average_precision([{**found, "keypoints": off.ravel().tolist()}], crowd.path, sigmas=SIGMAS, image_ids=[1])
+    metrics = average_precision(
+        [{**found, "keypoints": off.ravel().tolist()}], crowd.path, sigmas=SIGMAS, image_ids=[1]
+    )
     assert (metrics["ap50"], metrics["ap75"], metrics["ar"]) == pytest.approx((100, 0, 50))
 
 
@@ -192,7 +196,12 @@ def test_what_cannot_be_scored_is_named(crowd):
         average_precision(crowd.results(), crowd.path, sigmas=SIGMAS, image_ids=[1, 77])
     with pytest.raises(ValueError, match="16 sigmas for 17 joints"):
         person_results(
-            crowd.predictions, crowd.confidences, score=crowd.score, image_id=crowd.image_id, areas=crowd.areas, sigmas=SIGMAS[1:]
+            crowd.predictions,
+            crowd.confidences,
+            score=crowd.score,
+            image_id=crowd.image_id,
+            areas=crowd.areas,
+            sigmas=SIGMAS[1:],
         )
     crowd = Crowd(crowd.path)
     crowd.predictions[4, 11, 0] = np.nan

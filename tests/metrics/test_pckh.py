@@ -30,13 +30,23 @@ def share(people, joint, threshold):
 def test_every_number_is_that_of_a_loop():
     people = sample()
     metrics = head_errors(*people).summary((0.5, 0.1, 0.11))
-    joints = {"head": [9], "shoulder": [13, 12], "elbow": [14, 11], "wrist": [15, 10], "hip": [3, 2], "knee": [4, 1], "ankle": [5, 0]}
+    joints = {
+        "head": [9],
+        "shoulder": [13, 12],
+        "elbow": [14, 11],
+        "wrist": [15, 10],
+        "hip": [3, 2],
+        "knee": [4, 1],
+        "ankle": [5, 0],
+    }
     assert list(metrics) == ["pckh@0.5", "pckh@0.1", "pckh@0.11", *(f"pckh@0.5/{name}" for name in joints)]
     for threshold in (0.5, 0.1, 0.11):
         shares = [share(people, joint, threshold) for joint in range(16)]
         total = sum(labelled for joint, (_, labelled) in enumerate(shares) if joint not in (6, 7))
         weighted = sum(
-            100 * hits / labelled * labelled / total for joint, (hits, labelled) in enumerate(shares) if joint not in (6, 7)
+            100 * hits / labelled * labelled / total
+            for joint, (hits, labelled) in enumerate(shares)
+            if joint not in (6, 7)
         )
         assert metrics[f"pckh@{threshold}"] == pytest.approx(weighted, abs=1e-9)
         for name, members in joints.items():

@@ -1,4 +1,5 @@
 """Every form of HRNet against PyTorch, shrunk; every network as it is; published sizes."""
+
 from __future__ import annotations
 
 import functools
@@ -68,7 +69,12 @@ def test_full_w18_equals_pytorch():
 
 
 FULL_SIZES = (64, 64), (64, 96)
-TIMM = {"hrnet_w18_small": "hrnet_w18_small_v2", "hrnet_w18": "hrnet_w18", "hrnet_w32": "hrnet_w32", "hrnet_w48": "hrnet_w48"}
+TIMM = {
+    "hrnet_w18_small": "hrnet_w18_small_v2",
+    "hrnet_w18": "hrnet_w18",
+    "hrnet_w32": "hrnet_w32",
+    "hrnet_w48": "hrnet_w48",
+}
 OWN = {
     "hrnet_w18_facial": lambda: torch_hrnet.Facial(5, **torch_hrnet.W18),
     "hrnet_w32_pose": lambda: torch_hrnet.Pose(5, **torch_hrnet.W32),
@@ -77,7 +83,9 @@ OWN = {
 
 
 def test_every_full_hrnet_is_compared():
-    published = {name for name in models.BACKBONES if isinstance(models.BACKBONES[name](), hrnet.HRNet) and "tiny" not in name}
+    published = {
+        name for name in models.BACKBONES if isinstance(models.BACKBONES[name](), hrnet.HRNet) and "tiny" not in name
+    }
     assert {*TIMM, *OWN} == published
 
 
@@ -95,8 +103,14 @@ def test_full_networks_equal_timm(name):
     assert (spec.model, spec.head, spec.naming) == (name, None, "imagenet")
     _, report = convert.from_torch(numpy_state(network), spec)
     assert {part.split(".")[0] for part, reason in report.left_out.items() if reason == "classification head"} == {
-        "incre_modules", "downsamp_modules", "final_layer", "classifier"}
-    tensors = {f"backbone.{part}": tensor for part, tensor in numpy_state(network).items() if part not in report.left_out}
+        "incre_modules",
+        "downsamp_modules",
+        "final_layer",
+        "classifier",
+    }
+    tensors = {
+        f"backbone.{part}": tensor for part, tensor in numpy_state(network).items() if part not in report.left_out
+    }
     head = {part: tensor for part, tensor in numpy_state(reference).items() if part.startswith("heatmap_head.")}
     check(convert.Spec(name, "binary", 5, "h3r"), {**tensors, **head}, reference, *FULL_SIZES)
 
@@ -124,7 +138,9 @@ def test_training_equals_pytorch():
         expected = reference(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy().transpose(0, 2, 3, 1)
     assert np.abs(output - expected).max() < LIMIT * expected.std()
     statistics = convert.from_torch(numpy_state(reference), spec)[0]["batch_stats"]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), updates["batch_stats"], statistics)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), updates["batch_stats"], statistics
+    )
 
 
 @pytest.mark.parametrize("height, width, stride", [(6, 8, 1), (6, 8, 2), (5, 7, 2)])
@@ -178,6 +194,7 @@ def test_bfloat16_computes_narrow_and_answers_wide():
     output, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     assert output.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
-    with_features = jax.eval_shape(lambda x: model.backbone.init_with_output(jax.random.key(0), x, False)[0],
-                                   jnp.zeros((1, 64, 64, 3)))
+    with_features = jax.eval_shape(
+        lambda x: model.backbone.init_with_output(jax.random.key(0), x, False)[0], jnp.zeros((1, 64, 64, 3))
+    )
     assert with_features.dtype == jnp.bfloat16 and with_features.shape == (1, 16, 16, 4)

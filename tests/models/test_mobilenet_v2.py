@@ -1,4 +1,5 @@
 """MobileNetV2 and the layers under it against PyTorch, and the interface of `h3r_jax.models`."""
+
 from __future__ import annotations
 
 import functools
@@ -65,9 +66,11 @@ def test_training_equals_pytorch(monkeypatch):
         @jax.jit
         def step(params, images):
             def loss(params):
-                output, updates = model.apply({**variables, "params": params}, images, train=True,
-                                              mutable=["batch_stats"])
+                output, updates = model.apply(
+                    {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+                )
                 return (output * weights).mean(), (output, updates["batch_stats"])
+
             return jax.grad(loss, has_aux=True)(params)
 
         gradients, (ours, statistics) = jax.device_get(step(variables["params"], jnp.asarray(images, jnp.float64)))
@@ -78,8 +81,9 @@ def test_training_equals_pytorch(monkeypatch):
     for parameter in reference.parameters():
         parameter.data = parameter.grad
     expected = torch_networks.to_flax(reference)["params"]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9 * max(1e-3, np.abs(b).max())),
-                 gradients, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9 * max(1e-3, np.abs(b).max())), gradients, expected
+    )
 
 
 def test_parameter_count():
@@ -134,10 +138,13 @@ def test_bfloat16_is_near_float32_and_has_float32_output(network):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("form, apply, kernel_shape", [
-    (operations.depthwise_shifted, operations.depthwise_convolution, (3, 3, 1, 4)),
-    (operations.stem_gathered, operations.stem_convolution, (3, 3, 4, 5)),
-])
+@pytest.mark.parametrize(
+    "form, apply, kernel_shape",
+    [
+        (operations.depthwise_shifted, operations.depthwise_convolution, (3, 3, 1, 4)),
+        (operations.stem_gathered, operations.stem_convolution, (3, 3, 4, 5)),
+    ],
+)
 def test_forms_of_a_convolution_agree(form, apply, kernel_shape, stride):
     """Both forms and the one chosen by platform: values and both gradients."""
     images, kernel = random((2, 6, 8, 4)), random(kernel_shape, 1)
@@ -165,8 +172,9 @@ def test_resize_equals_pytorch(factor):
 
 def test_average_pool_equals_pytorch():
     images = random((2, 4, 8, 3))
-    np.testing.assert_allclose(layers.average_pool(images, 4), nhwc(torch.nn.functional.avg_pool2d(nchw(images), 4)),
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        layers.average_pool(images, 4), nhwc(torch.nn.functional.avg_pool2d(nchw(images), 4)), atol=1e-6
+    )
 
 
 def test_normalize_images():

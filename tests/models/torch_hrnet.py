@@ -2,6 +2,7 @@
 
 timm's HRNet, which others wrote, is the other side for the form it has; this one has all of them.
 """
+
 from __future__ import annotations
 
 import torch
@@ -22,7 +23,9 @@ def enlarge(x: torch.Tensor, like: torch.Tensor, mode: str) -> torch.Tensor:
     """x [B, C, h, w] at the height and width of `like`; as it is where it has them, which costs no pass over it."""
     if x.shape[2:] == like.shape[2:]:
         return x
-    return functional.interpolate(x, size=like.shape[2:], mode=mode, align_corners=False if mode == "bilinear" else None)
+    return functional.interpolate(
+        x, size=like.shape[2:], mode=mode, align_corners=False if mode == "bilinear" else None
+    )
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -66,7 +69,9 @@ class Exchange(nn.Module):
         self.fuse = fuse
         self.branches = nn.ModuleList(nn.Sequential(*(Basic(width) for _ in range(blocks))) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(self.path(widths, source, target) for source in range(len(widths))) for target in range(targets))
+            nn.ModuleList(self.path(widths, source, target) for source in range(len(widths)))
+            for target in range(targets)
+        )
 
     @staticmethod
     def path(widths, source, target):
@@ -101,8 +106,11 @@ class HRNet(nn.Module):
             transition.append(nn.Sequential(conv_norm(before[-1], now[-1], 3, 2)))
             setattr(self, f"transition{stage - 1}", nn.ModuleList(transition))
             last = [stage == len(widths) and i == count - 1 for i in range(count)]
-            setattr(self, f"stage{stage}", nn.Sequential(
-                *(Exchange(now, blocks, fuse, 1 if highest_only and end else stage) for end in last)))
+            setattr(
+                self,
+                f"stage{stage}",
+                nn.Sequential(*(Exchange(now, blocks, fuse, 1 if highest_only and end else stage) for end in last)),
+            )
             before = now
         self.stages = len(modules)
         self.channels = widths[0] if highest_only else sum(widths)
@@ -132,7 +140,9 @@ class BinaryHead(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.head = nn.Module()
-        self.head.layers = nn.Sequential(conv(inputs, inputs, 1), nn.BatchNorm2d(inputs), nn.ReLU(), conv(inputs, outputs, 1))
+        self.head.layers = nn.Sequential(
+            conv(inputs, inputs, 1), nn.BatchNorm2d(inputs), nn.ReLU(), conv(inputs, outputs, 1)
+        )
 
     def forward(self, x):
         return self.head.layers(x)
@@ -155,8 +165,9 @@ class Facial(HRNet):
     def __init__(self, landmarks: int, **fields):
         super().__init__(**fields, fuse="bilinear")
         channels = self.channels
-        self.head = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(),
-                                  nn.Conv2d(channels, landmarks, 1))
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, landmarks, 1)
+        )
 
     def forward(self, x):
         return self.head(super().forward(x))

@@ -2,6 +2,7 @@
 
 Module names are torchvision's (`features.N.conv.M`), images are [B, 3, H, W].
 """
+
 from __future__ import annotations
 
 import torch
@@ -19,8 +20,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         layers = [] if expansion == 1 else [conv_norm(inputs, hidden, 1)]
-        layers += [conv_norm(hidden, hidden, 3, stride, hidden),
-                   nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        layers += [
+            conv_norm(hidden, hidden, 3, stride, hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
         self.conv = nn.Sequential(*layers)
         self.residual = stride == 1 and inputs == outputs
 
@@ -48,8 +52,10 @@ class MobileNetV2(nn.Module):
         quarter = self.features[:first](x)
         eighth = self.features[first:second](quarter)
         sixteenth = self.features[second:](eighth)
-        enlarged = [functional.interpolate(tap, size=quarter.shape[2:], mode="bilinear", align_corners=False)
-                    for tap in (eighth, sixteenth)]
+        enlarged = [
+            functional.interpolate(tap, size=quarter.shape[2:], mode="bilinear", align_corners=False)
+            for tap in (eighth, sixteenth)
+        ]
         return torch.cat([quarter, *enlarged], 1)
 
 
@@ -60,8 +66,12 @@ class Regressor(nn.Module):
         super().__init__()
         self.backbone = backbone or MobileNetV2()
         inputs = self.backbone.channels
-        self.head = nn.Sequential(nn.Conv2d(inputs, inputs, 1, bias=False), nn.BatchNorm2d(inputs), nn.ReLU(),
-                                  nn.Conv2d(inputs, channels, 1, bias=False))
+        self.head = nn.Sequential(
+            nn.Conv2d(inputs, inputs, 1, bias=False),
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, channels, 1, bias=False),
+        )
 
     def forward(self, x):
         return self.head(self.backbone(x))

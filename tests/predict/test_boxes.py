@@ -29,7 +29,9 @@ def test_lines_of_csv_and_json(tmp_path):
         np.testing.assert_array_equal(table("some/where/a.png"), [[1, 2, 3, 4.5], [5, 6, 7, 8]])
         np.testing.assert_array_equal(table("in/b.png"), [[0, 0, 9, 9]])
     lines = [{"image": "in/a.png", "box": [1, 2, 3, 4], "landmarks": [[0, 0]]}, {"image": "in/b.png", "box": None}]
-    own = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines)) + "\n"), named("in/a.png", "in/b.png"))
+    own = BoxFile(
+        write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines)) + "\n"), named("in/a.png", "in/b.png")
+    )
     np.testing.assert_array_equal(own("in/a.png"), [[1, 2, 3, 4]])
     assert own("in/b.png").shape == (0, 4)
     with pytest.raises(ValueError, match="c.png: .*boxes.csv has no box for it"):
@@ -42,7 +44,9 @@ def test_boxes_of_frames(tmp_path):
     lines = [{"image": "film.mp4", "frame": frame, "box": [frame, 0, 9, 9]} for frame in (0, 0, 2)]
     lines += [{"image": "film.mp4", "frame": 1, "box": None}]
     lines += [{"image": "film.mp4", "box": [5, 5, 9, 9]}, {"image": "other.mp4", "frame": 1, "box": [1, 1, 2, 2]}]
-    boxes = BoxFile(write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines))), named("in/film.mp4", "other.mp4"))
+    boxes = BoxFile(
+        write(tmp_path / "landmarks.jsonl", "\n".join(map(json.dumps, lines))), named("in/film.mp4", "other.mp4")
+    )
     expected = {0: [[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 9, 9]], 1: [[5, 5, 9, 9]], 2: [[2, 0, 9, 9], [5, 5, 9, 9]]}
     for frame, box in expected.items():
         np.testing.assert_array_equal(boxes("in/film.mp4", frame), box)
@@ -53,7 +57,9 @@ def test_boxes_of_frames(tmp_path):
 
 def test_which_name_in_a_file_is_which_image(tmp_path):
     """As given, within the folder that was given, or alone; and nothing serves two images."""
-    inputs = [(Path(path), name) for path, name in (("d/1.png", "1.png"), ("d/sub/1.png", "sub/1.png"), ("d/2.png", "2.png"))]
+    inputs = [
+        (Path(path), name) for path, name in (("d/1.png", "1.png"), ("d/sub/1.png", "sub/1.png"), ("d/2.png", "2.png"))
+    ]
 
     def found(*names):
         text = "".join(f"{name},0,0,{index},9\n" for index, name in enumerate(names))
@@ -68,7 +74,9 @@ def test_which_name_in_a_file_is_which_image(tmp_path):
     with pytest.raises(ValueError, match="d/sub/1.png: .*boxes.csv has no box for it"):
         found("1.png", "d/1.png")
     inputs = [(Path(path), "1.png") for path in ("a/1.png", "b/1.png")]
-    with pytest.raises(ValueError, match="boxes.csv: 1.png would be both a/1.png and b/1.png; want paths in place of names"):
+    with pytest.raises(
+        ValueError, match="boxes.csv: 1.png would be both a/1.png and b/1.png; want paths in place of names"
+    ):
         found("1.png")
     inputs = [*inputs[:1], *inputs]
     assert found("b/1.png", "a/1.png") == [[1], [1], [0]]  # the same one twice
@@ -89,7 +97,9 @@ def test_coco_detections(tmp_path, shared_data):
     assert BoxFile(path, inputs, min_score=1.1)(image).shape == (0, 4)
     assert not any(record["image_id"] == 1 for record in records)
     assert boxes("000000000001.jpg").shape == (0, 4)
-    with pytest.raises(ValueError, match="photo.jpg: its name does not end in a number, by which .*person.json has images"):
+    with pytest.raises(
+        ValueError, match="photo.jpg: its name does not end in a number, by which .*person.json has images"
+    ):
         boxes("photo.jpg")
     with pytest.raises(ValueError, match="person.json has no record of any input; want names that end in an image_id"):
         BoxFile(path, named("000000000001.jpg", "photo.jpg"))
@@ -102,7 +112,10 @@ def test_people_of_a_coco_file(tmp_path):
     boxes = BoxFile(path, named("a7.png", "b8.png"))
     np.testing.assert_array_equal(boxes("a7.png"), [[1, 2, 3, 5]])
     assert boxes("b8.png").shape == (0, 4)
-    with pytest.raises(ValueError, match="found.json: 7 would be both a/7.png and b/07.png, which cannot be told apart by their numbers"):
+    with pytest.raises(
+        ValueError,
+        match="found.json: 7 would be both a/7.png and b/07.png, which cannot be told apart by their numbers",
+    ):
         BoxFile(path, named("a/7.png", "b/07.png"))
 
 
@@ -118,13 +131,21 @@ def coco(**changes):
         ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\]"),
         ("a.csv", "image,x0,y0,x1,y1\na,5,2,3,4\n", "a.csv, line 2: box .* is not finite x0 <= x1"),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
-        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4], "frame": "2"}', "line 1: frame '2' is not a number of a frame"),
+        (
+            "a.jsonl",
+            '{"image": "a", "box": [1, 2, 3, 4], "frame": "2"}',
+            "line 1: frame '2' is not a number of a frame",
+        ),
         ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", '\n{"image": 3, "box": [1, 2, 3, 4]}', "a.jsonl, line 2: image 3 is not a path"),
         ("a.jsonl", '{"image": "a", "box": "1234"}', "a.jsonl, line 1: '1234' is not a list of numbers, 4 of them"),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, NaN]}', r"line 1: \[1, 2, 3, nan\] is not a list .* finite"),
         ("a.jsonl", b'{"image": "a", "box": null}\n{"image": "\xff", "box": null}', "a.jsonl, line 2: not UTF-8"),
-        ("a.csv", b"image,x0,y0,x1,y1\na,1,2,3,4\n\xe9,1,2,3,4\n", "a.csv, line 3: not UTF-8; store the text in that encoding"),
+        (
+            "a.csv",
+            b"image,x0,y0,x1,y1\na,1,2,3,4\n\xe9,1,2,3,4\n",
+            "a.csv, line 3: not UTF-8; store the text in that encoding",
+        ),
         ("a.csv", "image,x0,y0,x1,y1\n" + "a" * 200000 + ",1,2,3,4\n", "a.csv, line 2: field larger than field limit"),
         ("a.json", b"[\xff]", "a.json, line 1: not UTF-8"),
         ("a.json", coco(image_id="a"), "a.json, record 0: image_id 'a' is not a number"),
@@ -132,7 +153,11 @@ def coco(**changes):
         ("a.json", coco(bbox=[1, 2, -3, 4]), r"a.json, record 0: bbox \[1, 2, -3, 4\] has a width or height below 0"),
         ("a.json", coco(score=None), r"a.json, record 0: \[None\] is not a list of numbers"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
-        ("a.json", '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]', "record 0: .*not a list of numbers"),
+        (
+            "a.json",
+            '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]',
+            "record 0: .*not a list of numbers",
+        ),
         ("a.json", '{"annotations": []}', "a.json is not a list of COCO detections"),
         ("a.txt", "", "a.txt is of no known kind of boxes; known endings are .csv, .jsonl, .json"),
     ],
@@ -162,7 +187,9 @@ def test_a_face_at_the_lower_border_whose_landmarks_lie_outside(monkeypatch):
 
 def test_a_detector_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(faces, "REQUIRED", ("numpy", "no_such_detector"))
-    with pytest.raises(ValueError, match=r"no_such_detector must be installed: pip install '.\[faces\]'; or give boxes"):
+    with pytest.raises(
+        ValueError, match=r"no_such_detector must be installed: pip install '.\[faces\]'; or give boxes"
+    ):
         faces.check_installed()
 
 

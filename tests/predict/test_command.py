@@ -89,13 +89,17 @@ def test_where_nothing_can_be_written(folder, tmp_path, capsys):
     file, image = tmp_path / "file", folder / "a.png"
     file.write_text("mine")
     assert run(image, "--boxes=whole", f"--out={file}") == f"error: {file} cannot be written: File exists"
-    assert run(image, "--boxes=whole", f"--out={file / 'x'}") == f"error: {file / 'x'} cannot be written: Not a directory"
+    assert (
+        run(image, "--boxes=whole", f"--out={file / 'x'}") == f"error: {file / 'x'} cannot be written: Not a directory"
+    )
     assert file.read_text() == "mine"
     full = tmp_path / "full"
     full.mkdir()
     (full / "landmarks.jsonl").symlink_to("/dev/full")
     if (full / "landmarks.jsonl").exists():
-        assert run(image, "--boxes=whole", f"--out={full}") == f"error: {full} cannot be written: No space left on device"
+        assert (
+            run(image, "--boxes=whole", f"--out={full}") == f"error: {full} cannot be written: No space left on device"
+        )
     assert run(image, "--boxes=whole", "--out=gs://bucket/found") == 2
     assert "gs://bucket/found is not on this machine; want a folder that is" in capsys.readouterr().err
 
@@ -122,13 +126,17 @@ def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):
         body = scheme.name in ("mpii16", "coco17")
         for choice in (None, "detect"):
             if body:
-                with pytest.raises(ValueError, match=f"scheme {scheme.name} is of bodies, .*; want --boxes=FILE or --boxes=whole"):
+                with pytest.raises(
+                    ValueError, match=f"scheme {scheme.name} is of bodies, .*; want --boxes=FILE or --boxes=whole"
+                ):
                     inputs.choose_boxes(choice, None, scheme, [])
             else:
                 assert inputs.choose_boxes(choice, None, scheme, []) is faces.find_faces
         assert inputs.choose_boxes("whole", None, scheme, []) is None
     # Of one's own scheme its owner must say so.
-    with pytest.raises(ValueError, match="scheme dots may be of faces or not; want --boxes=detect if it is, else --boxes=FILE"):
+    with pytest.raises(
+        ValueError, match="scheme dots may be of faces or not; want --boxes=detect if it is, else --boxes=FILE"
+    ):
         inputs.choose_boxes(None, None, dots.SCHEME, [])
     assert inputs.choose_boxes("detect", None, dots.SCHEME, []) is faces.find_faces
 
@@ -136,10 +144,24 @@ def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):
 def test_flags_of_the_network(capsys):
     own, settings = command.parse(["a.png", "--checkpoint=x"])
     assert own.images == ["a.png"] and own.boxes is None and settings == {}
-    given = ["--model=hrnet_w32", "--head=pose", "--landmarks=17", "--scheme=coco17", "--selection=neighbours", "--crop=exact", "--k=5"]
+    given = [
+        "--model=hrnet_w32",
+        "--head=pose",
+        "--landmarks=17",
+        "--scheme=coco17",
+        "--selection=neighbours",
+        "--crop=exact",
+        "--k=5",
+    ]
     own, settings = command.parse(["a.png", "--checkpoint=x", "--input_size=256,192", *given])
     assert settings.pop("input_size") == (256, 192) and settings.pop("k") == 5 and settings.pop("landmarks") == 17
-    assert settings == {"model": "hrnet_w32", "head": "pose", "scheme": "coco17", "selection": "neighbours", "crop": "exact"}
+    assert settings == {
+        "model": "hrnet_w32",
+        "head": "pose",
+        "scheme": "coco17",
+        "selection": "neighbours",
+        "crop": "exact",
+    }
     assert command.parse(["a.png", "--checkpoint=x", "--input_size=128"])[1] == {"input_size": (128, 128)}
     for size in ("256x192", "1,2,3"):
         with pytest.raises(SystemExit):

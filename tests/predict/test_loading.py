@@ -61,7 +61,9 @@ def test_a_run_and_what_is_made_of_it(run, tmp_path):
     assert predictor.description == "moving average of the parameters at step 2"
     network = predictor.network
     assert network.model == recipe.model and network.scheme == recipe.scheme
-    found = [getattr(network, name) for name in ("head", "logits", "activation", "k", "selection", "flip", "shape", "stride")]
+    found = [
+        getattr(network, name) for name in ("head", "logits", "activation", "k", "selection", "flip", "shape", "stride")
+    ]
     assert found == ["binary", "difference", "sigmoid", 4, "neighbours", "heatmaps", (64, 96), 8]
     assert network.box_scale == 1.5 and network.crop == "exact"
 
@@ -129,7 +131,10 @@ def test_files_of_others(tmp_path):
     with pytest.raises(ValueError, match="flip needs the mirror order of the 5 landmarks; give a scheme"):
         load_predictor(path, flip="coordinates")
     own = LandmarkScheme("own", 5, (1, 0, 2, 4, 3), (("eyes", (0, 1)),))
-    assert load_predictor(path, scheme=own, flip="coordinates", logits="difference", activation="sigmoid").network.scheme is own
+    assert (
+        load_predictor(path, scheme=own, flip="coordinates", logits="difference", activation="sigmoid").network.scheme
+        is own
+    )
     assert load_predictor(path, landmarks=10).network.head == "heatmap"
     assert load_predictor(write_weights(tmp_path / "68.safetensors", 68)).network.scheme.name == "ibug68"
 

@@ -59,14 +59,21 @@ def test_however_it_is_asked(predictor, tmp_path):
     together = predictor(paths, boxes)
     alone = Predictor(dots.network(), dots.VARIABLES, max_batch=3, devices=jax.devices()[:1])
     for path, pixels, box, result in zip(paths, images, boxes, together, strict=True):
-        assert [array.shape for array in result] == [(len(box), 4), (len(box), 3, 2), (len(box), 3), (len(box), 3, 2, 2)]
+        assert [array.shape for array in result] == [
+            (len(box), 4),
+            (len(box), 3, 2),
+            (len(box), 3),
+            (len(box), 3, 2, 2),
+        ]
         for other in (predictor(str(path), box), alone(pixels, box)):
             for one, two in zip(result, other, strict=True):
                 np.testing.assert_allclose(one, two, atol=2e-3)
     # 18 crops: one batch of 16, one of 8; single images in batches of 8. On one device 1, 2, 3.
     assert predictor.buckets == [8, 16] and alone.buckets == [1, 2, 3]
     assert predictor._jitted._cache_size() <= 2 and alone._jitted._cache_size() <= 3
-    np.testing.assert_array_equal(predictor(np.stack([PIXELS, PIXELS]), [BOX, BOX])[1].landmarks, predictor(PIXELS, BOX).landmarks)
+    np.testing.assert_array_equal(
+        predictor(np.stack([PIXELS, PIXELS]), [BOX, BOX])[1].landmarks, predictor(PIXELS, BOX).landmarks
+    )
 
 
 def test_the_whole_image_is_the_whole_crop(predictor):
@@ -99,7 +106,9 @@ def test_the_average_of_two_maps_spreads_as_their_mixture():
     """Noise, in which the mirrored crop says something else."""
     scheme = LandmarkScheme("pair", 3, (1, 0, 2), (("pair", (0, 1)),))
     crops = np.random.default_rng(0).integers(0, 256, (2, *dots.SHAPE, 3), np.uint8)
-    plain, average = (Predictor(dots.network(scheme=scheme, flip=flip, k=9), dots.VARIABLES) for flip in ("", "coordinates"))
+    plain, average = (
+        Predictor(dots.network(scheme=scheme, flip=flip, k=9), dots.VARIABLES) for flip in ("", "coordinates")
+    )
     straight, turned = (jax.jit(plain.decode)(dots.VARIABLES, images) for images in (crops, crops[:, :, ::-1]))
     turned_covariance = np.array(turned.covariance, np.float64)[:, [1, 0, 2]]
     turned_covariance[..., 0, 1] *= -1
@@ -113,7 +122,9 @@ def test_the_average_of_two_maps_spreads_as_their_mixture():
     second_moment = sum(covariance + mean[..., :, None] * mean[..., None, :] for mean, covariance in parts) / 2
     found = jax.jit(average.decode)(dots.VARIABLES, crops)
     np.testing.assert_allclose(found.coordinates, mean, atol=1e-3)
-    np.testing.assert_allclose(found.covariance, second_moment - mean[..., :, None] * mean[..., None, :], rtol=1e-3, atol=0.01)
+    np.testing.assert_allclose(
+        found.covariance, second_moment - mean[..., :, None] * mean[..., None, :], rtol=1e-3, atol=0.01
+    )
 
 
 def test_a_network_is_traced_when_it_is_made_and_not_again(monkeypatch):
@@ -138,7 +149,9 @@ def test_a_network_that_cannot_be_run_as_asked():
 
 def test_a_crop_that_fails():
     """By PIL's limit of pixels, which is no ValueError."""
-    with pytest.raises(ValueError, match=r"image 0: box .* could not be cropped \(DecompressionBombError: .* exceeds limit"):
+    with pytest.raises(
+        ValueError, match=r"image 0: box .* could not be cropped \(DecompressionBombError: .* exceeds limit"
+    ):
         Predictor(dots.network(crop="reference"), dots.VARIABLES)(PIXELS, [-1e5, -1e5, 1e5, 1e5])
 
 
@@ -205,7 +218,11 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     images, landmarks = [], []
     for size in ((90, 130), (300, 240), (700, 900)):
         # Three points in an upright triangle around the middle; the last picture's lie at its border.
-        points = np.array([[0.3, 0.35], [0.7, 0.4], [0.5, 0.75]]) + rng.uniform(-0.03, 0.03, (3, 2)) - 0.28 * (size[0] == 700)
+        points = (
+            np.array([[0.3, 0.35], [0.7, 0.4], [0.5, 0.75]])
+            + rng.uniform(-0.03, 0.03, (3, 2))
+            - 0.28 * (size[0] == 700)
+        )
         landmarks.append(points * size[::-1])
         images.append(dots.picture(size, landmarks[-1], size[0] / 30))
     write_split(tmp_path / "set", "val", images, landmarks)

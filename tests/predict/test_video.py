@@ -55,7 +55,9 @@ def test_a_video_is_annotated(tmp_path, capfd):
     found = records(out)
     assert [record["frame"] for record in found] == [0, 1, 2]
     for record in found:
-        np.testing.assert_allclose(record["landmarks"], CENTERS + 5 * record["frame"], atol=2)  # the codec mixes colours
+        np.testing.assert_allclose(
+            record["landmarks"], CENTERS + 5 * record["frame"], atol=2
+        )  # the codec mixes colours
     written = cv2.VideoCapture(str(out / "film.avi.mp4"))
     sizes = [written.read()[1].shape for _ in range(3)]
     assert sizes == [(560, 640, 3)] * 3 and not written.read()[0]
@@ -101,7 +103,9 @@ def test_a_broken_frame_does_not_end_a_video(tmp_path):
 
 def test_a_frame_that_cannot_be_predicted_is_passed_over(tmp_path, capfd):
     path = film(tmp_path / "film.avi", 3)
-    lines = [{"image": "film.avi", "frame": frame, "box": [400, 0, 440, 40] if frame == 1 else BOX} for frame in range(3)]
+    lines = [
+        {"image": "film.avi", "frame": frame, "box": [400, 0, 440, 40] if frame == 1 else BOX} for frame in range(3)
+    ]
     (tmp_path / "boxes.jsonl").write_text("\n".join(map(json.dumps, lines)))
     out = tmp_path / "out"
     assert run(path, f"--boxes={tmp_path / 'boxes.jsonl'}", f"--out={out}") == 1

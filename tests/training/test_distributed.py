@@ -26,7 +26,10 @@ def launch(count, workdir, *arguments, victim=None, module="tests.training.worke
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flags = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_force_host_platform_device_count=1"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
-    environment |= {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
     processes = []
     for number in range(count):
         command = [sys.executable, "-m", module, address, str(count), str(number), str(workdir)]
@@ -72,7 +75,9 @@ def uninterrupted(tmp_path_factory):
     ],
 )
 @pytest.mark.slow
-def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninterrupted, count, signal_number, count_after):
+def test_processes_train_as_one_and_go_on_after_one_was_killed(
+    tmp_path, uninterrupted, count, signal_number, count_after
+):
     codes, outputs = launch(count, tmp_path, 7, int(signal_number), victim=1)
     if signal_number == signal.SIGKILL:
         assert codes[1] == -signal.SIGKILL and all(codes), outputs
@@ -88,7 +93,9 @@ def test_processes_train_as_one_and_go_on_after_one_was_killed(tmp_path, uninter
     state, predictions = uninterrupted(1)
     result = nonfinite.load_arrays(tmp_path / "result.npz", {"state": state, "predictions": predictions})
     assert int(result["state"].step) == 20
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), state.variables, result["state"].variables)
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(other, one, **CLOSE), state.variables, result["state"].variables
+    )
     assert result["predictions"].shape == (11, 3, 2) and len(np.unique(predictions, axis=0)) == 11
     np.testing.assert_allclose(result["predictions"], predictions, rtol=0, atol=1e-5)  # float32, of some 20 pixels
 
@@ -125,14 +132,22 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, uninterrupted):
 
 @pytest.mark.parametrize(
     ("variable", "value", "remedy"),
-    [("SLURM_STEP_NUM_TASKS", "2", "start it by srun"), *(("JOB_COMPLETION_INDEX", i, "install kubernetes") for i in ("0", "1"))],
+    [
+        ("SLURM_STEP_NUM_TASKS", "2", "start it by srun"),
+        *(("JOB_COMPLETION_INDEX", i, "install kubernetes") for i in ("0", "1")),
+    ],
 )
 def test_a_process_that_cannot_find_the_others_does_not_run_alone(variable, value, remedy):
     code = "from h3r_jax.training import distributed; distributed.initialize(num_processes=1); distributed.initialize()"
     run = [sys.executable, "-c", code]
-    result = subprocess.run(run, cwd=ROOT, env=os.environ | {variable: value}, check=False, capture_output=True, text=True)
+    result = subprocess.run(
+        run, cwd=ROOT, env=os.environ | {variable: value}, check=False, capture_output=True, text=True
+    )
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"ValueError: {variable}={value} says that this may be one process of several") and remedy in last
+    assert (
+        last.startswith(f"ValueError: {variable}={value} says that this may be one process of several")
+        and remedy in last
+    )
 
 
 def test_processes_are_told_about_each_other_by_all_flags_or_none():

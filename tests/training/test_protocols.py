@@ -34,7 +34,9 @@ def test_units_and_subsets_are_those_of_a_plain_loop():
     made = split()
     annotations = made.annotations
     predictions = annotations.landmarks + np.random.default_rng(1).normal(size=(20, 3, 2))
-    scores = protocol(normalizers=("pair", "size"), subsets=("even", "odd", "low", "blur")).score(predictions, None, made)
+    scores = protocol(normalizers=("pair", "size"), subsets=("even", "odd", "low", "blur")).score(
+        predictions, None, made
+    )
     values = {"pair": [], "size": []}
     for i in range(20):
         error = sum(np.hypot(*(predictions[i, j] - annotations.landmarks[i, j])) for j in range(3)) / 3
@@ -56,7 +58,9 @@ def test_a_record_without_its_unit_is_named():
     annotations.landmarks[3, 1] = annotations.landmarks[3, 0]
     annotations.object_size[5] = np.nan
     for name, record in (("pair", 3), ("size", 5)):
-        with pytest.raises(ValueError, match=f"record {record}: the normalising distance .* correct that record or choose"):
+        with pytest.raises(
+            ValueError, match=f"record {record}: the normalising distance .* correct that record or choose"
+        ):
             protocol(normalizers=(name,)).score(annotations.landmarks, None, made)
 
 

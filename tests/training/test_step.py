@@ -84,13 +84,16 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
 
 
 @pytest.mark.parametrize(
-    ("head", "loss", "target"), [("heatmap", "spatial_cross_entropy", "expected"), ("binary", "binary_cross_entropy", "sampled")]
+    ("head", "loss", "target"),
+    [("heatmap", "spatial_cross_entropy", "expected"), ("binary", "binary_cross_entropy", "sampled")],
 )
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     model = models.build("mobilenet_v2", 68, head=head)
     augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
     recipe = step.Recipe(model, head, "difference", (128, 128), 4, IBUG68, loss, target, augmentation, 0.99, 0)
-    optimizer = make_optimizer(make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1)
+    optimizer = make_optimizer(
+        make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1
+    )
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)), False))
     state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=True), variables)
     canvas = augment.canvas_shape(augmentation, (128, 128))
@@ -100,7 +103,9 @@ def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
         "visibility": jax.ShapeDtypeStruct((4, 68), jnp.float32),
         "index": jax.ShapeDtypeStruct((4,), jnp.int32),
     }
-    after, metrics = jax.eval_shape(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer), state, batch)
+    after, metrics = jax.eval_shape(
+        functools.partial(step.train_step, recipe=recipe, optimizer=optimizer), state, batch
+    )
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics["loss"].shape == () and metrics["loss"].dtype == jnp.float32
 
@@ -175,7 +180,9 @@ def test_flip_test_undoes_the_mirror():
     recipe = tiny.make_recipe(model=Constant())
     decode = functools.partial(codec.decode, k=1)
     arguments = {"recipe": recipe, "decoders": {"k1": decode}}
-    result, _ = jax.jit(functools.partial(step.eval_step, **arguments, flip="coordinates"))({}, jnp.zeros((1, 32, 32, 3)))
+    result, _ = jax.jit(functools.partial(step.eval_step, **arguments, flip="coordinates"))(
+        {}, jnp.zeros((1, 32, 32, 3))
+    )
     result = result["k1"]
     plain = np.array([[4, 8], [20, 8], [12, 24]], float)
     back = np.array([[31 - 20, 8], [31 - 4, 8], [31 - 12, 24]], float)
@@ -184,7 +191,9 @@ def test_flip_test_undoes_the_mirror():
         step.eval_step({}, jnp.zeros((1, 32, 32, 3)), **arguments, flip="maps")
 
 
-@pytest.mark.parametrize(("loss", "activation"), [("spatial_cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")])
+@pytest.mark.parametrize(
+    ("loss", "activation"), [("spatial_cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")]
+)
 def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activation):
     """A network that is right about the image and its mirror image: the average is right, to a thousandth of a pixel."""
     recipe = tiny.make_recipe(loss=loss)

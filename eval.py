@@ -134,7 +134,7 @@ def write_logits(path, variables, recipe, split, protocol, batch_size):
     predict = jax.jit(lambda variables, images: step.predict_logits(variables, images, recipe=recipe))
     logits = [np.float16(predict(variables, batch["image"])) for batch in split.batches(batch_size)]
     landmarks = geometry.transform_points(split.matrices, split.annotations.landmarks)
-    landmarks[split.annotations.visibility == 0] = np.nan
+    landmarks[split.annotations.weight == 0] = np.nan
     np.savez(
         path,
         logits=np.concatenate(logits)[: split.num_examples],
@@ -183,7 +183,7 @@ def sheets(split, variables, recipe, predictions, score):
     overlays = visualize.landmark_sheet(
         images,
         geometry.transform_points(split.matrices[shown], predictions[shown]),
-        visibility=split.annotations.visibility[shown],
+        weight=split.annotations.weight[shown],
         truth=geometry.transform_points(split.matrices[shown], split.annotations.landmarks[shown]),
         covariance=covariance,
         scheme=recipe.scheme,

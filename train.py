@@ -39,7 +39,7 @@ def account(config, recipe, protocol, train_input, validation, variables, beginn
     annotations = train_input.annotations
     crops = geometry.transform_points(train_input.matrices, annotations.landmarks)
     inside = codec.activation_points(crops, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride).inside
-    labelled = annotations.visibility > 0
+    labelled = annotations.weight > 0
     canvases = train_input.canvases
     counts = (
         f"{labelled.size} landmarks: {int((~labelled).sum())} without label or hidden, {annotations.outside_image()} labelled "
@@ -72,11 +72,11 @@ def account(config, recipe, protocol, train_input, validation, variables, beginn
 def sheets(config, recipe, train_input, count=24, magnified=6):
     """The first examples of the run as the network will see them, and what the loss will aim at in a few of them."""
     batch = next(train_input.batches(seed=config.seed, batch_size=min(count, train_input.num_examples), start_step=0))
-    images, landmarks, visibility = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
+    images, landmarks, weight = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
     shown = slice(0, magnified)
     points = step.target_points(landmarks[shown], batch["index"][shown], 0, recipe)
     return {
-        "augmented": visualize.landmark_sheet(images, landmarks, visibility=visibility, scheme=recipe.scheme),
+        "augmented": visualize.landmark_sheet(images, landmarks, weight=weight, scheme=recipe.scheme),
         "targets": visualize.activation_sheet(images[shown], landmarks[shown], points, stride=recipe.stride, columns=3),
     }
 

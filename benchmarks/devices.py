@@ -50,7 +50,7 @@ def losses(num_devices, dtype):
         batch = {
             "image": rng.integers(0, 256, (BATCH, *canvas, 3), dtype=np.uint8),
             "landmarks": rng.uniform(10, min(canvas) - 10, (BATCH, 23, 2)).astype(np.float32),
-            "visibility": np.ones((BATCH, 23), np.float32),
+            "weight": np.ones((BATCH, 23), np.float32),
             "index": np.arange(BATCH, dtype=np.int32),
         }
         state, metrics = train_step(state, sharding.to_devices(batch, mesh))

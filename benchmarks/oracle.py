@@ -55,7 +55,7 @@ def score_truth(split, recipe, protocol):
     crops = geometry.transform_points(split.matrices, truth.landmarks).astype(np.float32)
     decoded, inside = there_and_back(crops, recipe.heatmap_shape, recipe.stride)
     predictions = geometry.transform_points(geometry.invert(split.matrices), np.asarray(decoded, np.float64))
-    labelled = truth.visibility > 0
+    labelled = truth.weight > 0
     inside = np.asarray(inside) & labelled
     # What is outside counts as known, so that the metric speaks of the rest.
     predictions = np.where(inside[..., None], predictions, np.nan_to_num(truth.landmarks))

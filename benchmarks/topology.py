@@ -56,7 +56,7 @@ def steps(config, mesh, per_device):
     batch = {
         "image": images(train_size, augment.canvas_shape(recipe.augmentation, recipe.shape)),
         "landmarks": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks, 2), jnp.float32),
-        "visibility": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks), jnp.float32),
+        "weight": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks), jnp.float32),
         "index": jax.ShapeDtypeStruct((train_size,), jnp.int32),
         "readable": jax.ShapeDtypeStruct((train_size,), jnp.bool_),
     }

@@ -10,7 +10,7 @@ https://mmlab.ie.cuhk.edu.hk/projects/compositional.html. The folder holds
 `ra` is a permutation that counts from 1: its first 20,000 faces are `train`, the others
 `test`. `data` has 19 x, then 19 y, `bbox` x0 x1 y0 y1; both are taken as they stand, as all
 published code does. Every landmark has coordinates, also one that `mask_new` calls
-invisible, and the protocol counts them all: every visibility is 1. The subset `frontal`
+invisible, and the protocol counts them all: every weight is 1. The subset `frontal`
 are the test faces without an invisible landmark. `box` is `bbox`, and `object_size` its longer
 side, the unit of the error.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record
+from h3r_jax.errors import UserError
 
 FILE = "AFLWinfo_release.mat"
 TRAIN_COUNT = 20000
@@ -47,7 +48,7 @@ class Aflw(LandmarkBuilder, skip_registration=True):
         )
         order = order[0].astype(np.int64)
         if not np.array_equal(np.sort(order), np.arange(1, len(order) + 1)):
-            raise ValueError(
+            raise UserError(
                 f"{path}: variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once; "
                 "is it the file of the data set's own distribution?"
             )

@@ -13,6 +13,7 @@ from absl import logging
 from etils import epath
 
 from data.features import check_image, landmark_features, read_image, store_pixels
+from h3r_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Record:
 
     name: what a message calls the record: file, and line or key within it.
     image: path of the image file, or its bytes, or its pixels `uint8[H, W]` or `uint8[H, W, 3]`.
-    landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; NaN where visibility is zero is legal.
-    visibility: `[K]`, weight in losses and metrics; None for ones.
+    landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; NaN where weight is zero is legal.
+    weight: `[K]`, how much each landmark counts in the loss, zero where it is not labelled; None for ones.
     box: `[4]`, x0, y0, x1, y1, the outermost pixel centres of the delivered box; None if none is delivered.
     subsets: names of the protocol's subsets that it belongs to.
     object_size: length in image pixels that the data set delivers as a unit of the error; NaN if none.
@@ -33,7 +34,7 @@ class Record:
     name: str
     image: object
     landmarks: np.ndarray
-    visibility: np.ndarray | None = None
+    weight: np.ndarray | None = None
     box: np.ndarray | None = None
     subsets: tuple[str, ...] = ()
     object_size: float = math.nan
@@ -55,12 +56,12 @@ class Record:
             content, size = check_image(self.image, "its image", self.name, stored_pixels=stored_pixels)
         else:
             content, size = read_image(self.image, self.name, stored_pixels=stored_pixels)
-        visibility = np.ones(len(self.landmarks)) if self.visibility is None else self.visibility
+        weight = np.ones(len(self.landmarks)) if self.weight is None else self.weight
         return {
             "image": content,
             "image_of": np.int64(holder),
             "landmarks": np.asarray(self.landmarks, np.float32),
-            "visibility": np.asarray(visibility, np.float32),
+            "weight": np.asarray(weight, np.float32),
             "box": np.full(4, np.nan, np.float32) if self.box is None else np.asarray(self.box, np.float32),
             "subsets": " ".join(self.subsets),
             "object_size": np.float32(self.object_size),
@@ -98,7 +99,7 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Of a prepared one `info.metadata["left_out"]` is split -> reason -> number of entries that are no record.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")  # to be raised when the features change
     SCHEME = ""
     NUM_LANDMARKS = 0
     STORED_PIXELS = True
@@ -170,7 +171,7 @@ def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, finge
     if num_landmarks is None:
         num_landmarks = cls.NUM_LANDMARKS
     if cls.NUM_LANDMARKS not in (0, num_landmarks):
-        raise ValueError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
+        raise UserError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
     if fingerprint is None:
         files = cls.annotation_files(folder)
         fingerprint = "".join(f"{path} {file_state(path)}\n" for path in files).encode()

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from h3r_jax.errors import UserError
+
 ON_ERROR = ("stop", "skip")
 IN_FLIGHT = 10_000  # examples, more than tf.data works on at a time
 
@@ -26,7 +28,7 @@ class Canvases:
 
     def __init__(self, source, regions, render, shape, cache_bytes, names, on_error="stop"):
         if on_error not in ON_ERROR:
-            raise ValueError(f"unknown data.on_error {on_error!r}; known are {', '.join(ON_ERROR)}")
+            raise UserError(f"unknown data.on_error {on_error!r}; known are {', '.join(ON_ERROR)}")
         self._source, self._regions, self._render, self.shape = source, regions, render, tuple(shape)
         self._names, self._on_error, self.unreadable = names, on_error, set()
         self.nbytes = len(regions) * int(np.prod(self.shape)) * 3

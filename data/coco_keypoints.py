@@ -19,7 +19,7 @@ image by image, so that a part of a split divides one image at most at each end.
 A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; a labelled
 one is cut off at the border of its image. `object_size` is the square root of the
 segment's area, `image_id` the number of the image. A joint that is not labelled has
-visibility zero and NaN for its coordinates; one that is labelled and hidden counts
+weight zero and NaN for its coordinates; one that is labelled and hidden counts
 as any other.
 """
 
@@ -34,6 +34,7 @@ import tensorflow_datasets as tfds
 
 from data.builder import LandmarkBuilder, Record
 from data.json_file import read_json
+from h3r_jax.errors import UserError
 
 NUM_JOINTS = 17
 PERSON = 1  # category
@@ -62,7 +63,7 @@ def field(name, entry, key, kind):
         good = isinstance(value, kind)
     if not good:
         wanted = kind if kind == "number" else kind.__name__
-        raise ValueError(f"{name}: {key} is {value!r}; want a {wanted}, correct or remove the entry")
+        raise UserError(f"{name}: {key} is {value!r}; want a {wanted}, correct or remove the entry")
     return value
 
 
@@ -74,7 +75,7 @@ def read_box(name, entry):
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise ValueError(f"{name}: bbox is {entry.get('bbox')!r}; want x, y, and a width and height of zero or more")
+        raise UserError(f"{name}: bbox is {entry.get('bbox')!r}; want x, y, and a width and height of zero or more")
     return box
 
 
@@ -83,14 +84,14 @@ def read_joints(name, annotation):
     try:
         values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
     except (TypeError, ValueError):
-        raise ValueError(
+        raise UserError(
             f"{name}: keypoints are not {NUM_JOINTS} times x, y, v; correct or remove the annotation"
         ) from None
     joints, visible = values[:, :2], values[:, 2] > 0
     bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~np.isfinite(joints).all(axis=1))
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(
+        raise UserError(
             f"{name}: joint {first} is {values[first].tolist()}; want x, y and 0 (not labelled), 1 (hidden) or 2 (visible)"
         )
     return np.where(visible[:, None], joints, np.nan), visible
@@ -111,7 +112,7 @@ def image_of(name, entry, images):
     """The entry of `read_images` that an annotation or a detection is of; ValueError names the record."""
     number = field(name, entry, "image_id", int)
     if number not in images:
-        raise ValueError(
+        raise UserError(
             f"{name}: there is no image {number} in the annotation file; correct image_id or remove the entry"
         )
     return images[number]
@@ -183,7 +184,7 @@ def find_images(folder, split, people):
         print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
         return None
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{missing[0].name}: there is no image {missing[0].image} in {' or '.join(IMAGES)} of {folder}, nor are "
             f"those of {len(missing) - 1} other people; unpack the images again, or remove the entries"
         )
@@ -193,7 +194,7 @@ def find_images(folder, split, people):
 class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
-    VERSION = tfds.core.Version("1.1.0")  # from here on people are read image by image
+    VERSION = tfds.core.Version("2.0.0")  # from here on people are read image by image
     SCHEME = "coco17"
     NUM_LANDMARKS = NUM_JOINTS
     OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}

@@ -10,7 +10,7 @@ MATLAB files of version 7.3, which are HDF5: arrays come transposed, an image as
 Landmarks and boxes count pixels from 1: one is subtracted. `box` is `bboxes`, which are
 x, y, width and height; the last pixel is x + width - 1. The flags say which landmarks
 are occluded. They are not read: no protocol for faces leaves an occluded landmark out,
-so every visibility is 1. There are neither subsets nor an object size.
+so every weight is 1. There are neither subsets nor an object size.
 """
 
 import typing
@@ -20,6 +20,7 @@ import numpy as np
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record
+from h3r_jax.errors import UserError
 
 # split -> its file, and the end of its variables' names
 FILES = {"train": ("COFW_train_color.mat", "Tr"), "test": ("COFW_test_color.mat", "T")}
@@ -49,7 +50,7 @@ def _read(path, end):
         try:
             file = h5py.File(stream, "r")
         except OSError as error:
-            raise ValueError(f"{path} is not a readable HDF5 file ({error}); fetch it anew") from None
+            raise UserError(f"{path} is not a readable HDF5 file ({error}); fetch it anew") from None
         with file:
             images, faces, boxes = parsing.check_variables(path, file, shapes)
             for i, (reference, face, box) in enumerate(zip(images[0], faces[:].T, boxes[:].T)):
@@ -67,9 +68,9 @@ def _image(file, reference, name):
     try:
         pixels = file[reference][()].T  # [H, W] or [H, W, 3]
     except (AttributeError, KeyError, OSError, ValueError) as error:
-        raise ValueError(f"{name}: its image cannot be read ({error}); fetch the file anew") from None
+        raise UserError(f"{name}: its image cannot be read ({error}); fetch the file anew") from None
     if pixels.dtype != np.uint8 or not pixels.size or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
-        raise ValueError(
+        raise UserError(
             f"{name}: its image is {pixels.dtype}{list(pixels.shape[::-1])} in the file, want uint8[3, W, H] or uint8[W, H]; "
             "fetch the file anew"
         )

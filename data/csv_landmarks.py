@@ -18,6 +18,7 @@ import numpy as np
 
 from data import builder, parsing
 from data.builder import LandmarkBuilder, Record, file_state
+from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
@@ -38,7 +39,7 @@ def read_rows(path, num_landmarks):
     try:
         return _parse_lines(path, lines, num_landmarks)
     except csv.Error as error:
-        raise ValueError(
+        raise UserError(
             f"{path} line {lines.line_num}: {error}; correct the quotes and separators of that line"
         ) from None
 
@@ -57,21 +58,21 @@ def _parse_lines(path, lines, num_landmarks):
     }
     if any(faults.values()):
         found = "; ".join(f"{fault}: {', '.join(map(repr, names[:5]))}" for fault, names in faults.items() if names)
-        raise ValueError(
+        raise UserError(
             f"{path}: the first line must name the columns image, x0, y0, ... x{num_landmarks - 1}, y{num_landmarks - 1} "
             f"and optionally {', '.join(BOX_COLUMNS)} and v0 ... v{num_landmarks - 1}, each once, but {found} "
             f"(is config.landmarks right about {num_landmarks} landmarks?)"
         )
     rows = [_parse_row(path, lines.line_num, cells, header, num_landmarks) for cells in lines_with_text]
     if not rows:
-        raise ValueError(f"{path}: no rows below the header; a split needs at least one image")
+        raise UserError(f"{path}: no rows below the header; a split needs at least one image")
     return rows
 
 
 def _parse_row(path, line, cells, header, num_landmarks):
     name = f"{path} line {line}"
     if len(cells) != len(header):
-        raise ValueError(f"{name}: {len(cells)} columns, but the header names {len(header)}; correct or remove the row")
+        raise UserError(f"{name}: {len(cells)} columns, but the header names {len(header)}; correct or remove the row")
     values = dict(zip(header, cells))
 
     def number(column, empty=None):
@@ -81,22 +82,22 @@ def _parse_row(path, line, cells, header, num_landmarks):
         try:
             return parsing.number(text)
         except ValueError as error:
-            remedy = "correct it, or give the landmark visibility 0" if column[0] in "xy" else "correct it"
-            raise ValueError(f"{name}: column {column} is {error}; {remedy}") from None
+            remedy = "correct it, or give the landmark weight 0" if column[0] in "xy" else "correct it"
+            raise UserError(f"{name}: column {column} is {error}; {remedy}") from None
 
-    visibility = np.array([number(f"v{i}") if f"v{i}" in values else 1.0 for i in range(num_landmarks)], np.float32)
-    if (visibility < 0).any():
-        raise ValueError(f"{name}: column v{int(np.argmax(visibility < 0))} is negative; want 0 or a positive weight")
+    weight = np.array([number(f"v{i}") if f"v{i}" in values else 1.0 for i in range(num_landmarks)], np.float32)
+    if (weight < 0).any():
+        raise UserError(f"{name}: column v{int(np.argmax(weight < 0))} is negative; want 0 or a positive weight")
     landmarks = [
-        [number(f"{axis}{i}", empty=None if visibility[i] else math.nan) for axis in "xy"] for i in range(num_landmarks)
+        [number(f"{axis}{i}", empty=None if weight[i] else math.nan) for axis in "xy"] for i in range(num_landmarks)
     ]
     box = None
     if BOX_COLUMNS[0] in values:
         box = parsing.check_box([number(column) for column in BOX_COLUMNS], name)
     image = values["image"].strip()
     if not image.isprintable() or not image:
-        raise ValueError(f"{name}: the column image is {image!r}; name a file or remove the row")
-    return Record(name, image, np.array(landmarks), visibility, box)
+        raise UserError(f"{name}: the column image is {image!r}; name a file or remove the row")
+    return Record(name, image, np.array(landmarks), weight, box)
 
 
 class CsvLandmarks(LandmarkBuilder):
@@ -119,7 +120,7 @@ def make_builder(folder, prepared_dir, num_landmarks):
       ValueError: see `read_rows`; also if `num_landmarks` is None.
     """
     if num_landmarks is None:
-        raise ValueError("a csv data set does not say how many landmarks it has; give --landmarks=K")
+        raise UserError("a csv data set does not say how many landmarks it has; give --landmarks=K")
     files = {split: folder / f"{split}.csv" for split in SPLITS}
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if path.exists()}
     if not rows:

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image, UnidentifiedImageError
 
+from h3r_jax.errors import UserError
 from h3r_jax.images import to_rgb
 
 EXIF_ORIENTATION = 0x0112
@@ -19,7 +20,8 @@ def landmark_features(num_landmarks):
     image_of: `int64[]`, the record of the split that holds the image, where several objects share one; then `image`
       is empty here. -1 where it is this record.
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
-    visibility: `float32[K]`, weight in losses and metrics; zero where the landmark is not labelled.
+    weight: `float32[K]`, how much each landmark counts in the loss; zero where it is not labelled. Metrics count every landmark
+      above zero alike.
     box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
     subsets: names of the protocol's subsets that the record belongs to, with spaces between.
     object_size: `float32[]`, a length in image pixels that the data set delivers as unit of the error: the head
@@ -34,7 +36,7 @@ def landmark_features(num_landmarks):
             "image": tfds.features.Image(shape=(None, None, 3)),
             "image_of": tfds.features.Scalar(np.int64),
             "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
-            "visibility": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
+            "weight": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
             "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
             "subsets": tfds.features.Text(),
             "object_size": tfds.features.Scalar(np.float32),
@@ -72,9 +74,9 @@ def read_image(path, name, *, stored_pixels=False):
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ValueError(f"{name}: there is no image {path}; correct the path or remove the row") from None
+        raise UserError(f"{name}: there is no image {path}; correct the path or remove the row") from None
     except OSError as error:
-        raise ValueError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
+        raise UserError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
     return check_image(content, path, name, stored_pixels=stored_pixels)
 
 
@@ -90,14 +92,14 @@ def check_image(content, path, name, *, stored_pixels=False):
             size = image.height, image.width
         # PIL overlooks damage that stops TensorFlow, which reads the image in training.
         if decode_image(content).shape[:2] != size:
-            raise ValueError("two decoders disagree about its size")
+            raise UserError("two decoders disagree about its size")
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: {path} is not an image of a known format; replace it or remove the row") from None
+        raise UserError(f"{name}: {path} is not an image of a known format; replace it or remove the row") from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
         reason = "TensorFlow cannot decode it" if isinstance(error, tf.errors.OpError) else error
-        raise ValueError(f"{name}: {path} is not a readable image ({reason}); replace it or remove the row") from None
+        raise UserError(f"{name}: {path} is not a readable image ({reason}); replace it or remove the row") from None
     if orientation != 1 and not stored_pixels:
-        raise ValueError(
+        raise UserError(
             f"{name}: {path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree; "
             "store the pixels upright and remove the tag"
         )

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from configs import common
+from h3r_jax.errors import UserError
 
 SOURCES = (
     "https://github.com/udacity/P1_Facial_Keypoints/archive/refs/heads/master.zip",
@@ -74,7 +75,7 @@ def read_archive(archive):
     for annotation, folder in PARTS.items():
         path = next((m for m in sorted(members) if PurePosixPath(m).name == annotation and "__MACOSX" not in m), None)
         if path is None:
-            raise ValueError(
+            raise UserError(
                 f"{archive.filename} holds no {annotation}; is it the archive of udacity/P1_Facial_Keypoints?"
             )
         rows = csv.reader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""))
@@ -83,12 +84,12 @@ def read_archive(archive):
             name, *values = row
             place = f"{archive.filename} {path} line {rows.line_num}"
             if len(values) != 2 * NUM_LANDMARKS or not NAME.fullmatch(name):
-                raise ValueError(
+                raise UserError(
                     f"{place}: want PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates, got {len(row)} cells"
                 )
             member = str(PurePosixPath(path).with_name(folder) / name)
             if member not in members:
-                raise ValueError(f"{place}: the archive holds no {member}; fetch it anew")
+                raise UserError(f"{place}: the archive holds no {member}; fetch it anew")
             images.setdefault(name, (member, [f"{float(value):g}" for value in values]))
     return images
 
@@ -113,7 +114,7 @@ def convert(archive, folder):
             counts = _write(file, read_archive(file), unfinished)
         unfinished.rename(folder)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} is not a whole zip file ({error}); fetch it anew") from None
+        raise UserError(f"{archive} is not a whole zip file ({error}); fetch it anew") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return counts
@@ -135,7 +136,7 @@ def _write(file, images, folder):
             with Image.open(io.BytesIO(file.read(member))) as image:
                 image.convert("RGB").save(folder / split / stored, quality=JPEG_QUALITY)
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"{file.filename} {member} is not a readable image ({error}); fetch the archive anew"
             ) from None
         tables[split].append([stored, *values])

@@ -2,6 +2,8 @@
 
 import json
 
+from h3r_jax.errors import UserError
+
 
 def read_json(path, kind):
     """The content of a JSON file.
@@ -16,7 +18,7 @@ def read_json(path, kind):
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:  # of the text's encoding or of JSON
-        raise ValueError(f"{path}: not a JSON file ({error}); unpack it again") from None
+        raise UserError(f"{path}: not a JSON file ({error}); unpack it again") from None
     if isinstance(content, kind):
         return content
-    raise ValueError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")
+    raise UserError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")

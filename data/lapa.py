@@ -15,6 +15,7 @@ import typing
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record
+from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 
@@ -42,5 +43,5 @@ def _read(folder):
     for path, image in parsing.pair_files(folder / "landmarks", folder / "images", ".txt"):
         lines = parsing.read_lines(path)
         if lines[0][1] != [str(Lapa.NUM_LANDMARKS)]:
-            raise ValueError(f"{path}: want {Lapa.NUM_LANDMARKS} in its first line; fetch the file anew")
+            raise UserError(f"{path}: want {Lapa.NUM_LANDMARKS} in its first line; fetch the file anew")
         yield Record(str(path), image, parsing.read_points(lines[1:], path, Lapa.NUM_LANDMARKS))

@@ -12,7 +12,7 @@ centre lies `15 * scale` below `center`: grown by `config.data.box_scale=1.25` i
 HRNet's person. HRNet's loader leaves a center of -1 where it is; that is no place
 in the image, so such a person has no box. The unit of PCKh, 0.6 of the diagonal of
 the head's box, is `object_size` of `valid`; `train` has none. A joint that is not
-labelled has visibility zero and NaN for its coordinates.
+labelled has weight zero and NaN for its coordinates.
 """
 
 import math
@@ -23,6 +23,7 @@ import numpy as np
 from data import parsing
 from data.builder import LandmarkBuilder, Record
 from data.json_file import read_json
+from h3r_jax.errors import UserError
 
 NUM_JOINTS = 16
 BOX_SIDE = 200  # pixels per unit of `scale`
@@ -46,20 +47,20 @@ def read_person(name, entry, images):
         center, scale = np.array(entry["center"], np.float64), float(entry["scale"])
         joints, visible = np.array(entry["joints"], np.float64), np.array(entry["joints_vis"], np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{name}: {type(error).__name__} {error}; want image, center, scale, joints and joints_vis as in HRNet's files"
         ) from None
     if center.shape != (2,) or joints.shape != (NUM_JOINTS, 2) or visible.shape != (NUM_JOINTS,):
-        raise ValueError(
+        raise UserError(
             f"{name}: center {center.shape}, joints {joints.shape}, joints_vis {visible.shape}; "
             f"want (2,), ({NUM_JOINTS}, 2), ({NUM_JOINTS},)"
         )
     if not (np.isfinite(center).all() and math.isfinite(scale) and BOX_SIDE * scale > 1):
-        raise ValueError(
+        raise UserError(
             f"{name}: center {center.tolist()} and scale {scale}; want numbers, and a box of {BOX_SIDE} * scale > 1"
         )
     if not np.isin(visible, (0, 1)).all():
-        raise ValueError(f"{name}: joints_vis is {visible.tolist()}; want 0 or 1 for each joint")
+        raise UserError(f"{name}: joints_vis is {visible.tolist()}; want 0 or 1 for each joint")
     box = None
     if center[0] != -1:
         middle = center + [0, BOX_DROP * scale] - 1
@@ -73,9 +74,7 @@ def labelled(name, joints, visible):
     bad = (visible > 0) & ~np.isfinite(joints).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(
-            f"{name}: joint {first} is labelled, but lies at {joints[first].tolist()}; want finite numbers"
-        )
+        raise UserError(f"{name}: joint {first} is labelled, but lies at {joints[first].tolist()}; want finite numbers")
     return np.where(visible[:, None] > 0, joints, np.nan)
 
 
@@ -91,12 +90,12 @@ def read_ground_truth(path):
     for variable, shape in shapes.items():
         values = np.asarray(variables.get(variable, ()), np.float64)
         if values.shape[: len(shape)] != shape:
-            raise ValueError(f"{path}: {variable} is {values.shape}; want {(*shape, 'N')}")
+            raise UserError(f"{path}: {variable} is {values.shape}; want {(*shape, 'N')}")
         columns.append(np.moveaxis(values.reshape(*shape, -1), -1, 0))  # MATLAB drops a last axis of one
     joints, missing, head = columns
     if len({len(column) for column in columns}) > 1:
         counts = ", ".join(f"{variable} {len(column)}" for variable, column in zip(shapes, columns))
-        raise ValueError(f"{path}: its variables are of different numbers of people: {counts}")
+        raise UserError(f"{path}: its variables are of different numbers of people: {counts}")
     return joints - 1, 1 - missing, HEAD_SIZE * np.linalg.norm(head[:, 1] - head[:, 0], axis=-1)
 
 
@@ -108,14 +107,14 @@ def with_ground_truth(record, joints, visible, head_size, path, column):
     """
     name = f"{path} column {column}"
     if not (head_size > 0 and math.isfinite(head_size)):
-        raise ValueError(f"{name}: the head's box gives a head size of {head_size}; want two different corners")
+        raise UserError(f"{name}: the head's box gives a head size of {head_size}; want two different corners")
     if not np.isin(visible, (0, 1)).all():
-        raise ValueError(f"{name}: jnt_missing is {(1 - visible).tolist()}; want 0 or 1 for each joint")
+        raise UserError(f"{name}: jnt_missing is {(1 - visible).tolist()}; want 0 or 1 for each joint")
     joints = labelled(name, joints, visible)
     distances = np.linalg.norm(joints - record.landmarks, axis=-1)
     distances = distances[np.isfinite(distances)]
     if distances.size and np.median(distances) > head_size:
-        raise ValueError(
+        raise UserError(
             f"{name}: its joints lie {np.median(distances):.0f} pixels, more than a head of {head_size:.0f}, from those of "
             f"{record.name}; want the same people in the same order in both files"
         )
@@ -155,7 +154,7 @@ class Mpii(LandmarkBuilder):
             joints, visible, head_size = read_ground_truth(path)
             records = splits["valid"]
             if len(records) != len(joints):
-                raise ValueError(
+                raise UserError(
                     f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(joints)}; want as many"
                 )
             splits["valid"] = [

@@ -44,13 +44,13 @@ def sheet(builder, split):
       matplotlib Figure.
     """
     source = Source(builder, split)
-    columns = {"images": [], "landmarks": [], "visibility": [], "boxes": [], "titles": []}
+    columns = {"images": [], "landmarks": [], "weight": [], "boxes": [], "titles": []}
     for example in source.examples(tf.data.Dataset.range(min(COUNT, len(source)))):
         landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
         part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
         columns["images"].append(part)
         columns["landmarks"].append(landmarks - origin)
-        columns["visibility"].append(example["visibility"].numpy())
+        columns["weight"].append(example["weight"].numpy())
         columns["boxes"].append(box - np.tile(origin, 2))
         name = example["name"].numpy().decode()
         columns["titles"].append(name if len(name) <= TITLE else f"...{name[-TITLE:]}")  # the end tells which it is

@@ -5,6 +5,8 @@ import io
 import numpy as np
 import scipy.io
 
+from h3r_jax.errors import UserError
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -14,9 +16,9 @@ def number(text):
     try:
         value = float(text.replace("_", "?"))  # Python would read 1_5 as 15
     except ValueError:
-        raise ValueError(f"{text!r}, which is not a number") from None
+        raise UserError(f"{text!r}, which is not a number") from None
     if not abs(value) <= FLOAT32_MAX:
-        raise ValueError(f"{text!r}, which is not a finite number") from None
+        raise UserError(f"{text!r}, which is not a finite number") from None
     return value
 
 
@@ -27,7 +29,7 @@ def numbers(tokens, name):
         try:
             values.append(number(token))
         except ValueError as error:
-            raise ValueError(f"{name}: value {i} is {error}; correct the line") from None
+            raise UserError(f"{name}: value {i} is {error}; correct the line") from None
     return np.array(values)
 
 
@@ -36,7 +38,7 @@ def read_text(path):
     try:
         return path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
+        raise UserError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
 
 
 def read_lines(path):
@@ -44,7 +46,7 @@ def read_lines(path):
     lines = enumerate(read_text(path).splitlines(), start=1)
     lines = [(f"{path} line {i}", line.split()) for i, line in lines if line.strip()]
     if not lines:
-        raise ValueError(f"{path} is empty; fetch the file anew")
+        raise UserError(f"{path} is empty; fetch the file anew")
     return lines
 
 
@@ -60,10 +62,10 @@ def read_points(lines, name, count):
       ValueError: another number of lines, or a line that is not two numbers.
     """
     if len(lines) != count:
-        raise ValueError(f"{name}: {len(lines)} lines of points, want {count}; fetch the file anew")
+        raise UserError(f"{name}: {len(lines)} lines of points, want {count}; fetch the file anew")
     for line, tokens in lines:
         if len(tokens) != 2:
-            raise ValueError(f"{line}: {len(tokens)} values, want x and y; correct the line")
+            raise UserError(f"{line}: {len(tokens)} values, want x and y; correct the line")
     return np.stack([numbers(tokens, line) for line, tokens in lines])
 
 
@@ -72,7 +74,7 @@ def check_box(box, name):
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
     if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):
-        raise ValueError(
+        raise UserError(
             f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point"
         )
     return box
@@ -84,7 +86,7 @@ def check_finite(landmarks, name):
     bad = ~np.isfinite(landmarks).all(axis=-1)
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(f"{name}: landmark {first} is at {landmarks[first].tolist()}; want finite coordinates")
+        raise UserError(f"{name}: landmark {first} is at {landmarks[first].tolist()}; want finite coordinates")
     return landmarks
 
 
@@ -111,7 +113,7 @@ def load_mat(path, names):
         return scipy.io.loadmat(content, variable_names=list(names))
     except Exception as error:  # noqa: BLE001 - scipy has no common error for broken bytes
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not a readable MATLAB file ({reason}); fetch it anew") from None
+        raise UserError(f"{path} is not a readable MATLAB file ({reason}); fetch it anew") from None
 
 
 def check_variables(path, variables, shapes):
@@ -120,7 +122,7 @@ def check_variables(path, variables, shapes):
     lengths = {}
     for variable, shape in shapes.items():
         if variable not in variables:
-            raise ValueError(f"{path} holds no variable {variable}; {remedy}")
+            raise UserError(f"{path} holds no variable {variable}; {remedy}")
         found = variables[variable].shape
         if len(found) == len(shape):
             lengths |= {
@@ -128,7 +130,7 @@ def check_variables(path, variables, shapes):
             }
         wanted = tuple(lengths.get(want, want) for want in shape)
         if found != wanted:
-            raise ValueError(f"{path}: variable {variable} has shape {found}, want {wanted}; {remedy}")
+            raise UserError(f"{path}: variable {variable} has shape {found}, want {wanted}; {remedy}")
     return [variables[variable] for variable in shapes]
 
 
@@ -178,15 +180,15 @@ def pair_files(annotations, images, suffix):
     for image in files_in(images, IMAGE_SUFFIXES):
         if image.stem not in by_name:
             missing = annotations / f"{image.stem}{suffix}"
-            raise ValueError(f"{image}: there is no {missing}; fetch it anew or remove the image")
+            raise UserError(f"{image}: there is no {missing}; fetch it anew or remove the image")
         if image.stem in pairs:
-            raise ValueError(
+            raise UserError(
                 f"{by_name[image.stem]}: both {pairs[image.stem].name} and {image.name} are there; remove one"
             )
         pairs[image.stem] = image
     for name, annotation in by_name.items():
         if name not in pairs:
-            raise ValueError(
+            raise UserError(
                 f"{annotation}: there is no image {name}.jpg or .png in {images}; fetch it anew or remove the file"
             )
     return [(annotation, pairs[name]) for name, annotation in by_name.items()]

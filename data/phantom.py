@@ -1,7 +1,7 @@
 """`phantom`: drawn faces whose landmarks are known exactly, so that anybody can run the main job.
 
 Drawn by `data.phantom_drawing`, deterministically; the three splits are disjoint
-in their seeds. A landmark under the occluder has visibility zero. No download, no licence.
+in their seeds. A landmark under the occluder has weight zero. No download, no licence.
 """
 
 import tensorflow_datasets as tfds
@@ -19,7 +19,7 @@ class Phantom(LandmarkBuilder):
 
     SCHEME = "phantom23"
     NUM_LANDMARKS = phantom_drawing.NUM_LANDMARKS
-    VERSION = tfds.core.Version("1.1.0")  # to be raised when the drawing changes
+    VERSION = tfds.core.Version("2.0.0")  # to be raised when the drawing changes
 
     @classmethod
     def annotation_files(cls, folder):

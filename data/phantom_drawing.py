@@ -22,6 +22,7 @@ from scipy import ndimage
 from data import phantom_shapes as shapes
 from data.phantom_figure import (  # noqa: F401  (part of this module's face)
     CONNECTIONS,
+
     LANDMARK_ROWS,
     MEAN_SHAPE,
     MIRROR,
@@ -33,6 +34,7 @@ from data.phantom_figure import (  # noqa: F401  (part of this module's face)
     rotation,
     sample_figure,
 )
+from h3r_jax.errors import UserError
 
 MIN_SIZE = 32
 
@@ -254,4 +256,4 @@ def _sample_occluder(rng):
 
 def _check(name, value, least):
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}.")
+        raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")

@@ -15,6 +15,7 @@ import tensorflow as tf
 from data.canvases import Canvases
 from data.features import decode_image
 from h3r_jax import augment, geometry, reference_crop
+from h3r_jax.errors import UserError
 
 
 def global_order(seed, positions, num_examples):
@@ -103,7 +104,7 @@ def exact_crops(boxes, shape, scale):
 def reference_crops(boxes, shape, scale):
     """Crops as the released H3R code cuts them (`h3r_jax.reference_crop`); ValueError unless `shape` is square."""
     if shape[0] != shape[1]:
-        raise ValueError(
+        raise UserError(
             f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"'
         )
 
@@ -123,7 +124,7 @@ CROPS = {"exact": exact_crops, "reference": reference_crops}
 
 def _share(batch_size, process_count):
     if batch_size % process_count:
-        raise ValueError(f"a global batch of {batch_size} does not divide among {process_count} processes")
+        raise UserError(f"a global batch of {batch_size} does not divide among {process_count} processes")
     return batch_size // process_count
 
 
@@ -155,9 +156,9 @@ class TrainInput:
         on_error="stop",
     ):
         if not 0 <= half_body <= 1:
-            raise ValueError(f"augment.half_body is a probability, got {half_body}")
+            raise UserError(f"augment.half_body is a probability, got {half_body}")
         if half_body and not upper_body:
-            raise ValueError(
+            raise UserError(
                 "augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0"
             )
         self.name, self.incomplete = source.name, source.incomplete
@@ -165,7 +166,7 @@ class TrainInput:
         self.annotations = annotations
         boxes = annotations.boxes(box)[None]
         if half_body:
-            halves = geometry.half_body_boxes(annotations.landmarks, annotations.visibility, upper_body)
+            halves = geometry.half_body_boxes(annotations.landmarks, annotations.weight, upper_body)
             self._available = np.isfinite(halves).all(axis=-1)
             halves = np.where(self._available[..., None], halves, boxes[0][:, None])  # whole instead, and never chosen
             boxes = np.concatenate([boxes, np.moveaxis(halves, 1, 0)])
@@ -180,7 +181,7 @@ class TrainInput:
             source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name, on_error
         )
         self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
-        self._visibility = annotations.visibility
+        self._visibility = annotations.weight
 
     def _crops(self, seed, positions):
         """Which crop `v * N + i` is at each of `positions` of the stream."""
@@ -193,7 +194,7 @@ class TrainInput:
         """Endless batches from `start_step` on: this process's slice of each global batch.
 
         Yields:
-          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "visibility"
+          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "weight"
           `float32[b, K]`, "index" `int32[b]`, "readable" `bool[b]`, whether the image could be read},
           `b = batch_size / process_count`.
         """
@@ -209,7 +210,7 @@ class TrainInput:
             yield {
                 "image": image,
                 "landmarks": self._landmarks[crops],
-                "visibility": self._visibility[indices],
+                "weight": self._visibility[indices],
                 "index": indices.astype(np.int32),
                 "readable": ~np.isin(crops, list(self.canvases.unreadable)),
             }
@@ -227,7 +228,7 @@ class EvalInput:
 
     def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
         if crop not in CROPS:
-            raise ValueError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
+            raise UserError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
         self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.incomplete, self.official_count = source.incomplete, source.official_count
         self.divided_images = source.divided_images()

@@ -35,6 +35,7 @@ from data import (
 from data.builder import make_builder
 from data.source import Source
 from h3r_jax import visualize
+from h3r_jax.errors import UserError
 
 # name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns a TFDS builder
 DATASETS = {
@@ -70,7 +71,7 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
       FileNotFoundError: the raw data is not there.
     """
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
+        raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw = epath.Path(data_dir).expanduser() / (folder or FOLDERS.get(name, name))
     builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
     if new := not builder.info.splits:
@@ -115,7 +116,7 @@ def summary(builder, split):
     subsets = Counter(name for names in annotations.subsets for name in names)
     lines = [
         f"{split} {complete(len(annotations.name), official)}",
-        f"  landmarks outside their image: {annotations.outside_image()} of {int((annotations.visibility > 0).sum())}",
+        f"  landmarks outside their image: {annotations.outside_image()} of {int((annotations.weight > 0).sum())}",
         f"  records without box: {int(np.isnan(annotations.box).any(axis=1).sum())}",
     ]
     official = builder.OFFICIAL_SUBSETS.get(split, {})

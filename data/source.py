@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
 from h3r_jax import geometry
+from h3r_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Annotations:
     """Everything of a split but its images, in the order of its records.
 
     landmarks: `float64[N, K, 2]`, image pixels.
-    visibility: `float32[N, K]`.
+    weight: `float32[N, K]`.
     box: `float64[N, 4]`, as delivered; NaN where the data set delivers none.
     subsets: `N` sets of names of the protocol's subsets that the record belongs to.
     object_size: `float64[N]`, image pixels, and score: `float64[N]`, and image_id: `int64[N]`; see `data.features`.
@@ -24,7 +25,7 @@ class Annotations:
     """
 
     landmarks: np.ndarray
-    visibility: np.ndarray
+    weight: np.ndarray
     box: np.ndarray
     subsets: tuple[frozenset[str], ...]
     object_size: np.ndarray
@@ -40,11 +41,11 @@ class Annotations:
           ValueError: unknown kind, or a record without such a box; names the record.
         """
         if kind == "landmarks":
-            boxes = geometry.landmark_box(self.landmarks, self.visibility)
+            boxes = geometry.landmark_box(self.landmarks, self.weight)
         elif kind == "dataset":
             boxes = self.box
         else:
-            raise ValueError(f"unknown box {kind!r}; known are landmarks, dataset")
+            raise UserError(f"unknown box {kind!r}; known are landmarks, dataset")
         extent = boxes[:, 2:] - boxes[:, :2]
         bad = ~(np.isfinite(boxes).all(axis=1) & (extent >= 0).all(axis=1))
         if kind == "landmarks":
@@ -55,14 +56,14 @@ class Annotations:
                 "landmarks": "label at least two different landmarks",
                 "dataset": 'set config.data.box="landmarks"',
             }[kind]
-            raise ValueError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
+            raise UserError(f"{self.name[first]}: its {kind} box {boxes[first].tolist()} has no size; {remedy}")
         return boxes
 
     def outside_image(self):
         """How many labelled landmarks lie beyond their image."""
         limits = self.size[:, None, ::-1] - 0.5
         beyond = ((self.landmarks < -0.5) | (self.landmarks > limits)).any(axis=-1)
-        return int((beyond & (self.visibility > 0)).sum())
+        return int((beyond & (self.weight > 0)).sum())
 
 
 class Source:
@@ -86,14 +87,14 @@ class Source:
         """
         name = split.partition("[")[0]
         if name not in builder.info.splits:
-            raise ValueError(
+            raise UserError(
                 f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}"
             )
         try:
             (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
         except (ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(
+            raise UserError(
                 f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]"
             ) from None
         self.truth_file = builder.truth_file(builder.builder_config.folder, name)
@@ -111,7 +112,7 @@ class Source:
         )
         self._part = range(part.from_ or 0, len(self._records) if part.to is None else part.to)
         if not self._part:
-            raise ValueError(f"{self.name} is empty; a split needs at least one image")
+            raise UserError(f"{self.name} is empty; a split needs at least one image")
 
     def __len__(self):
         return len(self._part)
@@ -155,7 +156,7 @@ class Source:
         columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
         return Annotations(
             landmarks=columns["landmarks"].astype(np.float64),
-            visibility=columns["visibility"],
+            weight=columns["weight"],
             box=columns["box"].astype(np.float64),
             subsets=tuple(frozenset(names.decode().split()) for names in columns["subsets"]),
             object_size=columns["object_size"].astype(np.float64),

@@ -25,6 +25,7 @@ import numpy as np
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record
+from h3r_jax.errors import UserError
 
 # directory -> its split, the subsets of its faces, and its file of boxes
 PARTS = {
@@ -79,7 +80,7 @@ def read_pts(path):
     lines = parsing.read_lines(path)
     braces = [i for i, (_, tokens) in enumerate(lines) if tokens in (["{"], ["}"])]
     if [lines[i][1] for i in braces] != [["{"], ["}"]]:
-        raise ValueError(f"{path}: want the points between one line that is {{ and one that is }}; fetch the file anew")
+        raise UserError(f"{path}: want the points between one line that is {{ and one that is }}; fetch the file anew")
     return parsing.read_points(lines[braces[0] + 1 : braces[1]], path, W300.NUM_LANDMARKS) - 1
 
 
@@ -94,6 +95,6 @@ def read_boxes(path):
         try:
             image, box = str(cell["imgName"][0, 0][0]), np.asarray(cell["bb_detector"][0, 0], np.float64).reshape(4)
         except (IndexError, KeyError, TypeError, ValueError):
-            raise ValueError(f"{name}: want imgName and bb_detector with four numbers; fetch the file anew") from None
+            raise UserError(f"{name}: want imgName and bb_detector with four numbers; fetch the file anew") from None
         boxes[image] = parsing.check_box(box, name) - 1
     return boxes

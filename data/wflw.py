@@ -17,6 +17,7 @@ import typing
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record
+from h3r_jax.errors import UserError
 
 LISTS = {
     split: f"WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{split}.txt"
@@ -50,7 +51,7 @@ class Wflw(LandmarkBuilder, skip_registration=True):
 def _read_list(folder, path):
     for line, tokens in parsing.read_lines(path):
         if len(tokens) != TOKENS:
-            raise ValueError(
+            raise UserError(
                 f"{line}: {len(tokens)} values, want {TOKENS}: 196 coordinates, 4 of the box, 6 flags and an image; "
                 "fetch the file anew"
             )
@@ -58,7 +59,7 @@ def _read_list(folder, path):
         values = parsing.numbers(tokens[:200], line)
         flags = tokens[200:206]
         if set(flags) - {"0", "1"}:
-            raise ValueError(f"{line}: the flags are {' '.join(flags)}, want 0 or 1; fetch the file anew")
+            raise UserError(f"{line}: the flags are {' '.join(flags)}, want 0 or 1; fetch the file anew")
         yield Record(
             name,
             folder / "WFLW_images" / tokens[-1],

@@ -143,20 +143,20 @@ def occlude(key, image):
     return jnp.where((rows[:, None] & columns[None, :])[..., None], color, image)
 
 
-def augment(key, canvas, landmarks, visibility, *, augmentation, shape, mirror_order):
+def augment(key, canvas, landmarks, weight, *, augmentation, shape, mirror_order):
     """One random training example out of a canvas.
 
     Args:
       key: a PRNG key.
       canvas: `uint8[H', W', 3]`, of `canvas_shape(augmentation, shape)`.
       landmarks: `[K, 2]`, canvas pixels.
-      visibility: `[K]`.
+      weight: `[K]`.
       augmentation: Augmentation.
       shape: `(H, W)` of the network's input.
       mirror_order: `K` indices (`LandmarkScheme.mirror`).
 
     Returns:
-      image `float32[H, W, 3]` (0 to 255), landmarks `float32[K, 2]` (pixels of that image), visibility `[K]`.
+      image `float32[H, W, 3]` (0 to 255), landmarks `float32[K, 2]` (pixels of that image), weight `[K]`.
     """
     key_matrix, key_mirror, key_color, key_blur, key_occlusion = jax.random.split(key, 5)
     to_crop = geometry.invert(crop_to_canvas(shape, canvas.shape[:2])).astype(np.float32)
@@ -176,4 +176,4 @@ def augment(key, canvas, landmarks, visibility, *, augmentation, shape, mirror_o
         image = jnp.where(jax.random.bernoulli(key_on, augmentation.occlusion), occlude(key_rectangle, image), image)
     if augmentation.color:
         image = change_color(key_color, image, augmentation.color)
-    return image, landmarks, visibility[order]
+    return image, landmarks, weight[order]

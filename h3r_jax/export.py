@@ -25,6 +25,7 @@ import numpy as np
 from etils import epath
 
 from h3r_jax.convert import files
+from h3r_jax.errors import UserError
 from h3r_jax.predict import Predictor, load_predictor, options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -81,7 +82,7 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise ValueError("the format savedmodel needs TensorFlow (pip install tensorflow-cpu)") from error
+        raise UserError("the format savedmodel needs TensorFlow (pip install tensorflow-cpu)") from error
     from jax.experimental import jax2tf
 
     def write(temporary: epath.Path) -> None:

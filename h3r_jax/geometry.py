@@ -24,39 +24,39 @@ HALF_BODY_LEAST, HALF_LEAST = 9, 3
 HALF_BODY_GROWTH = 1.5 / 1.25
 
 
-def landmark_box(landmarks: ArrayLike, visibility: ArrayLike | None = None) -> np.ndarray:
+def landmark_box(landmarks: ArrayLike, weight: ArrayLike | None = None) -> np.ndarray:
     """The smallest box around landmarks (protocol P1 of the reference).
 
     Args:
       landmarks: `[..., K, 2]`, pixels; numpy.
-      visibility: `[..., K]`; landmarks at zero, or NaN, do not count. None for all.
+      weight: `[..., K]`; landmarks at zero, or NaN, do not count. None for all.
 
     Returns:
       `float64[..., 4]`: x0, y0, x1, y1; NaN if no landmark counts.
     """
     landmarks = np.asarray(landmarks, np.float64)
     counts = np.isfinite(landmarks).all(axis=-1)
-    if visibility is not None:
-        counts = counts & (np.asarray(visibility) > 0)
+    if weight is not None:
+        counts = counts & (np.asarray(weight) > 0)
     low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2, initial=np.inf)
     high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2, initial=-np.inf)
     box = np.concatenate([low, high], axis=-1)
     return np.where(counts.any(axis=-1, keepdims=True), box, np.nan)
 
 
-def half_body_boxes(landmarks: ArrayLike, visibility: ArrayLike, upper_body: Sequence[int]) -> np.ndarray:
+def half_body_boxes(landmarks: ArrayLike, weight: ArrayLike, upper_body: Sequence[int]) -> np.ndarray:
     """Boxes around the upper and the lower half of bodies, to be cropped by the scale that fits the boxes of whole people.
 
     Args:
       landmarks: `[..., K, 2]`, pixels; numpy.
-      visibility: `[..., K]`; landmarks at zero do not count.
+      weight: `[..., K]`; landmarks at zero do not count.
       upper_body: indices of the upper half; the other landmarks are the lower.
 
     Returns:
       `float64[..., 2, 4]`: x0, y0, x1, y1 of the upper and of the lower half, grown by `HALF_BODY_GROWTH`; NaN for a
       half of fewer than `HALF_LEAST` landmarks or of a body of fewer than `HALF_BODY_LEAST`.
     """
-    counts = np.asarray(visibility) > 0
+    counts = np.asarray(weight) > 0
     upper = np.isin(np.arange(counts.shape[-1]), upper_body)
     halves = counts[..., None, :] & np.stack([upper, ~upper])
     enough = (halves.sum(axis=-1) >= HALF_LEAST) & (counts.sum(axis=-1, keepdims=True) >= HALF_BODY_LEAST)

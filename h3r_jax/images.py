@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from h3r_jax.errors import UserError
+
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LEAST_WHITE = 4096  # of 16 bits; an image that stays below is taken to have fewer bits, which would come out black
 
@@ -42,7 +44,7 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
         or not pixels.size
         or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3))
     ):
-        raise ValueError(f"{name or 'the image'} is {pixels.dtype}{list(pixels.shape)}; want uint8 [H, W, 3] or [H, W]")
+        raise UserError(f"{name or 'the image'} is {pixels.dtype}{list(pixels.shape)}; want uint8 [H, W, 3] or [H, W]")
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
@@ -51,11 +53,11 @@ def _read_file(path: str | os.PathLike, name: str) -> np.ndarray:
         with Image.open(path) as image:
             return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
     except FileNotFoundError:
-        raise ValueError(f"{name}: there is no such file") from None
+        raise UserError(f"{name}: there is no such file") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{name} is not an image of a known format") from None
+        raise UserError(f"{name} is not an image of a known format") from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
-        raise ValueError(f"{name} is not a readable image ({error})") from None
+        raise UserError(f"{name} is not a readable image ({error})") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -65,11 +67,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
       ValueError: pixels have 32 bits, or 16 of which only the lower ones are used.
     """
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel; store 8 or 16")
+        raise UserError("32 bits a pixel; store 8 or 16")
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image)
         if 0 < pixels.max() < LEAST_WHITE:
-            raise ValueError(
+            raise UserError(
                 f"16 bits a pixel, but the greatest value is {pixels.max()}; want values that use the range to 65535"
             )
         return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
@@ -97,7 +99,7 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     """
     pixel = 1 / matrix[0, 0]  # image pixels per pixel of the crop
     if pixel > max(pixels.shape[:2]):
-        raise ValueError(
+        raise UserError(
             f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {_size(pixels)} pixels"
         )
     # In edge coordinates the image covers [0, size] and the crop [0, shape]; this is where the crop begins.

@@ -23,18 +23,18 @@ from h3r_jax import codec
 from h3r_jax.codec.activation import add_at
 
 
-def landmark_weights(points: codec.ActivationPoints, visibility: jax.Array | None = None) -> jax.Array:
-    """How much each landmark counts in a loss: its visibility, and nothing outside the map.
+def landmark_weights(points: codec.ActivationPoints, weight: jax.Array | None = None) -> jax.Array:
+    """How much each landmark counts in a loss: its weight, and nothing outside the map.
 
     Args:
       points: ActivationPoints with `inside [..., K]`.
-      visibility: `[..., K]`, non-negative weights; None for ones.
+      weight: `[..., K]`, non-negative weights; None for ones.
 
     Returns:
       `float32[..., K]`.
     """
     inside = points.inside.astype(jnp.float32)
-    return inside if visibility is None else inside * visibility.astype(jnp.float32)
+    return inside if weight is None else inside * weight.astype(jnp.float32)
 
 
 def _against(

@@ -9,6 +9,8 @@ rectangle's first: a shift of `(p - 1) / 2` image pixels where p of them make on
 
 import numpy as np
 
+from h3r_jax.errors import UserError
+
 
 def _corner_and_side(box, scale):
     """Left and top edge and side of the squares that the reference cuts, un-rounded, for boxes `[..., 4]`."""
@@ -16,7 +18,7 @@ def _corner_and_side(box, scale):
     extent = box[..., 2:] - box[..., :2] + 1
     bad = ~(np.isfinite(box).all(axis=-1) & (extent >= 1).all(axis=-1))
     if bad.any():
-        raise ValueError(f"box {box[bad][0].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
+        raise UserError(f"box {box[bad][0].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
     side = scale * extent.max(axis=-1)
     return (box[..., :2] + box[..., 2:] - side[..., None] + 1) / 2, side
 

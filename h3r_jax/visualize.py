@@ -8,26 +8,28 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from h3r_jax.errors import UserError
+
 PREDICTED, TRUE, UNCERTAIN = "#00e5ff", "#ffd54f", "#ff6e40"
 DEVIATIONS = 2  # of an ellipse of uncertainty
 OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the longer side of an overlay
 
 
-def draw_landmarks(axes, image, landmarks, *, visibility=None, truth=None, covariance=None, scheme=None, title=None):
+def draw_landmarks(axes, image, landmarks, *, weight=None, truth=None, covariance=None, scheme=None, title=None):
     """One image with its landmarks on matplotlib axes.
 
     Args:
       axes: to draw on.
       image: `[H, W, 3]`, 0 to 255.
       landmarks: `[K, 2]`, pixels of the image.
-      visibility: `[K]`; landmarks at zero are drawn hollow.
+      weight: `[K]`; landmarks at zero are drawn hollow.
       truth: `[K, 2]`, drawn as crosses joined to the landmarks.
       covariance: `[K, 2, 2]`, square pixels, drawn as ellipses of `DEVIATIONS` standard deviations.
       scheme: LandmarkScheme whose connections are drawn.
       title: above the image.
     """
     _show(axes, image, title)
-    _draw_points(axes, landmarks, visibility, truth, covariance, scheme)
+    _draw_points(axes, landmarks, weight, truth, covariance, scheme)
 
 
 def _show(axes, image, title=None):
@@ -39,7 +41,7 @@ def _show(axes, image, title=None):
         axes.set_title(title, fontsize=6, pad=2)
 
 
-def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, scheme=None, size=2.6):
+def _draw_points(axes, landmarks, weight=None, truth=None, covariance=None, scheme=None, size=2.6):
     landmarks = np.asarray(landmarks)
     x, y = landmarks.T
     if covariance is not None:
@@ -51,7 +53,7 @@ def _draw_points(axes, landmarks, visibility=None, truth=None, covariance=None, 
         true_x, true_y = np.asarray(truth).T
         axes.plot(np.stack([x, true_x]), np.stack([y, true_y]), color=TRUE, linewidth=0.5)
         axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
-    seen = np.ones(len(x), bool) if visibility is None else np.asarray(visibility) > 0
+    seen = np.ones(len(x), bool) if weight is None else np.asarray(weight) > 0
     axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
     axes.plot(
         x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4
@@ -181,7 +183,7 @@ def activation_sheet(images, landmarks, points, *, stride, columns=8):
 def _sheet(count, columns, side=1.6):
     """A figure and the axes of `count` pictures."""
     if not count:
-        raise ValueError("a sheet needs at least one image")
+        raise UserError("a sheet needs at least one image")
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(side * columns, 1.09 * side * rows), dpi=150, layout="constrained")
@@ -195,7 +197,7 @@ def landmark_sheet(
     images,
     landmarks,
     *,
-    visibility=None,
+    weight=None,
     truth=None,
     covariance=None,
     boxes=None,
@@ -208,7 +210,7 @@ def landmark_sheet(
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255, of any sizes.
-      landmarks, visibility, truth, covariance: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`, `[N, K, 2, 2]`; see `draw_landmarks`.
+      landmarks, weight, truth, covariance: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`, `[N, K, 2, 2]`; see `draw_landmarks`.
       boxes: `[N, 4]`, x0, y0, x1, y1, pixels of the images; NaN for none.
       scheme: LandmarkScheme whose connections are drawn.
       titles: `N` strings.
@@ -227,7 +229,7 @@ def landmark_sheet(
             axes,
             images[i],
             landmarks[i],
-            visibility=None if visibility is None else visibility[i],
+            weight=None if weight is None else weight[i],
             truth=None if truth is None else truth[i],
             covariance=None if covariance is None else covariance[i],
             scheme=scheme,

@@ -22,12 +22,12 @@ def batch(indices):
     rng = np.random.default_rng(0)
     canvas = rng.integers(0, 256, (*augment.canvas_shape(ALL, SHAPE), 3), dtype=np.uint8)
     landmarks = rng.uniform(10, 30, (3, 2)).astype(np.float32)
-    visibility = np.array([1.0, 0.5, 0.25], np.float32)
+    weight = np.array([1.0, 0.5, 0.25], np.float32)
     count = len(indices)
     return {
         "image": np.stack([canvas] * count),
         "landmarks": np.stack([landmarks] * count),
-        "visibility": np.stack([visibility] * count),
+        "weight": np.stack([weight] * count),
         "index": np.array(indices, np.int32),
     }
 
@@ -39,7 +39,7 @@ def compiled(examples, number, seed):
 
 
 def augmented(indices, number, seed=0):
-    """Images, landmarks and visibility of a batch at a step, numpy."""
+    """Images, landmarks and weight of a batch at a step, numpy."""
     return [np.asarray(x) for x in compiled(batch(indices), number, seed)]
 
 
@@ -75,11 +75,11 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
     on_canvas = (landmarks @ to_canvas[:, :2].T + to_canvas[:, 2]).astype(np.float32)
     options = {"augmentation": none, "shape": SHAPE, "mirror_order": SCHEME.mirror}
-    image, moved, visibility = jax.jit(lambda *example: augment.augment(*example, **options))(
+    image, moved, weight = jax.jit(lambda *example: augment.augment(*example, **options))(
         jax.random.key(0), ramp, on_canvas, np.ones(3, np.float32)
     )
     np.testing.assert_allclose(moved, landmarks, atol=1e-4)
-    np.testing.assert_array_equal(visibility, 1)
+    np.testing.assert_array_equal(weight, 1)
     expected = 3 * (augment.CANVAS_DENSITY * np.arange(SHAPE[1]) + to_canvas[0, 2])
     np.testing.assert_allclose(image[:, :, 1], np.broadcast_to(expected, SHAPE), atol=1e-3)
 

@@ -172,8 +172,8 @@ def test_normalizing_distances():
     np.testing.assert_allclose(scheme.normalizing_distance(landmarks[0], normalizer="box"), np.sqrt(12 * 4))
     # A landmark without a label may have no coordinates: the box is that of the others.
     landmarks[:, 2] = np.nan
-    visibility = [[1, 1, 0], [0, 0, 0]]
-    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, visibility, normalizer="box"), [np.sqrt(12), 0])
-    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, visibility), [5, 1])
+    weight = [[1, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, weight, normalizer="box"), [np.sqrt(12), 0])
+    np.testing.assert_allclose(scheme.normalizing_distance(landmarks, weight), [5, 1])
     with pytest.raises(ValueError, match="mine has no normaliser 'pupils'; it has pair, groups, box, size, diagonal"):
         scheme.normalizing_distance(landmarks, normalizer="pupils")

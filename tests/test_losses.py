@@ -188,10 +188,10 @@ def test_the_head_of_the_reference():
 
 def test_weights():
     points = points_of(COORDINATES)
-    visibility = jnp.array([[1.0, 0.0, 2.0, 1.0], [1.0, 1.0, 0.0, 3.0]])
-    np.testing.assert_array_equal(losses.landmark_weights(points, visibility), [[1, 0, 2, 1], [0, 0, 0, 3]])
+    weight = jnp.array([[1.0, 0.0, 2.0, 1.0], [1.0, 1.0, 0.0, 3.0]])
+    np.testing.assert_array_equal(losses.landmark_weights(points, weight), [[1, 0, 2, 1], [0, 0, 0, 3]])
     values = jnp.arange(8.0).reshape(2, 4)
-    weights = losses.landmark_weights(points, visibility)
+    weights = losses.landmark_weights(points, weight)
     np.testing.assert_allclose(losses.weighted_mean(values, weights), (0 + 4 + 3 + 21) / 7)
     assert losses.weighted_mean(values, jnp.zeros((2, 4))) == 0
     assert np.isfinite(jax.grad(lambda v: losses.weighted_mean(v, jnp.zeros((2, 4))))(values)).all()

@@ -30,13 +30,13 @@ def made_up_split(recipe, scheme, count=60):
     shape = rng.uniform(-0.5, 0.5, (count, scheme.num_landmarks, 2))
     landmarks = shape * size + rng.uniform(0, 2000, (count, 1, 2))
     # Of faces every landmark is labelled: units are distances of landmarks.
-    visibility = (rng.random(shape.shape[:2]) < (0.9 if scheme.upper_body else 1.0)).astype(np.float32)
-    landmarks[visibility == 0] = np.nan
-    box = geometry.landmark_box(landmarks, visibility)
+    weight = (rng.random(shape.shape[:2]) < (0.9 if scheme.upper_body else 1.0)).astype(np.float32)
+    landmarks[weight == 0] = np.nan
+    box = geometry.landmark_box(landmarks, weight)
     box[::3, 2] -= 0.4 * size[::3, 0, 0]
     annotations = types.SimpleNamespace(
         landmarks=landmarks.astype(np.float32).astype(np.float64),  # as stored
-        visibility=visibility,
+        weight=weight,
         box=box,
         object_size=size[:, 0, 0],
         subsets=(frozenset(),) * count,
@@ -69,7 +69,7 @@ def test_no_recipe_loses_anything_of_made_up_objects(name):
     split = made_up_split(recipe, scheme)
     result = oracle.score_truth(split, recipe, run_config.make_protocol(config, scheme))
     assert result["outside"] > 20 and result["inside"] > 400
-    assert result["inside"] + result["outside"] == (split.annotations.visibility > 0).sum()
+    assert result["inside"] + result["outside"] == (split.annotations.weight > 0).sum()
     assert result["error"] < 1e-3
     for metric, value in result["metrics"].items():
         assert value == 100 if metric.startswith("pckh") else value < 1e-3 or metric.startswith("auc")

@@ -29,7 +29,7 @@ def test_sheet_of_images_of_several_sizes_is_saved_as_png(tmp_path):
     figure = visualize.landmark_sheet(
         images,
         landmarks,
-        visibility=[[1, 1, 1], [1, 0, 0], [0, 0, 0]],
+        weight=[[1, 1, 1], [1, 0, 0], [0, 0, 0]],
         truth=landmarks + 1,
         covariance=np.tile(4 * np.eye(2), (3, 3, 1, 1)),
         scheme=SCHEME,

@@ -34,6 +34,7 @@ from h3r_jax.convert.files import (
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize
+from h3r_jax.errors import UserError
 
 __all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
 
@@ -63,7 +64,7 @@ def read(
             ("landmarks", landmarks, spec.landmarks),
         ):
             if wanted not in (None, found):
-                raise ValueError(f"{source} holds {spec}; {what} {wanted} was asked for")
+                raise UserError(f"{source} holds {spec}; {what} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
     tensors, beside = read_file(source)
@@ -74,7 +75,7 @@ def read(
         spec = recognize(tensors, model=model or (stored and stored.model), head=head, landmarks=landmarks)
         variables, report = from_torch(tensors, spec)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
@@ -146,7 +147,7 @@ def load_initial(
     try:
         variables, report = merge(trained, variables, other_head=other_head)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     notes = reading.notes
     theirs, ours = (getattr(models.BACKBONES[name](), "fuse", None) for name in (spec.model, model or spec.model))
     if theirs != ours:

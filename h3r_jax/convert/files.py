@@ -23,6 +23,7 @@ from etils import epath
 
 from h3r_jax import models
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
+from h3r_jax.errors import UserError
 
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -61,13 +62,13 @@ def read_file(path):
     elif path.name.endswith(TORCH_SUFFIXES):
         tensors, left_out = _load_pickle(path)
     else:
-        raise ValueError(
+        raise UserError(
             f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}"
         )
     plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):
         twice = next(name for name in plain if name in tensors and f"module.{name}" in tensors)
-        raise ValueError(f"{path} holds both {twice} and module.{twice}; keep the one that is meant")
+        raise UserError(f"{path} holds both {twice} and module.{twice}; keep the one that is meant")
     return plain, left_out
 
 
@@ -109,7 +110,7 @@ def _open_safetensors(path):
         with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
             yield file
     except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
-        raise ValueError(f"{path} cannot be read as safetensors ({_line(error)})") from error
+        raise UserError(f"{path} cannot be read as safetensors ({_line(error)})") from error
 
 
 def _safetensors(path, what):
@@ -117,7 +118,7 @@ def _safetensors(path, what):
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ValueError(f"{path} needs safetensors to be {what} (pip install safetensors)") from error
+        raise UserError(f"{path} needs safetensors to be {what} (pip install safetensors)") from error
     return safetensors
 
 
@@ -125,20 +126,20 @@ def _load_pickle(path):
     try:
         import torch
     except ImportError as error:
-        raise ValueError(f"{path} is a PyTorch file, which needs torch to be read (pip install torch)") from error
+        raise UserError(f"{path} is a PyTorch file, which needs torch to be read (pip install torch)") from error
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ValueError(f"{path} is a pointer of Git LFS in place of the file; fetch it with git lfs pull")
+            raise UserError(f"{path} is a pointer of Git LFS in place of the file; fetch it with git lfs pull")
     try:
         content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = re.search(r"GLOBAL \S+|Unsupported \w+ \w+", str(error))
-        raise ValueError(
+        raise UserError(
             f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
             "else could run code: refused, nothing was run (if you trust it, save its state dict alone)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path} is no whole PyTorch file ({_line(error)})") from error
+        raise UserError(f"{path} is no whole PyTorch file ({_line(error)})") from error
     if not isinstance(content, dict):
         content = {}
     container = [key for key in CONTAINERS if isinstance(content.get(key), dict)][:1]
@@ -154,11 +155,11 @@ def _load_pickle(path):
                 else f"beside the weights, which are under {container[0]!r}"
             )
     if not tensors:
-        raise ValueError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
+        raise UserError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
     try:
         return {name: _to_numpy(x.detach()) for name, x in tensors.items()}, left_out
     except (TypeError, RuntimeError) as error:  # sparse or quantised
-        raise ValueError(f"{path} holds tensors that are no plain arrays ({_line(error)})") from error
+        raise UserError(f"{path} holds tensors that are no plain arrays ({_line(error)})") from error
 
 
 def _tensors_in(content, kind):
@@ -240,7 +241,7 @@ def write_whole(path, write):
     """
     path = epath.Path(path).resolve()
     if path.exists():
-        raise ValueError(f"{path} exists already; remove it or choose another destination")
+        raise UserError(f"{path} exists already; remove it or choose another destination")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
     try:
@@ -269,14 +270,14 @@ def load_directory(path):
     """
     path = epath.Path(path).resolve()
     if not (path / ARRAYS).is_dir():
-        raise ValueError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
+        raise UserError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
     if (path / DESCRIPTION).exists():
         description = json.loads((path / DESCRIPTION).read_text())
         fields = [field.name for field in dataclasses.fields(Spec)]
         return _restore(path / ARRAYS), Spec(**{name: description[name] for name in fields})
     config = path.parent.parent / RUN_CONFIG
     if not config.exists():
-        raise ValueError(f"{path} has no {DESCRIPTION}, and there is no {config} that would say what it is")
+        raise UserError(f"{path} has no {DESCRIPTION}, and there is no {config} that would say what it is")
     variables = _restore(path / AVERAGE if (path / AVERAGE).is_dir() else path / ARRAYS)
     model = json.loads(config.read_text())["model"]
     channels = variables["params"]["head"]["predict"]["kernel"].shape[-1]
@@ -297,4 +298,4 @@ def _restore(path):
             path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         )
     except (ValueError, FileNotFoundError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error
+        raise UserError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error

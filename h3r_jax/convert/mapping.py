@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from h3r_jax.convert import naming
 from h3r_jax.convert.recognition import left_out_reason
+from h3r_jax.errors import UserError
 
 SHOWN = 8  # names in an error or a summary
 
@@ -53,7 +54,7 @@ def listed(names):
 def _complain(source, spec, **problems):
     found = [f"{len(items)} {kind}: {listed(items)}" for kind, items in problems.items() if items]
     if found:
-        raise ValueError(f"{source} are not those of {spec}; {'; '.join(found)}")
+        raise UserError(f"{source} are not those of {spec}; {'; '.join(found)}")
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[dict, Report]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from h3r_jax import models
 from h3r_jax.convert.naming import BACKBONE_PREFIX, COUNTER, HEAD_MODULES, Spec
+from h3r_jax.errors import UserError
 from h3r_jax.models.hrnet import HRNet
 
 CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
@@ -39,20 +40,20 @@ def recognize(
       ValueError: the tensors are of no known network, or not of the one that was named.
     """
     if model is not None and model not in models.BACKBONES:
-        raise ValueError(f"unknown model {model!r}; known are {', '.join(models.BACKBONES)}")
+        raise UserError(f"unknown model {model!r}; known are {', '.join(models.BACKBONES)}")
     if head is not None and head not in models.HEADS:
-        raise ValueError(f"unknown head {head!r}; known are {', '.join(models.HEADS)}")
+        raise UserError(f"unknown head {head!r}; known are {', '.join(models.HEADS)}")
     naming = _naming(tensors)
     prefix = BACKBONE_PREFIX.get(naming, "")
     found = _backbones({name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}, naming)
     if model is None:
         model = found[0]
     elif model not in found:
-        raise ValueError(f"the tensors are those of {' or '.join(found)}, not of {model}")
+        raise UserError(f"the tensors are those of {' or '.join(found)}, not of {model}")
     channels = _channels(tensors, naming)
     if channels is None:
         if head or landmarks:
-            raise ValueError(
+            raise UserError(
                 f"the tensors are those of {model} without a head for landmarks; "
                 "a backbone alone can start a training, not replace a trained model"
             )
@@ -60,7 +61,7 @@ def recognize(
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
     if channels % models.HEADS[head] or (landmarks and count != landmarks):
-        raise ValueError(
+        raise UserError(
             f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}"
         )
     return Spec(model, head, count, naming, _batches_tracked(tensors, naming))
@@ -84,7 +85,7 @@ def _backbones(tensors, naming):
         return ["mobilenet_v2"]
     if not any(name.startswith("stage2.") for name in tensors):
         first = ", ".join(list(tensors)[:3])
-        raise ValueError(f"the tensors ({first}, ...) are of no known network; known are {', '.join(models.BACKBONES)}")
+        raise UserError(f"the tensors ({first}, ...) are of no known network; known are {', '.join(models.BACKBONES)}")
     fields = _hrnet_fields(tensors)
     known = {name: builder() for name, builder in models.BACKBONES.items()}
     found = [
@@ -94,7 +95,7 @@ def _backbones(tensors, naming):
     ]
     if not found:
         text = ", ".join(f"{field} {value}" for field, value in fields.items())
-        raise ValueError(f"an HRNet with {text} is none of {', '.join(known)}")
+        raise UserError(f"an HRNet with {text} is none of {', '.join(known)}")
     wanted = "bilinear" if naming == "facial" else "nearest"
     return sorted(found, key=lambda name: known[name].fuse != wanted)
 
@@ -136,12 +137,12 @@ def _channels(tensors, naming):
 def _head(naming, channels, head, landmarks):
     if naming != "h3r":
         if head not in (None, naming):
-            raise ValueError(f"the tensors have the head {naming!r}, not {head!r}")
+            raise UserError(f"the tensors have the head {naming!r}, not {head!r}")
         return naming
     if head is None:
         head = "heatmap" if channels == landmarks or channels % 2 else "binary"
     if head not in ("heatmap", "binary"):
-        raise ValueError(f"the tensors have a head of H3R, 'binary' or 'heatmap', not {head!r}")
+        raise UserError(f"the tensors have a head of H3R, 'binary' or 'heatmap', not {head!r}")
     return head
 
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from h3r_jax.errors import UserError
+
 # Units that need no landmarks by name: from the landmarks' own box, or from what the data set delivers.
 BOX = "box"  # the geometric mean of the sides of the box around the landmarks
 OBJECT_SIZE = "object_size"  # the length that comes with the record: MPII's head size, AFLW's face box, COCO's segment
@@ -43,25 +45,25 @@ class LandmarkScheme:
             or mirror.dtype.kind not in "iu"
             or not np.array_equal(np.sort(mirror), identity)
         ):
-            raise ValueError(
+            raise UserError(
                 f"scheme {self.name}: mirror must be a permutation of 0 to {self.num_landmarks - 1}, got {self.mirror}"
             )
         if not np.array_equal(mirror[mirror], identity):
             first = int(np.argmax(mirror[mirror] != identity))
-            raise ValueError(
+            raise UserError(
                 f"scheme {self.name}: mirroring twice must change nothing, but {first} -> {mirror[first]} -> {mirror[mirror[first]]}"
             )
         for field in ("names", "sigmas"):
             if len(getattr(self, field)) not in (0, self.num_landmarks):
-                raise ValueError(
+                raise UserError(
                     f"scheme {self.name}: {len(getattr(self, field))} {field} for {self.num_landmarks} landmarks"
                 )
         if not self.normalizers:
-            raise ValueError(f"scheme {self.name} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
+            raise UserError(f"scheme {self.name} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
         if not all(
             isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) for entry in self.normalizers
         ):
-            raise ValueError(f"scheme {self.name}: normalizers are pairs of a name and a unit, got {self.normalizers}")
+            raise UserError(f"scheme {self.name}: normalizers are pairs of a name and a unit, got {self.normalizers}")
         for pair in (*self.connections, *(unit for _, unit in self.normalizers if unit not in UNITS)):
             self._check_pair(pair)
 
@@ -69,25 +71,25 @@ class LandmarkScheme:
         groups = [np.atleast_1d(member) for member in pair] if isinstance(pair, tuple) and len(pair) == 2 else []
         whole = groups and all(group.dtype.kind in "iu" and group.ndim == 1 and group.size for group in groups)
         if not whole or not all(((0 <= group) & (group < self.num_landmarks)).all() for group in groups):
-            raise ValueError(
+            raise UserError(
                 f"scheme {self.name}: {pair!r} is neither one of {', '.join(UNITS)} nor a pair of landmarks below {self.num_landmarks}"
             )
         if pair[0] == pair[1]:
-            raise ValueError(f"scheme {self.name}: {pair} is a distance from a landmark to itself")
+            raise UserError(f"scheme {self.name}: {pair} is a distance from a landmark to itself")
 
     def normalizer(self, name=""):
         """The unit called `name`, the scheme's first for ""; ValueError with the known names for another."""
         known = dict(self.normalizers)
         if name and name not in known:
-            raise ValueError(f"scheme {self.name} has no normaliser {name!r}; it has {', '.join(known)}")
+            raise UserError(f"scheme {self.name} has no normaliser {name!r}; it has {', '.join(known)}")
         return known[name] if name else self.normalizers[0][1]
 
-    def normalizing_distance(self, landmarks, visibility=None, *, normalizer="", box=None, object_size=None):
+    def normalizing_distance(self, landmarks, weight=None, *, normalizer="", box=None, object_size=None):
         """The unit of the normalised mean error, per example.
 
         Args:
           landmarks: `[..., K, 2]`, image pixels; numpy.
-          visibility: `[..., K]`; landmarks at zero are left out of the box, as they may have no coordinates.
+          weight: `[..., K]`; landmarks at zero are left out of the box, as they may have no coordinates.
             A pair needs its two landmarks, visible or not. None for all.
           normalizer: name in `normalizers`; the first for "".
           box: `[..., 4]`, the delivered boxes, for `DELIVERED_DIAGONAL`.
@@ -104,7 +106,7 @@ class LandmarkScheme:
             box = np.asarray(box, np.float64)
             return np.linalg.norm(box[..., 2:] - box[..., :2], axis=-1)
         if unit == BOX:
-            counts = np.ones(landmarks.shape[:-1], bool) if visibility is None else np.asarray(visibility) > 0
+            counts = np.ones(landmarks.shape[:-1], bool) if weight is None else np.asarray(weight) > 0
             low = np.where(counts[..., None], landmarks, np.inf).min(axis=-2)
             high = np.where(counts[..., None], landmarks, -np.inf).max(axis=-2)
             sides = np.where(counts.any(axis=-1, keepdims=True), high - low, 0.0)

@@ -10,15 +10,13 @@ from scipy import integrate
 GRID_STEP = 1e-4
 
 
-def nme_per_example(
-    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, distance: ArrayLike
-) -> np.ndarray:
+def nme_per_example(predictions: ArrayLike, landmarks: ArrayLike, weight: ArrayLike, distance: ArrayLike) -> np.ndarray:
     """Normalised mean error of each example.
 
     Args:
       predictions: `[N, K, 2]`, pixels of the original image.
       landmarks: `[N, K, 2]`, likewise.
-      visibility: `[N, K]`; landmarks at zero do not count.
+      weight: `[N, K]`; landmarks at zero do not count.
       distance: `[N]`, the unit of each example, pixels (`LandmarkScheme.normalizing_distance`).
 
     Returns:
@@ -27,7 +25,7 @@ def nme_per_example(
     Raises:
       ValueError: an example without a labelled landmark or with a unit that is not positive and finite; names its index.
     """
-    counts = np.asarray(visibility) > 0
+    counts = np.asarray(weight) > 0
     distance = np.asarray(distance, np.float64)
     bad = ~counts.any(axis=1) | ~((distance > 0) & np.isfinite(distance))
     if bad.any():

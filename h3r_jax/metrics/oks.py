@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from h3r_jax.errors import UserError
+
 PERSON = 1  # category
 CONFIDENT = 0.2  # a joint's confidence above which it counts in a person's score
 DUPLICATE = 0.9  # similarity above which the weaker of two people of an image is suppressed
@@ -18,20 +20,20 @@ NAMES = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75", "a
 
 
 def keypoint_similarity(
-    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, area: ArrayLike, sigmas: ArrayLike
+    predictions: ArrayLike, landmarks: ArrayLike, weight: ArrayLike, area: ArrayLike, sigmas: ArrayLike
 ) -> np.ndarray:
     """OKS of people: the mean of `exp(-d^2 / (2 (2 sigma)^2 area))` over the labelled joints.
 
     Args:
       predictions, landmarks: `[..., K, 2]`, pixels.
-      visibility: `[..., K]`; joints at zero do not count.
+      weight: `[..., K]`; joints at zero do not count.
       area: `[...]`, square pixels: of the person's segment, in COCO (`Annotations.object_size` squared).
       sigmas: `[K]` (`LandmarkScheme.sigmas`).
 
     Returns:
       `float64[...]`, 0 to 1; NaN without a labelled joint.
     """
-    counts = np.asarray(visibility) > 0
+    counts = np.asarray(weight) > 0
     squares = ((np.asarray(predictions, np.float64) - np.asarray(landmarks, np.float64)) ** 2).sum(axis=-1)
     unit = 2 * (2 * np.asarray(sigmas, np.float64)) ** 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
     likeness = np.where(counts, np.exp(-squares / unit), 0.0).sum(axis=-1)
@@ -117,7 +119,7 @@ def person_results(
     """
     predictions, confidences = np.asarray(predictions, np.float64), np.asarray(confidences, np.float64)
     if len(sigmas) != predictions.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"{len(sigmas)} sigmas for {predictions.shape[1]} joints; the landmark scheme must have one for each"
         )
     keypoints = np.concatenate([predictions, confidences[..., None]], axis=-1)
@@ -125,7 +127,7 @@ def person_results(
     if bad.any():
         first = int(np.argmax(bad))
         joint = int(np.argmax(~np.isfinite(keypoints[first]).all(axis=1)))
-        raise ValueError(
+        raise UserError(
             f"example {first}: joint {joint} is predicted at {predictions[first, joint].tolist()} with confidence "
             f"{confidences[first, joint]}; average precision needs finite numbers"
         )
@@ -168,14 +170,14 @@ def average_precision(
     from pycocotools.cocoeval import COCOeval
 
     if not results:
-        raise ValueError("there are no examples to take a metric of; evaluate a split with at least one image")
+        raise UserError("there are no examples to take a metric of; evaluate a split with at least one image")
     with contextlib.redirect_stdout(io.StringIO()):  # progress and a table
         truth = COCO()
         truth.dataset = json.loads(epath.Path(annotation_file).read_bytes())
         truth.createIndex()
         unknown = ({result["image_id"] for result in results} | set(image_ids or ())) - set(truth.imgs)
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"{annotation_file}: there is no image {min(unknown)}; is it the file of the split that was predicted?"
             )
         found = truth.loadRes([dict(result) for result in results])  # which writes into them

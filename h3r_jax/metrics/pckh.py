@@ -77,15 +77,13 @@ def _percent(part: float, whole: float) -> float:
     return 100.0 * float(part) / float(whole) if whole else float("nan")
 
 
-def head_errors(
-    predictions: ArrayLike, landmarks: ArrayLike, visibility: ArrayLike, head_size: ArrayLike
-) -> HeadErrors:
+def head_errors(predictions: ArrayLike, landmarks: ArrayLike, weight: ArrayLike, head_size: ArrayLike) -> HeadErrors:
     """The HeadErrors of examples.
 
     Args:
       predictions: `[N, 16, 2]`, pixels of the original image, from 0.
       landmarks: `[N, 16, 2]`, likewise; may be NaN where not labelled.
-      visibility: `[N, 16]`; landmarks at zero do not count.
+      weight: `[N, 16]`; landmarks at zero do not count.
       head_size: `[N]`, pixels (`Annotations.object_size` of MPII's `valid`).
 
     Raises:
@@ -104,4 +102,4 @@ def head_errors(
             f"example {first}: the head size is {head_size[first]}; PCKh needs MPII's valid split, which has them"
         )
     errors = np.linalg.norm(predictions - landmarks, axis=-1) / head_size[:, None]
-    return HeadErrors(errors, np.asarray(visibility) > 0)
+    return HeadErrors(errors, np.asarray(weight) > 0)

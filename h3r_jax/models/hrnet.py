@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from h3r_jax.errors import UserError
 from h3r_jax.models.layers import BatchNorm, PointwiseConv, StemConv, he_normal, resize_bilinear
 
 STEM_FEATURES = 64
@@ -241,11 +242,11 @@ class HRNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         largest_stride = 2 ** (1 + len(self.widths))
         if images.ndim != 4 or images.shape[1] % largest_stride or images.shape[2] % largest_stride:
-            raise ValueError(
+            raise UserError(
                 f"images must be [B, H, W, 3] with H and W multiples of {largest_stride}, got {images.shape}"
             )
         if self.fuse not in ENLARGE or len(self.modules) != len(self.widths) - 1:
-            raise ValueError(
+            raise UserError(
                 f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
                 f"{self.fuse!r}, {self.modules}, {self.widths}"
             )

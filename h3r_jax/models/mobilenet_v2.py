@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from h3r_jax.errors import UserError
 from h3r_jax.models.layers import BatchNorm, DepthwiseConv, PointwiseConv, StemConv, relu6, resize_bilinear
 
 STEM_FEATURES = 32
@@ -82,7 +83,7 @@ class MobileNetV2(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         if images.ndim != 4 or images.shape[1] % LARGEST_STRIDE or images.shape[2] % LARGEST_STRIDE:
-            raise ValueError(
+            raise UserError(
                 f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, got {images.shape}"
             )
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}

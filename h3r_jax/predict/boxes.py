@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from h3r_jax.errors import UserError
+
 COLUMNS = ("image", "x0", "y0", "x1", "y1")
 COCO_FIELDS = ("image_id", "bbox", "score", "category_id")
 PERSON = 1  # category of COCO
@@ -53,16 +55,16 @@ class BoxFile:
         self._path = Path(path)
         readers = {".csv": self._read_csv, ".jsonl": self._read_json_lines, ".json": self._read_coco}
         if self._path.suffix not in readers:
-            raise ValueError(f"{path} is of no known kind of boxes; known endings are {', '.join(readers)}")
+            raise UserError(f"{path} is of no known kind of boxes; known endings are {', '.join(readers)}")
         if not self._path.is_file():
-            raise ValueError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
+            raise UserError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
         self._coco = self._path.suffix == ".json"
         self._min_score = MIN_SCORE if min_score is None else min_score
         self._boxes: dict[str | int, list[tuple[int | None, np.ndarray | None]]] = {}
         for where, image, frame, values in readers[self._path.suffix]():
             box = None if values is None else np.array(values, np.float64)
             if box is not None and (box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < box[:2]).any()):
-                raise ValueError(f"{path}, {where}: box {box.tolist()} is not finite x0 <= x1 and y0 <= y1")
+                raise UserError(f"{path}, {where}: box {box.tolist()} is not finite x0 <= x1 and y0 <= y1")
             self._boxes.setdefault(image, []).append((frame, box))
         self._keys = self._find(inputs)
 
@@ -81,12 +83,12 @@ class BoxFile:
         """
         key = self._keys.get(os.fspath(image))
         if self._coco and _number(image) is None:
-            raise ValueError(f"{image}: its name does not end in a number, by which {self._path} has images")
+            raise UserError(f"{image}: its name does not end in a number, by which {self._path} has images")
         if key is None and not self._coco:
-            raise ValueError(f"{image}: {self._path} has no box for it")
+            raise UserError(f"{image}: {self._path} has no box for it")
         known = [] if key is None else self._boxes[key]
         if frame is None and any(theirs is not None for theirs, _ in known):
-            raise ValueError(f"{image}: {self._path} has boxes of frames for it, but it is an image")
+            raise UserError(f"{image}: {self._path} has boxes of frames for it, but it is an image")
         return np.reshape([box for theirs, box in known if theirs in (None, frame) and box is not None], (-1, 4))
 
     def _find(self, inputs: Iterable[tuple[str | os.PathLike, str]]) -> dict[str, str | int]:
@@ -96,7 +98,7 @@ class BoxFile:
             names.setdefault(os.fspath(path), []).append(_number(path) if self._coco else name)
         if self._coco:
             if not any(number in self._boxes for numbers in names.values() for number in numbers):
-                raise ValueError(f"{self._path} has no record of any input; want names that end in an image_id")
+                raise UserError(f"{self._path} has no record of any input; want names that end in an image_id")
             want = ", which cannot be told apart by their numbers"
         else:
             want = "; want paths in place of names"
@@ -111,7 +113,7 @@ class BoxFile:
                 if path in found or key is None:
                     continue
                 if key in owners:
-                    raise ValueError(f"{self._path}: {key} would be both {owners[key]} and {path}{want}")
+                    raise UserError(f"{self._path}: {key} would be both {owners[key]} and {path}{want}")
                 owners[key] = path
             found |= {path: key for key, path in owners.items()}
         return found
@@ -121,12 +123,12 @@ class BoxFile:
         try:
             header = [name.strip() for name in next(rows, [])]
             if tuple(header) != COLUMNS:
-                raise ValueError(f"begins with {','.join(header)!r}; want the header {','.join(COLUMNS)}")
+                raise UserError(f"begins with {','.join(header)!r}; want the header {','.join(COLUMNS)}")
             for row in filter(None, rows):
                 image, *box = row
                 yield f"line {rows.line_num}", _normal(image), None, [float(value) for value in box]
         except (ValueError, csv.Error) as error:
-            raise ValueError(f"{self._path}, line {max(1, rows.line_num)}: {error}") from error
+            raise UserError(f"{self._path}, line {max(1, rows.line_num)}: {error}") from error
 
     def _read_json_lines(self) -> Iterator[Record]:
         for number, line in enumerate(self._text().split("\n"), 1):
@@ -137,25 +139,25 @@ class BoxFile:
             self._check_fields(record, where, ("image", "box"))
             image, frame, box = record["image"], record.get("frame"), record["box"]
             if type(image) is not str:
-                raise ValueError(f"{self._path}, {where}: image {image!r} is not a path")
+                raise UserError(f"{self._path}, {where}: image {image!r} is not a path")
             if frame is not None and (type(frame) is not int or frame < 0):
-                raise ValueError(f"{self._path}, {where}: frame {frame!r} is not a number of a frame, 0 or more")
+                raise UserError(f"{self._path}, {where}: frame {frame!r} is not a number of a frame, 0 or more")
             yield where, _normal(image), frame, None if box is None else self._numbers(box, 4, where)
 
     def _read_coco(self) -> Iterator[Record]:
         records = self._parse(self._text(), "the whole")
         if type(records) is not list:
-            raise ValueError(f"{self._path} is not a list of COCO detections")
+            raise UserError(f"{self._path} is not a list of COCO detections")
         for index, record in enumerate(records):
             where = f"record {index}"
             self._check_fields(record, where, COCO_FIELDS)
             image = record["image_id"]
             image = int(image) if type(image) is str and image.isdecimal() else image
             if type(image) is not int:
-                raise ValueError(f"{self._path}, {where}: image_id {image!r} is not a number")
+                raise UserError(f"{self._path}, {where}: image_id {image!r} is not a number")
             x, y, width, height = self._numbers(record["bbox"], 4, where)
             if width < 0 or height < 0:
-                raise ValueError(f"{self._path}, {where}: bbox {record['bbox']} has a width or height below 0")
+                raise UserError(f"{self._path}, {where}: bbox {record['bbox']} has a width or height below 0")
             (score,) = self._numbers([record["score"]], 1, where)
             taken = record["category_id"] == PERSON and score >= self._min_score
             # A box covers its border pixels, and one at least.
@@ -167,23 +169,23 @@ class BoxFile:
             return content.decode().removeprefix("\ufeff")  # which some programs write before a text
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise ValueError(f"{self._path}, line {line}: not UTF-8; store the text in that encoding") from None
+            raise UserError(f"{self._path}, line {line}: not UTF-8; store the text in that encoding") from None
 
     def _parse(self, text: str, where: str) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{self._path}, {where}: not JSON ({error})") from None
+            raise UserError(f"{self._path}, {where}: not JSON ({error})") from None
 
     def _check_fields(self, record: Any, where: str, fields: Sequence[str]) -> None:
         missing = [name for name in fields if not isinstance(record, dict) or name not in record]
         if missing:
-            raise ValueError(f"{self._path}, {where}: has no {', '.join(missing)}")
+            raise UserError(f"{self._path}, {where}: has no {', '.join(missing)}")
 
     def _numbers(self, values: Any, count: int, where: str) -> list[float]:
         numbers = type(values) is list and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in values)
         if not numbers or len(values) != count:
-            raise ValueError(f"{self._path}, {where}: {values!r} is not a list of numbers, {count} of them and finite")
+            raise UserError(f"{self._path}, {where}: {values!r} is not a list of numbers, {count} of them and finite")
         return [float(value) for value in values]
 
 

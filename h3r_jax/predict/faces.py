@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from h3r_jax.errors import UserError
 from h3r_jax.predict.boxes import outside
 
 # From a detected box to the box around the landmarks (`geometry.landmark_box`), whose centre and longer side make the
@@ -83,4 +84,4 @@ def check_installed() -> None:
     """ValueError unless the detector can be loaded; loads nothing."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"to find faces {', '.join(missing)} must be installed: pip install '.[faces]'; or give boxes")
+        raise UserError(f"to find faces {', '.join(missing)} must be installed: pip install '.[faces]'; or give boxes")

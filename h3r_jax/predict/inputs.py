@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from h3r_jax import images as image_files
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme
 from h3r_jax.predict import faces, video
 from h3r_jax.predict.boxes import BoxFile
@@ -53,7 +54,7 @@ def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple
         if not found:
             there = [f"{own} files that lie in {out}"] * bool(own) + [counts] * bool(other)
             but = f", but {', '.join(there)}" if there else ""
-            raise ValueError(f"{path} holds no image or video ({', '.join(known)}){but}")
+            raise UserError(f"{path} holds no image or video ({', '.join(known)}){but}")
         if other:
             left_out.append(f"{path}: left out by their endings: {counts}")
         files += found
@@ -70,7 +71,7 @@ def _written(folder: Path, out: Path | None) -> Path | None:
         return None
     place, there = out.resolve(), folder.resolve()
     if place == there:
-        raise ValueError(
+        raise UserError(
             f"--out={out} is a folder of images itself; choose another, or the next run would look at what this one wrote"
         )
     return folder / place.relative_to(there) if place.is_relative_to(there) else None
@@ -92,17 +93,17 @@ def choose_boxes(
         and the scheme may be of anything; or the detector is not installed; or a score is given where there are none.
     """
     if min_score is not None and not (choice or "").endswith(".json"):
-        raise ValueError("--min_score is for boxes of a COCO file, --boxes=FILE.json")
+        raise UserError("--min_score is for boxes of a COCO file, --boxes=FILE.json")
     if choice == "whole":
         return None
     if choice not in (None, "detect"):
         return BoxFile(choice, inputs, min_score)
     if scheme.upper_body:
-        raise ValueError(
+        raise UserError(
             f"scheme {scheme.name} is of bodies, and only faces can be detected; want --boxes=FILE or --boxes=whole"
         )
     if choice is None and scheme not in SCHEMES.values():
-        raise ValueError(
+        raise UserError(
             f"scheme {scheme.name} may be of faces or not; want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"
         )
     faces.check_installed()

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from h3r_jax import convert, models
 from h3r_jax.convert.files import stored_config
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.predict.network import Network
@@ -69,7 +70,7 @@ def load_predictor(
     source = epath.Path(path).expanduser()
     known = {*DEFAULTS, "activation"}
     if unknown := set(settings) - known:
-        raise ValueError(f"unknown setting {min(unknown)!r}; known are {', '.join(sorted(known))}")
+        raise UserError(f"unknown setting {min(unknown)!r}; known are {', '.join(sorted(known))}")
     devices = jax.local_devices() if devices is None else devices
     whole = sharding.replicated(sharding.make_mesh(devices))
     workdir = source if (source / run_config.FILE).exists() else source.parent.parent
@@ -79,7 +80,7 @@ def load_predictor(
         for name, wanted in (("model", model), ("head", head), ("landmarks", landmarks)):
             theirs = recipe.scheme.num_landmarks if name == "landmarks" else found[name]
             if wanted not in (None, theirs):
-                raise ValueError(f"{source} is a run with {name} {theirs}; {wanted} was asked for")
+                raise UserError(f"{source} is a run with {name} {theirs}; {wanted} was asked for")
         network = _network({**found, **settings}, scheme)
         variables, description = checkpoints.load_variables(
             workdir, None if source == workdir else source, recipe, averaged=config.eval.averaged, sharding=whole
@@ -87,7 +88,7 @@ def load_predictor(
     else:
         variables, spec, _ = convert.read(source, model=model, head=head, landmarks=landmarks)
         if spec.head is None:
-            raise ValueError(f"{source} holds {spec}; want a network with a head for landmarks")
+            raise UserError(f"{source} holds {spec}; want a network with a head for landmarks")
         stored = stored_config(source)
         if stored:
             found, _ = _from_config(ConfigDict(stored), source)
@@ -107,7 +108,7 @@ def _read_config(path: epath.Path) -> ConfigDict:
     try:
         return ConfigDict(json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: it is not the JSON of a run's configuration ({error})") from error
+        raise UserError(f"{path} is damaged: it is not the JSON of a run's configuration ({error})") from error
 
 
 def _from_config(config: ConfigDict, path: epath.Path) -> tuple[dict[str, Any], step.Recipe]:
@@ -130,7 +131,7 @@ def _from_config(config: ConfigDict, path: epath.Path) -> tuple[dict[str, Any], 
             "flip": config.eval.flip,
         }
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"{path} has not the fields of this version ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path} has not the fields of this version ({str(error).splitlines()[0]})") from error
     return settings, recipe
 
 
@@ -151,12 +152,12 @@ def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> N
     if scheme is not None:
         scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
         if scheme.num_landmarks != found.num_landmarks:
-            raise ValueError(
+            raise UserError(
                 f"the network has {found.num_landmarks} landmarks, scheme {scheme.name} has {scheme.num_landmarks}"
             )
         found = scheme
     if settings["flip"] and found.name == _plain(found.num_landmarks):
-        raise ValueError(f"flip needs the mirror order of the {found.num_landmarks} landmarks; give a scheme")
+        raise UserError(f"flip needs the mirror order of the {found.num_landmarks} landmarks; give a scheme")
     size = settings.pop("input_size")
     model = models.build(
         settings.pop("model"),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from h3r_jax import geometry, reference_crop
+from h3r_jax.errors import UserError
 from h3r_jax.images import crop_image
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
@@ -59,11 +60,11 @@ class Network:
     def __post_init__(self) -> None:
         for name, known in (("crop", CROPS), ("logits", step.LOGITS), ("flip", step.FLIPS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+                raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
         if any(size % self.stride or size < self.stride for size in self.shape):
-            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+            raise UserError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if self.crop == "reference" and self.shape[0] != self.shape[1]:
-            raise ValueError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
+            raise UserError(f'the crop "reference" is square, but the input is {self.shape[0]}x{self.shape[1]}')
 
     def cut(self, pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The crop `uint8[H, W, 3]` of a box `[4]` of an image, and the map `float64[2, 3]` from image to crop pixels.
@@ -76,7 +77,7 @@ class Network:
         except ValueError:
             raise
         except Exception as error:  # such as for want of memory
-            raise ValueError(f"box {box.tolist()} could not be cropped ({type(error).__name__}: {error})") from error
+            raise UserError(f"box {box.tolist()} could not be cropped ({type(error).__name__}: {error})") from error
 
     def __str__(self) -> str:
         return (

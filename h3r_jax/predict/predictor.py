@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from h3r_jax import codec, geometry
+from h3r_jax.errors import UserError
 from h3r_jax.images import read_image
 from h3r_jax.predict.boxes import outside
 from h3r_jax.predict.network import Network
@@ -87,7 +88,7 @@ class Predictor:
           ValueError: the network cannot be run on its input, or its maps not decoded so.
         """
         if max_batch < 1:
-            raise ValueError(f"max_batch={max_batch} must be positive")
+            raise UserError(f"max_batch={max_batch} must be positive")
         mesh = sharding.make_mesh(jax.local_devices() if devices is None else devices)
         whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         self.network, self.description = network, description
@@ -107,7 +108,7 @@ class Predictor:
             raise
         except Exception as error:  # whatever a network makes of a size that it cannot take
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-            raise ValueError(f"the network cannot be run as asked, {self.network} ({reason})") from error
+            raise UserError(f"the network cannot be run as asked, {self.network} ({reason})") from error
 
     @overload
     def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
@@ -138,7 +139,7 @@ class Predictor:
         elif boxes is None or callable(boxes):
             boxes = [boxes] * len(images)
         elif len(boxes) != len(images):
-            raise ValueError(f"{len(images)} images, but boxes for {len(boxes)}; want boxes, or None, for each image")
+            raise UserError(f"{len(images)} images, but boxes for {len(boxes)}; want boxes, or None, for each image")
         results = []
         for _, result in self.stream(zip(images, boxes)):
             if isinstance(result, ValueError):
@@ -216,7 +217,7 @@ class Predictor:
                 job.matrices.append(matrix)
         except ValueError as error:
             named = str(error).startswith(job.name)
-            job.error, job.crops = error if named else ValueError(f"{job.name}: {error}"), []
+            job.error, job.crops = error if named else UserError(f"{job.name}: {error}"), []
         return job
 
     def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:
@@ -294,7 +295,7 @@ def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray) -> 
     except ValueError:
         raise
     except Exception as error:  # whatever a detector fails with, the other images go on
-        raise ValueError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
+        raise UserError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
 
 
 def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
@@ -302,8 +303,8 @@ def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
+        raise UserError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
     for box in boxes[outside(boxes, pixels.shape)]:
         height, width = pixels.shape[:2]
-        raise ValueError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
+        raise UserError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
     return boxes

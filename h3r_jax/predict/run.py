@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from h3r_jax import visualize
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import video
 from h3r_jax.predict.boxes import BoxFile
@@ -126,9 +127,9 @@ class Run:
                             self._report(progress, f"{path}: {error}")
                             writer = None
             if bad:
-                raise ValueError(f"{len(bad)} of {count} frames were passed over, the first being {bad[0]}")
+                raise UserError(f"{len(bad)} of {count} frames were passed over, the first being {bad[0]}")
             if count < promised:
-                raise ValueError(
+                raise UserError(
                     f"{count} frames could be read of {promised} that it promises; it is cut short or damaged"
                 )
         except ValueError as error:

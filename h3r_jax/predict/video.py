@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from h3r_jax.errors import UserError
+
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 CODEC = "mp4v"
 MOST_MISSED = 100  # frames one after the other that cannot be read, before the rest is given up
@@ -17,7 +19,7 @@ def _opencv(path: str | os.PathLike) -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f'{path} needs OpenCV to be read: pip install ".[video]" (or opencv-python-headless)'
         ) from error
     return cv2
@@ -27,7 +29,7 @@ def _opencv(path: str | os.PathLike) -> Any:
 def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
     """OpenCV and the video that it opened."""
     if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise UserError(f"{path}: there is no such file")
     cv2 = _opencv(path)
     video = cv2.VideoCapture(str(path))
     try:
@@ -62,7 +64,7 @@ def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
             if count + missed > promised or row > MOST_MISSED:
                 break
     if not count:
-        raise ValueError(f"{path} is not a readable video: it has no frame")
+        raise UserError(f"{path} is not a readable video: it has no frame")
 
 
 def frame_rate(path: str | os.PathLike) -> tuple[float, int]:
@@ -93,7 +95,7 @@ class VideoWriter:
         if self._writer is None:
             self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*CODEC), self._rate, (width, height))
             if not self._writer.isOpened():
-                raise ValueError(f"{self._path} cannot be written as a video of {self._rate:g} frames per second")
+                raise UserError(f"{self._path} cannot be written as a video of {self._rate:g} frames per second")
         self._writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from h3r_jax import convert, models
+from h3r_jax.errors import UserError
 
 DIRECTORY = "checkpoints"
 
@@ -202,10 +203,10 @@ def _load_converted(path, shapes, recipe, sharding):
     try:
         variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{error} (the configuration says config.model.head={recipe.head}, {recipe.scheme.num_landmarks} landmarks)"
         ) from error
     theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, shapes))
     if theirs != ours:
-        raise ValueError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
+        raise UserError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
     return jax.device_put(jax.tree.map(np.asarray, variables), sharding), f"{spec} of {path.name} ({report})"

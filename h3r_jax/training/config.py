@@ -13,6 +13,7 @@ from etils import epath
 
 import h3r_jax
 from h3r_jax import augment, codec, models
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.training.protocols import Protocol
@@ -57,7 +58,7 @@ def check_fields(config, base):
     known = _flatten(base.to_dict())
     for field in _flatten(config.to_dict()):
         if field not in known:
-            raise ValueError(f"unknown field config.{field}; known are {', '.join(sorted(known))}")
+            raise UserError(f"unknown field config.{field}; known are {', '.join(sorted(known))}")
 
 
 def check_numbers(config):
@@ -71,9 +72,9 @@ def check_numbers(config):
     ):
         section, name = field.split(".")
         if not config[section][name] > 0:
-            raise ValueError(f"config.{field} must be positive, got {config[section][name]}")
+            raise UserError(f"config.{field} must be positive, got {config[section][name]}")
     if not config.train.warmup_epochs >= 0:
-        raise ValueError(f"config.train.warmup_epochs must not be negative, got {config.train.warmup_epochs}")
+        raise UserError(f"config.train.warmup_epochs must not be negative, got {config.train.warmup_epochs}")
 
 
 def steps_of(epochs, num_examples, batch_size):
@@ -94,7 +95,7 @@ def check_same_run(config, workdir):
     if path.exists():
         changes = _changes(json.loads(path.read_text()), mine)
         if changes:
-            raise ValueError(
+            raise UserError(
                 f"{path} is of another run ({'; '.join(changes)}); choose another --workdir, or make the fields agree to resume"
             )
         return
@@ -168,12 +169,12 @@ def check_checkpoint(config, data, about, name):
         changes = (
             "; ".join(_changes(about["config"], json.loads(config.to_json()))) or "fields that are no longer there"
         )
-        raise ValueError(
+        raise UserError(
             f"{name} is of another run ({changes}); choose another --workdir, or make the fields agree to resume"
         )
     theirs = about.get("data", data)  # which the first checkpoints of this format do not say
     if theirs["examples"] != data["examples"]:
-        raise ValueError(
+        raise UserError(
             f"{name} is of a run on {theirs['examples']} examples ({theirs['name']}), and now there are {data['examples']} "
             f"({data['name']}): they would come in another order. Choose another --workdir, or bring back the data to resume"
         )
@@ -203,13 +204,13 @@ def make_scheme(config):
     """The landmark scheme of `config.landmarks`: a known one, or one's own by mirror order and normaliser."""
     if config.landmarks.scheme:
         if config.landmarks.mirror or config.landmarks.normalizer:
-            raise ValueError(
+            raise UserError(
                 f"config.landmarks has the scheme {config.landmarks.scheme!r}, and a mirror order or normaliser as well; "
                 "for those of one's own leave the scheme empty (--config.landmarks.scheme=)"
             )
         return get_scheme(config.landmarks.scheme)
     if not config.landmarks.mirror:
-        raise ValueError(
+        raise UserError(
             "config.landmarks needs a scheme, or a mirror order with one index per landmark (range(K) where nothing mirrors)"
         )
     mirror = tuple(config.landmarks.mirror)

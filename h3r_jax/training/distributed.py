@@ -10,6 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import flags
 
+from h3r_jax.errors import UserError
 from h3r_jax.training import preemption
 
 # A process that has been silent for so long is lost, and the others end; a broken connection shows at once.
@@ -56,7 +57,7 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
     if num_processes == 1 and len(missing) == 2:
         return
     if 0 < len(missing) < len(given):
-        raise ValueError(
+        raise UserError(
             f"--{', --'.join(missing)} missing; give all of --{', --'.join(FLAGS)}, or none to have them found"
         )
     timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS, "shutdown_timeout_seconds": SHUTDOWN_SECONDS}
@@ -68,7 +69,7 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
         # No cluster was recognised, so nobody could say where the coordinator is: alone, unless somebody says otherwise.
         for variable, (alone, remedy) in _SIGNS_OF_OTHERS.items():
             if os.environ.get(variable, alone) != alone:
-                raise ValueError(
+                raise UserError(
                     f"{variable}={os.environ[variable]} says that this may be one process of several, and JAX cannot find the "
                     f"others; {remedy}, or give --{', --'.join(FLAGS)}; --num_processes=1 to run alone"
                 ) from None

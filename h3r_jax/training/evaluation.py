@@ -40,5 +40,5 @@ def mean_pixel_error(predictions, annotations, matrices):
     errors = geometry.transform_points(matrices, predictions) - geometry.transform_points(
         matrices, annotations.landmarks
     )
-    distances = np.linalg.norm(errors, axis=-1)[annotations.visibility > 0]
+    distances = np.linalg.norm(errors, axis=-1)[annotations.weight > 0]
     return float(distances.mean()) if distances.size else float("nan")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.metrics import (
     NormalizedErrors,
@@ -52,19 +53,19 @@ class Protocol:
 
     def __post_init__(self):
         if self.metric not in METRICS:
-            raise ValueError(f"unknown metric {self.metric!r}; known are {', '.join(METRICS)}")
+            raise UserError(f"unknown metric {self.metric!r}; known are {', '.join(METRICS)}")
         for name in self.normalizers:
             self.scheme.normalizer(name)  # which names the known ones
         for threshold in self.thresholds:
             if not 0 < threshold < 1:
-                raise ValueError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
+                raise UserError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
         if bool(self.thresholds) != METRICS[self.metric].has_thresholds:
             wanted = (
                 "at least one" if METRICS[self.metric].has_thresholds else "none, its thresholds are COCO's: set ()"
             )
-            raise ValueError(f"eval.thresholds of eval.metric={self.metric}: want {wanted}, got {self.thresholds}")
+            raise UserError(f"eval.thresholds of eval.metric={self.metric}: want {wanted}, got {self.thresholds}")
         if self.subsets and self.metric != "nme":
-            raise ValueError(f"eval.subsets {self.subsets} are for eval.metric=nme; set () with {self.metric}")
+            raise UserError(f"eval.subsets {self.subsets} are for eval.metric=nme; set () with {self.metric}")
 
     @property
     def best(self):
@@ -101,7 +102,7 @@ def units(protocol, annotations, normalizer):
     """The unit of the normalised error of each record, `float64[N]` image pixels; ValueError names a record that has none."""
     distances = protocol.scheme.normalizing_distance(
         annotations.landmarks,
-        annotations.visibility,
+        annotations.weight,
         normalizer=normalizer,
         box=annotations.box,
         object_size=annotations.object_size,
@@ -110,7 +111,7 @@ def units(protocol, annotations, normalizer):
     if bad.any():
         first = int(np.argmax(bad))
         unit = protocol.scheme.normalizer(normalizer)
-        raise ValueError(
+        raise UserError(
             f"{annotations.name[first]}: the normalising distance ({unit}) is {distances[first]}; "
             "correct that record or choose another normaliser"
         )
@@ -119,10 +120,10 @@ def units(protocol, annotations, normalizer):
 
 def check_units(protocol, split):
     """ValueError names a record that lacks one of the protocol's units, or any labelled landmark."""
-    unlabelled = ~(np.asarray(split.annotations.visibility) > 0).any(axis=1)
+    unlabelled = ~(np.asarray(split.annotations.weight) > 0).any(axis=1)
     if unlabelled.any():
         name = split.annotations.name[int(np.argmax(unlabelled))]
-        raise ValueError(f"{name}: none of its landmarks is labelled, so it has no error; remove it from the split")
+        raise UserError(f"{name}: none of its landmarks is labelled, so it has no error; remove it from the split")
     for name in protocol.normalizers or ("",):
         units(protocol, split.annotations, name)
 
@@ -139,7 +140,7 @@ def score_nme(protocol, predictions, confidence, split):
     first, *others = protocol.normalizers or ("",)
     errors = {
         name: nme_per_example(
-            predictions, annotations.landmarks, annotations.visibility, units(protocol, annotations, name)
+            predictions, annotations.landmarks, annotations.weight, units(protocol, annotations, name)
         )
         for name in (first, *others)
     }
@@ -161,7 +162,7 @@ def score_pckh(protocol, predictions, confidence, split):
     """PCKh of MPII, of all joints and by groups of them."""
     del confidence
     annotations = split.annotations
-    errors = head_errors(predictions, annotations.landmarks, annotations.visibility, annotations.object_size)
+    errors = head_errors(predictions, annotations.landmarks, annotations.weight, annotations.object_size)
     counted = np.where(errors.labelled, errors.errors, 0.0).sum(axis=1) / np.maximum(errors.labelled.sum(axis=1), 1)
     return Scores(errors.summary(protocol.thresholds), {}, counted, None)
 
@@ -172,7 +173,7 @@ def check_head_size(protocol, split):
     bad = ~((sizes > 0) & np.isfinite(sizes))
     if bad.any():
         first = int(np.argmax(bad))
-        raise ValueError(
+        raise UserError(
             f"{split.annotations.name[first]}: its size of the head is {sizes[first]}, and {protocol.metric} needs one; "
             "want a split that has them, or none for validation (--config.data.validation_split=)"
         )
@@ -181,13 +182,13 @@ def check_head_size(protocol, split):
 def check_truth(protocol, split):
     """ValueError where there is no official file to score against, or no sigmas."""
     if split.truth_file is None:
-        raise ValueError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
+        raise UserError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
     if not protocol.scheme.sigmas:
-        raise ValueError(
+        raise UserError(
             f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs"
         )
     if not split.whole and not scored_images(split):
-        raise ValueError(
+        raise UserError(
             f"{split.name}: of no image are all people in it, so that none can be scored; take a larger part"
         )
 
@@ -215,7 +216,7 @@ def score_coco(protocol, predictions, confidence, split):
     images = None if split.whole else scored_images(split)
     metrics = average_precision(results, split.truth_file, sigmas=protocol.scheme.sigmas, image_ids=images)
     similarity = keypoint_similarity(
-        predictions, annotations.landmarks, annotations.visibility, annotations.object_size**2, protocol.scheme.sigmas
+        predictions, annotations.landmarks, annotations.weight, annotations.object_size**2, protocol.scheme.sigmas
     )
     likeness = np.where(
         np.isnan(similarity), confidence.mean(axis=1), similarity

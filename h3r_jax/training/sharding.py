@@ -4,6 +4,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from h3r_jax.errors import UserError
+
 
 def make_mesh(devices=None):
     """A mesh of one axis, "data", over `devices` (all devices of all processes by default)."""
@@ -26,10 +28,10 @@ def batch_sharding(mesh):
 def check_batch_size(batch_size, mesh, accumulation=1):
     """ValueError unless a global batch of that size splits evenly over the mesh, in so many micro-batches."""
     if accumulation < 1:
-        raise ValueError(f"train.accumulation={accumulation} must be 1 or more micro-batches")
+        raise UserError(f"train.accumulation={accumulation} must be 1 or more micro-batches")
     if batch_size < 1 or batch_size % (mesh.size * accumulation):
         times = f" times {accumulation} micro-batches" if accumulation > 1 else ""
-        raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {mesh.size} devices{times}")
+        raise UserError(f"batch_size={batch_size} must be a positive multiple of the {mesh.size} devices{times}")
 
 
 def to_devices(batch, mesh):

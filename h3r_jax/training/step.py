@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from h3r_jax import augment, codec, geometry, losses, models
+from h3r_jax.errors import UserError
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import nonfinite, sharding
 from h3r_jax.training.state import update_average
@@ -68,13 +69,13 @@ class Recipe:
         for name, known in choices.items():
             value = getattr(self, name)
             if value not in known:
-                raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+                raise UserError(f"unknown {name} {value!r}; known are {', '.join(known)}")
         if any(size % self.stride for size in self.shape):
-            raise ValueError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+            raise UserError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if not self.activation:
             object.__setattr__(self, "activation", ACTIVATION_OF_LOSS[self.loss])
         elif self.activation not in codec.ACTIVATIONS:
-            raise ValueError(
+            raise UserError(
                 f"unknown eval.activation {self.activation!r}; known are '', {', '.join(codec.ACTIVATIONS)}"
             )
 
@@ -88,27 +89,27 @@ def augment_batch(batch, step, recipe):
 
     Args:
       batch: {"image" `uint8[B, H', W', 3]` canvases, "landmarks" `[B, K, 2]` canvas pixels,
-        "visibility" `[B, K]`, "index" `int32[B]`}, and "readable" `bool[B]` where images may be missing.
+        "weight" `[B, K]`, "index" `int32[B]`}, and "readable" `bool[B]` where images may be missing.
       step: `int32[]`.
       recipe: Recipe.
 
     Returns:
-      images `float32[B, H, W, 3]` (0 to 255), landmarks `float32[B, K, 2]` (input pixels), visibility `[B, K]`.
+      images `float32[B, H, W, 3]` (0 to 255), landmarks `float32[B, K, 2]` (input pixels), weight `[B, K]`.
     """
     keys = _example_keys(batch["index"], step, recipe, stream=0)
 
-    def one(key, canvas, landmarks, visibility):
+    def one(key, canvas, landmarks, weight):
         return augment.augment(
             key,
             canvas,
             landmarks,
-            visibility,
+            weight,
             augmentation=recipe.augmentation,
             shape=recipe.shape,
             mirror_order=recipe.scheme.mirror,
         )
 
-    return jax.vmap(one)(keys, batch["image"], batch["landmarks"], batch["visibility"])
+    return jax.vmap(one)(keys, batch["image"], batch["landmarks"], batch["weight"])
 
 
 def _example_keys(index, step, recipe, stream):
@@ -132,9 +133,9 @@ def landmark_logits(outputs, recipe):
 
 def _loss_and_gradient(variables, batch, step, recipe):
     """Loss, gradient, new batch statistics and weight (of all landmarks that count) of a batch or micro-batch."""
-    images, landmarks, visibility = augment_batch(batch, step, recipe)
+    images, landmarks, weight = augment_batch(batch, step, recipe)
     points = target_points(landmarks, batch["index"], step, recipe)
-    weights = losses.landmark_weights(points, visibility)
+    weights = losses.landmark_weights(points, weight)
     if "readable" in batch:
         weights = jnp.where(batch["readable"][:, None], weights, 0)
 
@@ -256,7 +257,7 @@ def eval_step(variables, images, *, recipe, decoders, flip):
       ValueError: unknown flip.
     """
     if flip not in FLIPS:
-        raise ValueError(f"unknown eval.flip {flip!r}; known are {', '.join(map(repr, FLIPS))}")
+        raise UserError(f"unknown eval.flip {flip!r}; known are {', '.join(map(repr, FLIPS))}")
 
     def confidence(logits):
         k = min(CONFIDENCE_CELLS, math.prod(recipe.heatmap_shape))

@@ -69,7 +69,7 @@ def check_split(builder, split, points):
     annotations = source.annotations()
     np.testing.assert_allclose(annotations.landmarks, points, atol=1e-4)
     assert annotations.outside_image() == 0
-    assert (annotations.visibility == 1).all()
+    assert (annotations.weight == 1).all()
     assert len(set(annotations.name)) == len(annotations.name)
     for image, landmarks in zip(stored_images(source), annotations.landmarks, strict=True):
         x, y = landmarks.round().astype(int).T

@@ -69,16 +69,16 @@ def texture(seed, height, width):
     return np.clip(image, 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
 
 
-def write_split(folder, split, images, landmarks, visibility=None, suffixes=(".png",)):
-    """A split of a `csv` data set: images `uint8[H, W(, 3)]` in turn with each suffix, landmarks `[N, K, 2]`, visibility `[N, K]`."""
+def write_split(folder, split, images, landmarks, weight=None, suffixes=(".png",)):
+    """A split of a `csv` data set: images `uint8[H, W(, 3)]` in turn with each suffix, landmarks `[N, K, 2]`, weight `[N, K]`."""
     count = np.shape(landmarks)[1]
     (folder / split).mkdir(parents=True, exist_ok=True)
     header = ["image", *(f"{axis}{i}" for i in range(count) for axis in "xy")]
-    header += [f"v{i}" for i in range(count)] if visibility is not None else []
+    header += [f"v{i}" for i in range(count)] if weight is not None else []
     lines = [",".join(header)]
     for i, (image, points) in enumerate(zip(images, landmarks, strict=True)):
         name = f"{i}{suffixes[i % len(suffixes)]}"
         Image.fromarray(image).save(folder / split / name)
-        values = [*np.ravel(points), *(visibility[i] if visibility is not None else ())]
+        values = [*np.ravel(points), *(weight[i] if weight is not None else ())]
         lines.append(",".join([name, *(repr(float(value)) for value in values)]))
     (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")

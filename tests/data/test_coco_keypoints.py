@@ -44,7 +44,7 @@ def score_truth(source, annotation_file):
     middle = np.nanmean(records.landmarks, axis=1, keepdims=True)
     results = person_results(
         np.where(np.isnan(records.landmarks), middle, records.landmarks),
-        np.ones(records.visibility.shape),
+        np.ones(records.weight.shape),
         score=records.score,
         image_id=records.image_id,
         areas=np.prod(records.box[:, 2:] - records.box[:, :2], axis=1),
@@ -61,8 +61,8 @@ def test_records_are_the_labelled_people(drawn):
         records = splits[split].annotations()
         assert records.image_id.tolist() == [first, first + 1, first + 1]
         counts = [np.ones(17), np.arange(17) < 9, np.arange(17) >= 9]  # hidden joints count as others
-        np.testing.assert_array_equal(records.visibility, counts)
-        for joints, seen, image in zip(records.landmarks, records.visibility, records.image_id):
+        np.testing.assert_array_equal(records.weight, counts)
+        for joints, seen, image in zip(records.landmarks, records.weight, records.image_id):
             np.testing.assert_allclose(joints[seen > 0], folder.joints[image][seen > 0], atol=1e-4)
             assert np.isnan(joints[seen == 0]).all()
         np.testing.assert_allclose(records.box, [[30.5, 40.5, 269.5, 339.5]] * 3)
@@ -77,7 +77,7 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
     assert records.image_id.tolist() == [501, 501, 502, 502]
     np.testing.assert_allclose(records.score, [0.9, 0.25] * 2, rtol=1e-6)
     np.testing.assert_allclose(records.box, [[20.25, 30.5, 269.25, 349.5]] * 4)
-    assert np.isnan(records.landmarks).all() and not records.visibility.any() and np.isnan(records.object_size).all()
+    assert np.isnan(records.landmarks).all() and not records.weight.any() and np.isnan(records.object_size).all()
     assert records.name[1].endswith("COCO_val2017_detections_AP_H_56_person.json detection 2")
 
 
@@ -313,5 +313,5 @@ def test_the_real_people(tmp_path, shared_data):
     )
     (batch,) = crops.batches(12)
     assert (batch["image"].reshape(12, -1).std(axis=1) > 20).all()
-    places = geometry.transform_points(crops.matrices, records.landmarks)[records.visibility > 0]
+    places = geometry.transform_points(crops.matrices, records.landmarks)[records.weight > 0]
     assert (places > 0).all() and (places < [47, 63]).all(), "the crop holds the person"

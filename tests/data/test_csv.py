@@ -66,7 +66,7 @@ def test_rows_are_read_as_they_stand_and_in_order(folder):
     train = folder.annotations()
     np.testing.assert_array_equal(train.landmarks[:2], [[[1, 2.5], [30, 20]], [[-3.25, 0.125], [9, 10]]])
     np.testing.assert_array_equal(train.size, [[24, 40], [12, 10], [24, 40]])
-    np.testing.assert_array_equal(train.visibility, 1)
+    np.testing.assert_array_equal(train.weight, 1)
     assert np.isnan(train.box).all()
     assert [name.split("train.csv ")[1] for name in train.name] == [
         "line 2 (0.png)",
@@ -80,7 +80,7 @@ def test_columns_may_stand_in_any_order_with_box_and_visibility(folder):
     folder.csv("v1,v0,y1,x1,y0,x0,box_y1,box_x1,box_y0,box_x0, image ", "0,0.5,,,2,1,23,39,4,3, 0.png ")
     train = folder.annotations()
     np.testing.assert_array_equal(train.landmarks, [[[1, 2], [np.nan, np.nan]]])
-    np.testing.assert_array_equal(train.visibility, [[0.5, 0]])
+    np.testing.assert_array_equal(train.weight, [[0.5, 0]])
     np.testing.assert_array_equal(train.boxes("dataset"), [[3, 4, 39, 23]])
     with pytest.raises(ValueError, match=r"line 2 \(0.png\): its landmarks box .* no size; label at least two"):
         train.boxes("landmarks")
@@ -137,7 +137,7 @@ ROWS = {
     "too many columns": ("1.png,5,6,7,8,9", "6 columns, but the header names 5; correct or remove"),
     "commas only": (",,,,", "column x0 is '', which is not a number"),
     "word": ("1.png,5,six,7,8", "column y0 is 'six', which is not a number; correct it"),
-    "empty": ("1.png,5,,7,8", "column y0 is '', which is not a number; correct it, or give the landmark visibility 0"),
+    "empty": ("1.png,5,,7,8", "column y0 is '', which is not a number; correct it, or give the landmark weight 0"),
     "grouped digits": ("1.png,1_5,2,7,8", "column x0 is '1_5', which is not a number"),
     "nan": ("1.png,5,6,nan,8", "column x1 is 'nan', which is not a finite number"),
     "inf": ("1.png,5,6,7,-inf", "column y1 is '-inf', which is not a finite number"),
@@ -188,7 +188,7 @@ HEADERS = {
     ),
     "repeated": (HEADER + ",x1", "repeated: 'x1'"),
     "part of a box": (HEADER + ",box_x0,box_y0", "missing: 'box_x1', 'box_y1'"),
-    "part of the visibility": (HEADER + ",v1", "missing: 'v0'"),
+    "part of the weight": (HEADER + ",v1", "missing: 'v0'"),
     "none": ("0.png,1,2,3,4", "missing: 'image'"),
     "empty file": ("", "missing: 'image'"),
 }
@@ -218,7 +218,7 @@ def test_bad_headers_say_what_is_wrong_and_what_is_wanted(folder, header, expect
         ),
         (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,,9", "column box_x1 is '', which is not a number"),
     ],
-    ids=["negative visibility", "labelled without coordinates", "negative box", "point", "no box"],
+    ids=["negative weight", "labelled without coordinates", "negative box", "point", "no box"],
 )
 def test_bad_visibility_and_boxes_are_named(folder, header, row, expected):
     message = folder.csv(header, row).error()

@@ -70,11 +70,11 @@ def canvas_scale(stream, batch):
 def test_boxes_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     landmarks = rng.uniform(0, 200, (300, 16, 2))
-    visibility = (rng.uniform(size=(300, 16)) < rng.uniform(0.3, 0.9, (300, 1))).astype(np.float32)
-    landmarks[visibility == 0] = np.nan
-    boxes = geometry.half_body_boxes(landmarks, visibility, UPPER)
+    weight = (rng.uniform(size=(300, 16)) < rng.uniform(0.3, 0.9, (300, 1))).astype(np.float32)
+    landmarks[weight == 0] = np.nan
+    boxes = geometry.half_body_boxes(landmarks, weight, UPPER)
     there = 0
-    for points, seen, found in zip(landmarks, visibility, boxes, strict=True):
+    for points, seen, found in zip(landmarks, weight, boxes, strict=True):
         for half, box in zip((UPPER, range(7)), found, strict=True):
             chosen = [points[i] for i in half if seen[i] > 0]
             if sum(seen) <= 8 or len(chosen) < 3:
@@ -166,8 +166,8 @@ def test_joints_lie_on_their_dots_in_training_crops(source):
     examples = jax.jit(functools.partial(step.augment_batch, recipe=recipe))
     errors, scales = [], []
     for number, batch in enumerate(take(stream, 24)):
-        images, landmarks, visibility = map(np.asarray, examples(batch, number))
-        for index, image, places, weights in zip(batch["index"], images, landmarks.astype(np.float64), visibility):
+        images, landmarks, weight = map(np.asarray, examples(batch, number))
+        for index, image, places, weights in zip(batch["index"], images, landmarks.astype(np.float64), weight):
             assert (np.isfinite(places[:, 0]) == (weights > 0)).all()
             original = stream.annotations.landmarks[index]
             fits = []

@@ -65,13 +65,13 @@ class Path:
         self.recipe = types.SimpleNamespace(seed=5, augmentation=augmentation, shape=shape, scheme=SCHEME)
 
     def training(self, draws=DRAWS):
-        """Every image `draws` times: its index, the crop, its landmarks and visibility."""
+        """Every image `draws` times: its index, the crop, its landmarks and weight."""
         count = len(self.images)
         examples = jax.jit(functools.partial(step.augment_batch, recipe=self.recipe))
         batches = self.train.batches(seed=1, batch_size=count, start_step=0)
         for number, batch in zip(range(draws), batches):
-            images, landmarks, visibility = map(np.asarray, examples(batch, number))
-            yield from zip(batch["index"], images, landmarks.astype(np.float64), visibility)
+            images, landmarks, weight = map(np.asarray, examples(batch, number))
+            yield from zip(batch["index"], images, landmarks.astype(np.float64), weight)
 
     def evaluation(self):
         """Every image once: its index, and the crop."""
@@ -140,9 +140,9 @@ def test_real_faces_arrive_as_a_one_step_warp(tmp_path, shared_data):
 def test_maps_and_landmarks_of_training_stay_within_the_ranges_and_use_them(textures):
     angles, zooms, moves, mirrors = [], [], [], []
     center = (np.array(textures.shape[::-1]) - 1) / 2
-    for index, _, landmarks, visibility in textures.training(draws=20):
+    for index, _, landmarks, weight in textures.training(draws=20):
         matrix, mirrored = placement(textures.landmarks[index], landmarks)
-        assert visibility.tolist() == [VISIBILITY[i] for i in (SCHEME.mirror if mirrored else range(4))]
+        assert weight.tolist() == [VISIBILITY[i] for i in (SCHEME.mirror if mirrored else range(4))]
         crop = textures.train.matrices[index]
         if mirrored:
             matrix = np.array([[-1, 0, textures.shape[1] - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])

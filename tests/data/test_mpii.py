@@ -40,7 +40,7 @@ def test_records_are_what_the_files_say_from_zero(drawn):
     assert list(splits) == ["train", "valid"] and len(splits["valid"]) == 3
     for split, source in splits.items():
         records = source.annotations()
-        np.testing.assert_array_equal(records.visibility, folder.visible[split])
+        np.testing.assert_array_equal(records.weight, folder.visible[split])
         expected = np.where(folder.visible[split][..., None] > 0, folder.joints[split], np.nan)
         np.testing.assert_allclose(records.landmarks, expected, atol=1e-4)
         for i, (x0, y0, x1, y1) in enumerate(records.box):
@@ -53,7 +53,7 @@ def test_records_are_what_the_files_say_from_zero(drawn):
     np.testing.assert_allclose(splits["valid"].annotations().object_size, heads, rtol=1e-6)
     # A prediction of the truth is right for every joint.
     records = splits["valid"].annotations()
-    scores = head_errors(records.landmarks, records.landmarks, records.visibility, records.object_size).summary(
+    scores = head_errors(records.landmarks, records.landmarks, records.weight, records.object_size).summary(
         (0.5, 0.1, 0.11)
     )
     assert set(scores.values()) == {100.0}
@@ -216,7 +216,7 @@ def test_the_ground_truth_file_decides_for_valid(folder):
     folder.write()
     record = Mpii.read_splits(folder.folder)["valid"][0]
     np.testing.assert_allclose(record.landmarks[5], folder.joints["valid"][0, 5] + 3)
-    assert record.visibility[6] == 0 and np.isnan(record.landmarks[6]).all()
+    assert record.weight[6] == 0 and np.isnan(record.landmarks[6]).all()
 
 
 def test_the_real_people(tmp_path, shared_data):
@@ -231,7 +231,7 @@ def test_the_real_people(tmp_path, shared_data):
     crops = EvalInput(
         splits["valid"], records, shape=(64, 64), box="dataset", box_scale=1.25, crop="exact", cache_bytes=0
     )
-    places = geometry.transform_points(crops.matrices, records.landmarks)[records.visibility > 0]
+    places = geometry.transform_points(crops.matrices, records.landmarks)[records.weight > 0]
     assert places.min() > 0 and places.max() < 63, "the crop holds the person"
     (batch,) = crops.batches(5)
     assert (batch["image"].reshape(5, -1).std(axis=1) > 20).all()

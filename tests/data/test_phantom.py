@@ -38,7 +38,7 @@ def test_records_are_the_drawings_in_order(builder):
             np.testing.assert_array_equal(decode_image(example["image"]).numpy(), drawing.image)
             # Stored in float32: 4e-6 px at 96 px.
             np.testing.assert_allclose(annotations.landmarks[index], drawing.landmarks, atol=1e-5)
-            np.testing.assert_array_equal(annotations.visibility[index], drawing.visibility)
+            np.testing.assert_array_equal(annotations.weight[index], drawing.visibility)
             np.testing.assert_allclose(annotations.boxes("dataset")[index], drawing.box, atol=1e-5)
             np.testing.assert_array_equal(annotations.size[index], drawing.image.shape[:2])
 

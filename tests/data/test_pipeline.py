@@ -96,11 +96,11 @@ def test_batches_follow_the_global_order_across_epochs(source):
         assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
             "image": ("uint8", (4, *stream.canvases.shape, 3)),
             "landmarks": ("float32", (4, 3, 2)),
-            "visibility": ("float32", (4, 3)),
+            "weight": ("float32", (4, 3)),
             "index": ("int32", (4,)),
             "readable": ("bool", (4,)),
         }
-        np.testing.assert_array_equal(batch["visibility"], annotations.visibility[batch["index"]])
+        np.testing.assert_array_equal(batch["weight"], annotations.weight[batch["index"]])
         for index, image in zip(batch["index"], batch["image"]):
             np.testing.assert_array_equal(image, canvases.setdefault(index, image))
     assert len({canvas.tobytes() for canvas in canvases.values()}) == COUNT
@@ -234,7 +234,7 @@ def test_images_that_cannot_be_read_are_skipped_and_told(source, cache_bytes, ca
         np.testing.assert_array_equal(
             batch["image"], undamaged["image"] * expected[:, None, None, None].astype(np.uint8)
         )
-        for key in ("index", "landmarks", "visibility"):
+        for key in ("index", "landmarks", "weight"):
             np.testing.assert_array_equal(batch[key], undamaged[key])
     told = [record.message for record in caplog.records if "is skipped" in record.message]
     assert len(told) == 3 and "(3 of 7 images so far)" in told[-1], "each is told once"

@@ -13,16 +13,16 @@ def sample(count=157, seed=0):
 def test_nme_is_the_mean_distance_over_the_unit():
     rng = np.random.default_rng(1)
     predictions, landmarks = rng.uniform(0, 100, (2, 9, 5, 2))
-    visibility = rng.integers(0, 2, (9, 5)) * rng.uniform(0.1, 3, (9, 5))  # weights count as labelled, all alike
-    visibility[:, 0] = 1
+    weight = rng.integers(0, 2, (9, 5)) * rng.uniform(0.1, 3, (9, 5))  # weights count as labelled, all alike
+    weight[:, 0] = 1
     distance = rng.uniform(5, 50, 9)
-    predictions[0, visibility[0] == 0] = np.nan  # not labelled, so it does not matter
-    result = nme_per_example(predictions.astype(np.float32), landmarks, visibility, distance)
+    predictions[0, weight[0] == 0] = np.nan  # not labelled, so it does not matter
+    result = nme_per_example(predictions.astype(np.float32), landmarks, weight, distance)
     assert result.dtype == np.float64
     for n in range(9):
         errors = []
         for k in range(5):
-            if visibility[n, k] > 0:
+            if weight[n, k] > 0:
                 x, y = np.float64(np.float32(predictions[n, k]))
                 errors.append(((x - landmarks[n, k, 0]) ** 2 + (y - landmarks[n, k, 1]) ** 2) ** 0.5)
         assert result[n] == pytest.approx(sum(errors) / len(errors) / distance[n], rel=1e-12)

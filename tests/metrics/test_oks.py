@@ -89,13 +89,13 @@ def test_similarity_is_that_of_a_loop():
     rng = np.random.default_rng(1)
     truth = rng.uniform(0, 100, (30, 17, 2))
     predictions = truth + rng.normal(0, 6, truth.shape)
-    visibility = rng.integers(0, 2, (30, 17)) * rng.uniform(0.5, 2, (30, 17))
-    visibility[:, 3], visibility[0] = 1, 0
-    truth[visibility == 0] = np.nan
+    weight = rng.integers(0, 2, (30, 17)) * rng.uniform(0.5, 2, (30, 17))
+    weight[:, 3], weight[0] = 1, 0
+    truth[weight == 0] = np.nan
     area = rng.uniform(500, 9000, 30)
-    result = keypoint_similarity(predictions, truth, visibility, area, SIGMAS)
+    result = keypoint_similarity(predictions, truth, weight, area, SIGMAS)
     assert result.dtype == np.float64 and np.isnan(result[0])
-    expected = [similarity(*person) for person in zip(predictions[1:], truth[1:], visibility[1:], area[1:])]
+    expected = [similarity(*person) for person in zip(predictions[1:], truth[1:], weight[1:], area[1:])]
     np.testing.assert_allclose(result[1:], expected, rtol=1e-12)
     assert 0.3 < np.median(expected) < 0.95
     # One joint at distance d: exp(-d^2 / (2 (2 sigma)^2 area)).

@@ -10,10 +10,10 @@ def sample(count=40, seed=0):
     rng = np.random.default_rng(seed)
     landmarks = rng.uniform(0, 300, (count, 16, 2))
     predictions = landmarks + rng.normal(0, 12, (count, 16, 2)) * rng.uniform(0, 2, (1, 16, 1))
-    visibility = (rng.uniform(size=(count, 16)) < 0.8).astype(np.float32)
-    visibility[0] = 1
-    landmarks[visibility == 0] = np.nan
-    return predictions, landmarks, visibility, rng.uniform(15, 60, count)
+    weight = (rng.uniform(size=(count, 16)) < 0.8).astype(np.float32)
+    weight[0] = 1
+    landmarks[weight == 0] = np.nan
+    return predictions, landmarks, weight, rng.uniform(15, 60, count)
 
 
 def share(people, joint, threshold):
@@ -56,14 +56,14 @@ def test_every_number_is_that_of_a_loop():
 
 
 def test_the_truth_scores_100_and_pelvis_and_thorax_do_not_count():
-    _, landmarks, visibility, head = sample()
-    assert set(head_errors(landmarks, landmarks, visibility, head).summary((0.5, 0.1, 0.11)).values()) == {100.0}
+    _, landmarks, weight, head = sample()
+    assert set(head_errors(landmarks, landmarks, weight, head).summary((0.5, 0.1, 0.11)).values()) == {100.0}
     predictions = landmarks.copy()
     predictions[:, 6:8] += 1e4
-    assert head_errors(predictions, landmarks, visibility, head).pckh(0.5) == 100
+    assert head_errors(predictions, landmarks, weight, head).pckh(0.5) == 100
     predictions[:, 8] += 1e4
-    assert head_errors(predictions, landmarks, visibility, head).pckh(0.5) < 95
-    assert head_errors(predictions, landmarks, visibility, head).groups(0.5)["head"] == 100
+    assert head_errors(predictions, landmarks, weight, head).pckh(0.5) < 95
+    assert head_errors(predictions, landmarks, weight, head).groups(0.5)["head"] == 100
 
 
 def test_an_error_of_the_threshold_is_a_hit_and_a_missing_prediction_is_none():
@@ -77,11 +77,11 @@ def test_an_error_of_the_threshold_is_a_hit_and_a_missing_prediction_is_none():
 
 
 def test_a_joint_that_is_never_labelled_has_no_number_and_no_weight():
-    predictions, landmarks, visibility, head = sample()
-    visibility[:, 0] = 0
-    errors = head_errors(predictions, landmarks, visibility, head)
+    predictions, landmarks, weight, head = sample()
+    weight[:, 0] = 0
+    errors = head_errors(predictions, landmarks, weight, head)
     assert np.isnan(errors.groups(0.5)["ankle"]) and np.isfinite(errors.pckh(0.5))
-    nobody = head_errors(predictions, landmarks, np.zeros_like(visibility), head)
+    nobody = head_errors(predictions, landmarks, np.zeros_like(weight), head)
     assert np.isnan(nobody.pckh(0.5))
 
 
@@ -97,10 +97,10 @@ def test_parts_merge_to_the_whole():
 
 @pytest.mark.parametrize("size", [0.0, -3.0, np.nan, np.inf])
 def test_an_example_without_a_head_is_named(size):
-    predictions, landmarks, visibility, head = sample()
+    predictions, landmarks, weight, head = sample()
     head[7] = size
     with pytest.raises(ValueError, match="example 7: the head size is .*valid split"):
-        head_errors(predictions, landmarks, visibility, head)
+        head_errors(predictions, landmarks, weight, head)
 
 
 def test_other_joints_than_those_of_mpii_are_refused():

@@ -106,7 +106,7 @@ def test_all_processes_end_at_a_loss_that_is_no_number_and_leave_what_made_it(tm
     assert all(codes) and "step 7 is not finite (loss nan" in outputs[0], outputs
     place = tmp_path / "nonfinite" / "7"
     assert sorted(path.name for path in place.iterdir()) == ["batch-0.npz", "batch-1.npz", "report.json", "state.npz"]
-    weights = [np.load(place / f"batch-{number}.npz")["visibility"] for number in range(2)]
+    weights = [np.load(place / f"batch-{number}.npz")["weight"] for number in range(2)]
     assert [np.isnan(weight).all() for weight in weights] == [False, True]
     assert last_step(tmp_path) == 6
 

@@ -115,7 +115,7 @@ def broken_batch(step):
     """The batch of a step counted from 1; those of steps 6 and 7 hold a weight that is not a number."""
     batch = tiny.batch_at(step - 1, RECIPE)
     if step in (6, 7):
-        batch["visibility"][0] = np.nan
+        batch["weight"][0] = np.nan
     return batch
 
 

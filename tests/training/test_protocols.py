@@ -16,7 +16,7 @@ def split(count=20, seed=0):
     subsets = [frozenset({"odd"} if i % 2 else {"even", "low"} if i < 4 else {"even"}) for i in range(count)]
     annotations = types.SimpleNamespace(
         landmarks=rng.uniform(0, 100, (count, 3, 2)),
-        visibility=np.ones((count, 3), np.float32),
+        weight=np.ones((count, 3), np.float32),
         box=np.full((count, 4), np.nan),
         object_size=rng.uniform(20, 30, count),
         subsets=tuple(subsets),
@@ -68,7 +68,7 @@ def test_the_box_needs_no_unlabelled_landmarks():
     made = split()
     annotations = made.annotations
     annotations.landmarks[:, 2] = np.nan
-    annotations.visibility[:, 2] = 0
+    annotations.weight[:, 2] = 0
     predictions = np.nan_to_num(annotations.landmarks, nan=7.0)
     assert protocol(normalizers=("box",)).score(predictions, None, made).metrics["nme"] == 0
 

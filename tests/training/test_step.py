@@ -100,7 +100,7 @@ def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     batch = {
         "image": jax.ShapeDtypeStruct((4, *canvas, 3), jnp.uint8),
         "landmarks": jax.ShapeDtypeStruct((4, 68, 2), jnp.float32),
-        "visibility": jax.ShapeDtypeStruct((4, 68), jnp.float32),
+        "weight": jax.ShapeDtypeStruct((4, 68), jnp.float32),
         "index": jax.ShapeDtypeStruct((4,), jnp.int32),
     }
     after, metrics = jax.eval_shape(
@@ -114,8 +114,8 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     recipe = tiny.make_recipe(augmentation=augment.Augmentation(), target="expected", average_decay=0.0)
     state, optimizer = tiny.make_state(recipe)
     batch = tiny.batch_at(0, recipe)
-    batch["visibility"][:] = 1
-    batch["visibility"][:, 2] = 0
+    batch["weight"][:] = 1
+    batch["weight"][:, 2] = 0
     batch["landmarks"][0, 0] = -3.0  # outside
     batch["readable"] = np.ones(8, bool)
     train_step = jax.jit(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer))
@@ -126,7 +126,7 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     _, same = train_step(state, moved)
     assert float(metrics["loss"]) == float(same["loss"])
     assert np.isfinite(float(same["grad_norm"]))
-    hidden = {**batch, "visibility": batch["visibility"] * (np.arange(8) != 5)[:, None].astype(np.float32)}
+    hidden = {**batch, "weight": batch["weight"] * (np.arange(8) != 5)[:, None].astype(np.float32)}
     unreadable = {**batch, "readable": np.arange(8) != 5}
     (_, one), (_, other) = train_step(state, hidden), train_step(state, unreadable)
     assert float(one["loss"]) == float(other["loss"]) != float(metrics["loss"])
@@ -134,7 +134,7 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     canvas = augment.canvas_shape(recipe.augmentation, recipe.shape)
     crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.shape[0] - 1) / 2
     inside = codec.activation_points(crop, heatmap_shape=recipe.heatmap_shape, stride=4).inside
-    assert float(metrics["counted"]) == pytest.approx(float((inside & (batch["visibility"] > 0)).mean()))
+    assert float(metrics["counted"]) == pytest.approx(float((inside & (batch["weight"] > 0)).mean()))
 
 
 @pytest.mark.parametrize("flip", step.FLIPS)

@@ -63,7 +63,7 @@ def batch_at(step_number, recipe, batch_size=8):
     return {
         "image": rng.integers(0, 256, (batch_size, *canvas, 3), dtype=np.uint8),
         "landmarks": rng.uniform(5, min(canvas) - 5, (batch_size, 3, 2)).astype(np.float32),
-        "visibility": (rng.uniform(size=(batch_size, 3)) < 0.8).astype(np.float32),
+        "weight": (rng.uniform(size=(batch_size, 3)) < 0.8).astype(np.float32),
         "index": rng.integers(0, 1000, batch_size, dtype=np.int32),
     }
 

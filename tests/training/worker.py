@@ -81,7 +81,7 @@ def main(address, processes, process, workdir, number=0, signal_number=0):
 
     def before_step(coming, batch):
         if coming == int(number) and signal_number == "nan":
-            batch["visibility"][:] = np.nan
+            batch["weight"][:] = np.nan
         elif coming == int(number):
             os.kill(os.getpid(), int(signal_number))
 

@@ -22,7 +22,6 @@ from scipy import ndimage
 from data import phantom_shapes as shapes
 from data.phantom_figure import (  # noqa: F401  (part of this module's face)
     CONNECTIONS,
-
     LANDMARK_ROWS,
     MEAN_SHAPE,
     MIRROR,

@@ -3,8 +3,9 @@
     python train.py --config=configs/aflw.py:hrnet_w18_256 --workdir=runs/aflw --config.data_dir=DIR
     python eval.py --workdir=runs/aflw
 
-NME is of HRNet for faces, full and frontal, by the side of the box; H3R's own figure could not be verified; not trained
-here yet. GiB is the memory of a batch on one device (`python -m benchmarks.memory`).
+NME: of HRNet for faces, full and frontal, by the side of the box; H3R's own figure could not be verified. Not trained
+here yet.
+GiB: memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

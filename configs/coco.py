@@ -3,9 +3,10 @@
     python train.py --config=configs/coco.py:hrnet_w32_256x192 --workdir=runs/coco --config.data_dir=DIR
     python eval.py --workdir=runs/coco
 
-`--config.data.test_split=val` takes the labelled boxes in place of the detector's. AP is HRNet's with the detector's
-boxes; at 128x96 it is of a decoder with a quarter shift, and DARK's is 70.7. H3R's own figure could not be verified.
-Not trained here yet. GiB is the memory of a batch on one device (`python -m benchmarks.memory`).
+AP: HRNet's with the detector's boxes, at 128x96 with a quarter shift, where DARK has 70.7; H3R's own figure could not
+be verified. Not trained here yet.
+GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+For the labelled boxes in place of the detector's: --config.data.test_split=val.
 """
 
 from configs import variants

@@ -31,14 +31,14 @@ def get_config() -> ConfigDict:
     data.test_name = ""  # key of data.prepare.DATASETS, if the test split is of another data set
     data.test_folder = ""  # of that data set, as data.folder
     data.test_split = "val"  # scored by eval.py
-    data.box = "landmarks"  # is cropped: "landmarks" is the box around them (P1), "dataset" the delivered one (P2)
+    data.box = "landmarks"  # that is cropped: around the "landmarks" (P1), or of the "dataset", delivered with it (P2)
     data.box_scale = 1.25  # the crop is larger than the box by this factor
     data.cache_bytes = 2 << 30  # of main memory, for the decoded canvases of each split
 
     config.landmarks = landmarks = ConfigDict()
     landmarks.scheme = ""  # key of h3r_jax.landmarks.SCHEMES; empty if the next two fields describe the landmarks
     landmarks.mirror = ()  # landmark i of the mirrored image is landmark mirror[i]
-    landmarks.normalizer = ()  # two landmarks, the unit of the error is their distance; empty: sqrt(w * h) of the box
+    landmarks.normalizer = ()  # two landmarks whose distance is the unit of the error; empty: sqrt(w * h) of their box
 
     config.model = model = ConfigDict()
     model.name = "mobilenet_v2"  # key of h3r_jax.models.BACKBONES
@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     model.stride = 4  # input pixels per heatmap cell
     model.dtype = "float32"  # of the computation: "float32" or "bfloat16"
 
-    # Weights to start from: a PyTorch file, .safetensors, or a directory; see h3r_jax.convert. Empty for none.
+    # Trained weights to start from: a PyTorch file, .safetensors, or a directory; see h3r_jax.convert. Empty for none.
     config.init_from = ""
 
     config.loss = loss = ConfigDict()

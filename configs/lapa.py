@@ -3,8 +3,8 @@
     python train.py --config=configs/lapa.py:hrnet_w18_256 --workdir=runs/lapa --config.data_dir=DIR
     python eval.py --workdir=runs/lapa
 
-NME is H3R's (models/README), with boxes of its own; the data set has no boxes; not trained here yet. GiB is the memory
-of a batch on one device (`python -m benchmarks.memory`).
+NME: H3R's (models/README), with boxes of its own; the data set has none. Not trained here yet.
+GiB: memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

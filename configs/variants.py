@@ -18,11 +18,11 @@ from h3r_jax.errors import UserError
 HELD_OUT = {"train_split": "train[:98%]", "validation_split": "train[98%:]"}
 
 
-def choose(table: Mapping[str, Any], name: str, what: str = "variant") -> Any:
-    """`table[name]`; UserError with the known names if there is none."""
-    if name not in table:
-        raise UserError(f"unknown {what} {name!r}; known are {', '.join(table)}")
-    return table[name]
+def choose(rows: Mapping[str, Any], variant: str) -> Any:
+    """The row of a variant; UserError with the names of all variants if it has none."""
+    if variant not in rows:
+        raise UserError(f"unknown variant {variant!r}; known are {', '.join(rows)}")
+    return rows[variant]
 
 
 def published(name: str, scheme: str, rows: Mapping[str, tuple], variant: str, **data: str) -> ConfigDict:

@@ -3,14 +3,14 @@
     python train.py --config=configs/w300.py:hrnet_w18_256_p1 --workdir=runs/w300 --config.data_dir=DIR
     python eval.py --workdir=runs/w300
 
-NME is H3R's (models/README), of a split that H3R does not name, probably the private one; not trained here yet. The
-private split is scored by
+NME: H3R's (models/README). H3R does not name the split; it is probably the private one. Not trained here yet.
+GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+P1 crops the box of the landmarks, P2 the detector's box (`bb_detector` of the official files). H3R's P2 was the
+landmarks' box, moved by a pixel. The private split has no detector's boxes. To score it:
 
     python eval.py --workdir=runs/w300 --config.data.test_split=private --config.eval.subsets='()'
 
-with `--config.data.box=landmarks` for the variants of P2, since that split has no detector's boxes. P1 crops the box of
-the landmarks, P2 the detector's (`bb_detector` of the official files); H3R's P2 was the landmarks' box, moved by a
-pixel. GiB is the memory of a batch on one device (`python -m benchmarks.memory`).
+and for a variant of P2 also --config.data.box=landmarks.
 """
 
 from configs import variants

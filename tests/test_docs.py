@@ -127,7 +127,7 @@ def test_commands_name_what_there_is(page):
                     source += (ROOT / "h3r_jax" / "training" / "distributed.py").read_text()
                 if "options.add_network(" in source:
                     source += (ROOT / "h3r_jax" / "predict" / "options.py").read_text()
-                defined = rf'(DEFINE_\w+\(\s*|add_argument\()"(--)?{re.escape(flag)}"'
+                defined = rf'(DEFINE_\w+\(|add_argument\()\s*"(--)?{re.escape(flag)}"'
                 assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"
             if flag == "config" and not PLACEHOLDER.search(value):
                 check_recipe(value)

@@ -33,9 +33,7 @@ def train_input(config, scheme, recipe):
         source,
         annotations,
         augmentation=recipe.augmentation,
-        half_body=recipe.augmentation.half_body,
         upper_body=scheme.upper_body,
-        on_error=config.data.on_error,
         **_crop(config, recipe.shape),
     )
 

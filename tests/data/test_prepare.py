@@ -9,7 +9,7 @@ import scipy.io
 from PIL import Image
 
 from benchmarks import oracle
-from data import overlays, prepare
+from data import aflw, lapa, overlays, prepare
 from data.builder import LandmarkBuilder
 from h3r_jax import visualize
 from h3r_jax.landmarks import get_scheme
@@ -37,15 +37,15 @@ def test_an_incomplete_copy_says_so(tmp_path, capsys, monkeypatch):
         in output
     )
     assert "lapa/copy-" in output.splitlines()[-1] and " is ready in " in output and "subset" not in output
-    monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
+    monkeypatch.setattr(lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
     assert "test 2 of 2\n" in run(capsys, *arguments)
-    monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 1})
+    monkeypatch.setattr(lapa.Lapa, "OFFICIAL_COUNTS", {"test": 1})
     assert "test 2, more than the official 1\n" in run(capsys, *arguments)
 
 
 def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(prepare.aflw, "TRAIN_COUNT", 0)
-    monkeypatch.setattr(prepare.aflw.Aflw, "OFFICIAL_SUBSETS", {"test": {"frontal": 1, "profile": 9}})
+    monkeypatch.setattr(aflw, "TRAIN_COUNT", 0)
+    monkeypatch.setattr(aflw.Aflw, "OFFICIAL_SUBSETS", {"test": {"frontal": 1, "profile": 9}})
     names = np.empty((2, 1), object)
     names[:, 0] = "0/1.png"
     points = np.full((2, 38), 5.0)

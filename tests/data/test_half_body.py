@@ -40,10 +40,14 @@ def source(tmp_path_factory):
     return Source(data.prepare.prepare("mpii", **arguments, num_landmarks=16), "train")
 
 
+annotations_of = functools.cache(Source.annotations)
+
+
+@functools.cache  # a stream keeps nothing but its canvases
 def train_input(source, half_body, cache_bytes=2**30, upper_body=SCHEME.upper_body):
     return TrainInput(
         source,
-        source.annotations(),
+        annotations_of(source),
         shape=SHAPE,
         box="dataset",
         box_scale=1.25,

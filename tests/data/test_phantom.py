@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import data.prepare
+from data.features import decode_image
 from data.phantom import builder as phantom
 from data.phantom import drawing
-from data.features import decode_image
 from data.source import Source
 from h3r_jax.landmarks import PHANTOM23
 

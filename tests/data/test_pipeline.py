@@ -1,5 +1,6 @@
 """The order of examples, and that batches do not depend on caches, processes, or where a run is resumed."""
 
+import functools
 import io
 import itertools
 
@@ -33,24 +34,19 @@ def source(tmp_path_factory):
     return Source(data.prepare.prepare("csv", **arguments), "train")
 
 
+CROP = {"box": "landmarks", "box_scale": 1.25}
+annotations_of = functools.cache(Source.annotations)
+
+
+@functools.cache  # a stream keeps nothing but its canvases
 def train_input(source, cache_bytes=2**20):
-    annotations = source.annotations()
-    return TrainInput(
-        source,
-        annotations,
-        shape=SHAPE,
-        box="landmarks",
-        box_scale=1.25,
-        augmentation=AUGMENTATION,
-        cache_bytes=cache_bytes,
-    )
+    arguments = {"shape": SHAPE, "augmentation": AUGMENTATION, "cache_bytes": cache_bytes}
+    return TrainInput(source, annotations_of(source), **arguments, **CROP)
 
 
+@functools.cache
 def eval_input(source, cache_bytes=2**20, shape=SHAPE, crop="exact"):
-    annotations = source.annotations()
-    return EvalInput(
-        source, annotations, shape=shape, box="landmarks", box_scale=1.25, crop=crop, cache_bytes=cache_bytes
-    )
+    return EvalInput(source, annotations_of(source), shape=shape, crop=crop, cache_bytes=cache_bytes, **CROP)
 
 
 def take(stream, count):
@@ -90,7 +86,7 @@ def test_batches_follow_the_global_order_across_epochs(source):
     np.testing.assert_array_equal(indices, global_order(3, np.arange(28), COUNT))
     for epoch in indices.reshape(4, COUNT):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
-    annotations = source.annotations()
+    annotations = annotations_of(source)
     canvases = {}
     for batch in batches:
         assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
@@ -175,7 +171,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(source):
 def test_the_references_crop_by_name(source):
     stream = eval_input(source, shape=(20, 20), crop="reference")
     (batch,) = stream.batches(COUNT)
-    boxes = source.annotations().boxes("landmarks")
+    boxes = annotations_of(source).boxes("landmarks")
     np.testing.assert_array_equal(stream.matrices, reference_crop.reference_matrix(boxes, 20))
     examples = source.examples(tf.data.Dataset.range(COUNT)).as_numpy_iterator()
     for example, box, image in zip(examples, boxes, batch["image"], strict=True):

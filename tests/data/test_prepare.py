@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import scipy.io
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from benchmarks import oracle
@@ -114,12 +115,31 @@ def test_builders_and_recipes_agree_about_the_scheme(cls):
             assert config.landmarks.scheme == cls.SCHEME
 
 
+@pytest.mark.parametrize("cls", LandmarkBuilder.__subclasses__(), ids=lambda cls: cls.__name__)
+def test_no_builder_is_in_the_global_list_of_tfds(cls):
+    try:
+        known = tfds.builder_cls(cls.name)  # TFDS has data sets of its own by some of these names
+    except tfds.core.registered.DatasetNotFoundError:
+        return
+    assert known is not cls
+
+
 def test_csv_needs_the_number_of_landmarks_and_directories_have_defaults(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("H3R_DATA", str(tmp_path))
-    monkeypatch.setenv("H3R_PREPARED", str(tmp_path / "prepared"))
-    write_split(tmp_path / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("H3R_DATA", str(tmp_path / "raw"))
+    write_split(tmp_path / "raw" / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    monkeypatch.setenv("H3R_PREPARED", "")
     output = run(capsys, "csv", "--landmarks=3")
-    assert "\ntrain 2\n" in output and f" in {tmp_path / 'prepared'}" in output
+    assert "\ntrain 2\n" in output and f" in {tmp_path / 'raw' / 'prepared'}" in output
+    write_split(tmp_path / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    output = run(capsys, "csv", "--landmarks=3", f"--data_dir={tmp_path}")
+    assert f" in {tmp_path / 'prepared'}" in output
+    monkeypatch.setenv("H3R_PREPARED", str(tmp_path / "elsewhere"))
+    assert f" in {tmp_path / 'elsewhere'}" in run(capsys, "csv", "--landmarks=3")
+    arguments = {"data_dir": tmp_path, "folder": "csv", "num_landmarks": 3}
+    paths = [prepare.prepare("csv", prepared_dir=empty, **arguments).data_path for empty in ("", None)]
+    assert paths[0] == paths[1] and paths[0].is_relative_to(tmp_path / "prepared")
+    assert not (tmp_path / "home").exists()
     with pytest.raises(SystemExit) as caught:
         prepare.main(["csv"])
     assert caught.value.code == "error: a csv data set does not say how many landmarks it has; give --landmarks=K"

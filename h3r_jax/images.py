@@ -138,6 +138,33 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     return crop
 
 
+class Crop(NamedTuple):
+    """A way to cut crops of `shape` (H, W) out of images, around boxes (x0, y0, x1, y1; image pixels) grown by `scale`.
+
+    matrix: function(boxes `[..., 4]`, shape, scale) -> `float64[..., 2, 3]`, from image pixels to pixels of the crop.
+    cut: function(pixels `uint8[H', W', 3]`, box `[4]`, shape, scale) -> `uint8[H, W, 3]`, black beyond the image.
+
+    Both raise ValueError for a box without a size, and for a shape that the crop cannot have.
+    """
+
+    matrix: Callable[[ArrayLike, Sequence[int], float], np.ndarray]
+    cut: Callable[[np.ndarray, ArrayLike, Sequence[int], float], np.ndarray]
+
+
+def _exact_matrix(boxes: ArrayLike, shape: Sequence[int], scale: float) -> np.ndarray:
+    return geometry.crop_matrix(boxes, shape=shape, scale=scale)
+
+
+def _exact_cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float) -> np.ndarray:
+    return crop_image(pixels, _exact_matrix(box, shape, scale), shape)
+
+
+CROPS = {  # by the name in a configuration, config.eval.crop
+    "exact": Crop(_exact_matrix, _exact_cut),
+    "reference": Crop(reference_crop.matrix, reference_crop.cut),  # as the released H3R code, square
+}
+
+
 def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], shape: Sequence[int]) -> np.ndarray:
     box = (start[1], start[0], stop[1], stop[0])
     resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)

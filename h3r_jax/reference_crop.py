@@ -61,10 +61,14 @@ def cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float =
       `uint8[*shape, 3]`, black beyond the image.
 
     Raises:
-      ValueError: as `matrix`.
+      ValueError: as `matrix`; or the crop has more image pixels than PIL allows.
     """
     (left, top), side = _corners_and_sides(box, shape, scale)
     # Half a pixel goes to the even neighbour, as in PIL's own crop.
     rectangle = [round(float(edge)) for edge in (left, top, left + side, top + side)]
-    part = Image.fromarray(np.asarray(pixels)).crop(rectangle)
+    try:
+        part = Image.fromarray(np.asarray(pixels)).crop(rectangle)
+    except Image.DecompressionBombError as error:
+        box = np.asarray(box).tolist()
+        raise UserError(f"box {box} could not be cropped (DecompressionBombError: {error})") from None
     return np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h3r_jax import codec, convert, geometry, models, reference_crop
+from h3r_jax import codec, convert, geometry, images, models, reference_crop
+from h3r_jax.errors import UserError
 
 SIZE = 256
 
@@ -47,6 +48,18 @@ def test_box_without_a_size(box):
         reference_crop.cut(np.zeros((9, 9, 3), np.uint8), box, (8, 8))
     with pytest.raises(ValueError, match="want finite x0 <= x1"):
         reference_crop.matrix(np.array([[0, 0, 5, 5], box]), (8, 8))
+
+
+def test_shapes_and_boxes_that_it_cannot_have():
+    pixels, box = np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5)
+    for name, arguments in (("matrix", (box,)), ("cut", (pixels, box))):
+        with pytest.raises(
+            UserError, match='the crop "reference" is square, but the input is 16x8; want the crop "exact"'
+        ):
+            getattr(images.CROPS["reference"], name)(*arguments, (16, 8), 1.25)
+        assert getattr(images.CROPS["exact"], name)(*arguments, (16, 8), 1.25).shape in ((2, 3), (16, 8, 3))
+    with pytest.raises(UserError, match=r"box \[-100000.0, .* could not be cropped .* exceeds limit"):
+        reference_crop.cut(pixels, [-1e5, -1e5, 1e5, 1e5], (8, 8))
 
 
 def own_crop(path, box):

@@ -65,10 +65,10 @@ def cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float =
     """
     (left, top), side = _corners_and_sides(box, shape, scale)
     # Half a pixel goes to the even neighbour, as in PIL's own crop.
-    rectangle = [round(float(edge)) for edge in (left, top, left + side, top + side)]
+    rectangle = (round(float(left)), round(float(top)), round(float(left + side)), round(float(top + side)))
     try:
         part = Image.fromarray(np.asarray(pixels)).crop(rectangle)
     except Image.DecompressionBombError as error:
-        box = np.asarray(box).tolist()
-        raise UserError(f"box {box} could not be cropped (DecompressionBombError: {error})") from None
+        known = np.asarray(box).tolist()
+        raise UserError(f"box {known} could not be cropped (DecompressionBombError: {error})") from None
     return np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

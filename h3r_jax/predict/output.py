@@ -42,7 +42,7 @@ class Output:
             print(json.dumps({"image": str(path), **more, **record}), file=self._lines)
 
     def report(self, message: str, error: ValueError) -> None:
-        """Says what went wrong, with the traceback if a program caused it."""
+        """Says what went wrong; with the traceback of its cause, if it has one, which may be a mistake in a program."""
         self.errors += 1
         if error.__cause__:
             tqdm.write("".join(traceback.format_exception(error.__cause__)), file=sys.stderr)
@@ -88,7 +88,8 @@ def _boxes_of(boxes: BoxSource, path: Path, frame: int | None = None) -> Callabl
 def predict_images(predictor: Predictor, boxes: BoxSource, files: Files, output: Output) -> None:
     """All images, as one stream; an image that cannot be read or looked at is reported and passed over."""
     results = predictor.stream((path, _boxes_of(boxes, path)) for path, _ in files)
-    for (path, name), (pixels, result) in zip(files, tqdm(results, total=len(files), unit="image", dynamic_ncols=True)):
+    progress = tqdm(results, total=len(files), unit="image", dynamic_ncols=True)
+    for (pixels, result), (path, name) in zip(progress, files):
         if isinstance(result, ValueError):
             output.report(str(result), result)
             continue

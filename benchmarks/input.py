@@ -1,6 +1,6 @@
 """Images per second of the input path against a PyTorch DataLoader with OpenCV, and against what a network eats.
 
-    python -m benchmarks.input --config=configs/ytfaces68_mobilenetv2_128.py [--config.data_dir=DIR --rounds=5]
+    python -m benchmarks.input --config=configs/ytfaces68.py:mobilenet_v2_128 [--config.data_dir=DIR --rounds=5]
 
 Both paths take the images of the recipe's training split, encoded as they are on disk, to batches of randomly changed crops.
 Ours is two: the host decodes, crops and resizes to canvases, and keeps them where they fit into memory; the devices rotate,

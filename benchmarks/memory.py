@@ -1,22 +1,22 @@
 """The memory that a recipe's train step needs on a device, from shapes alone.
 
-    python -m benchmarks.memory [NAME ...]
+    python -m benchmarks.memory [FILE:VARIANT ...]
 
-Counted are the state (parameters, statistics, optimiser, moving average), the gradient, and for every example its canvas
-and what the forward pass has to keep for the backward pass, each array once. What a compiler adds for workspaces, or saves
-by computing something twice, is not. Nothing is compiled or run. The table gives the whole batch on one device, and a
-share of an eighth. `benchmarks.topology` compiles a recipe for a TPU and says what that takes.
+The sum of: the state (parameters, statistics, optimiser, moving average), the gradient, and for each example its canvas
+and the arrays that the forward pass keeps for the backward pass, each array once. A compiler needs more for workspaces,
+and less where it computes an array twice; neither is counted. Nothing is compiled or run. The table gives the whole
+batch on one device, and an eighth of it on each of eight. `benchmarks.topology` compiles a recipe for a TPU and prints
+the memory of the result.
 """
 
 import argparse
-import importlib
 import math
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from benchmarks.oracle import RECIPES
+from configs import variants
 from h3r_jax import augment, codec, losses, models
 from h3r_jax.training import config as run_config
 from h3r_jax.training import step
@@ -76,17 +76,21 @@ def account(config):
 
 
 def main():
+    recipes = variants.all_recipes()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=RECIPES, metavar="NAME", help="recipes; all by default")
+    parser.add_argument(
+        "recipes", nargs="*", default=list(recipes), metavar="FILE:VARIANT", help="of configs; all by default"
+    )
+    names = parser.parse_args().recipes
+    if unknown := [name for name in names if name not in recipes]:
+        parser.error(f"unknown {', '.join(unknown)}; known are {', '.join(recipes)}")
     print("| recipe | state, MiB | an example, MiB | batch | on one device, GiB | on each of 8, GiB |")
     print("|---|--:|--:|--:|--:|--:|")
-    for name in parser.parse_args().names:
-        fixed, example, batch_size = account(importlib.import_module(f"configs.{name}").get_config())
+    for name in names:
+        fixed, example, batch_size = account(recipes[name])
         whole, share = (fixed + example * count for count in (batch_size, batch_size / 8))
-        print(
-            f"| `{name}` | {fixed / 2**20:.0f} | {example / 2**20:.1f} | {batch_size} | {whole / 2**30:.1f} | {share / 2**30:.1f} |",
-            flush=True,
-        )
+        parts = f"{fixed / 2**20:.0f} | {example / 2**20:.1f} | {batch_size}"
+        print(f"| `{name}` | {parts} | {whole / 2**30:.1f} | {share / 2**30:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a recipe loses by itself: the truth through crop, encoder, decoder, inverse crop and metric.
 
-    python -m benchmarks.oracle [--data_dir=DIR] [NAME[:SPLIT] ...]
+    python -m benchmarks.oracle [--data_dir=DIR] [FILE:VARIANT[:SPLIT] ...]
 
 For each recipe of `configs` whose test set is in `data_dir`: the landmarks of the test split are taken to the
 network's input, encoded as all their activation points, decoded, and taken back, with the boxes, the matrices and
@@ -13,24 +13,16 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
-import pathlib
 import tempfile
 import types
 
 import jax
 import numpy as np
 
-from configs import common
+from configs import common, variants
 from data import inputs
 from h3r_jax import codec, geometry
 from h3r_jax.training import config as run_config
-
-RECIPES = sorted(
-    path.stem
-    for path in pathlib.Path(common.__file__).parent.glob("*.py")
-    if path.stem not in ("common", "datasets", "__init__")
-)
 
 
 def oracle(config):
@@ -78,12 +70,13 @@ def there_and_back(coordinates, heatmap_shape, stride):
 
 
 def main(arguments=None):
+    recipes = variants.all_recipes()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "recipes",
         nargs="*",
-        default=RECIPES,
-        metavar="NAME[:SPLIT]",
+        default=list(recipes),
+        metavar="FILE:VARIANT[:SPLIT]",
         help="of configs, and a split in place of its test split; all recipes by default",
     )
     parser.add_argument("--data_dir", default=common.get_config().data_dir)
@@ -91,8 +84,10 @@ def main(arguments=None):
     print(f"{'recipe':<32}{'examples':>9}{'inside':>9}{'outside':>9}{'largest error, px':>19}  metrics")
     with tempfile.TemporaryDirectory() as prepared:
         for name in options.recipes:
-            recipe, _, split = name.partition(":")
-            config = importlib.import_module(f"configs.{recipe}").get_config()
+            recipe, split = (name, "") if name in recipes else name.rpartition(":")[::2]
+            if recipe not in recipes:
+                parser.error(f"unknown {name}; known are {', '.join(recipes)}")
+            config = recipes[recipe].copy_and_resolve_references()
             config.data_dir, config.prepared_dir = options.data_dir, prepared
             if split:
                 config.data.test_split = split
@@ -107,9 +102,8 @@ def main(arguments=None):
                 key: value for key, value in result["metrics"].items() if "/" not in key
             }
             numbers = ", ".join(f"{key} {value:.4g}" for key, value in first.items())
-            print(
-                f"{name:<32}{result['examples']:>9}{result['inside']:>9}{result['outside']:>9}{result['error']:>19.1e}  {numbers}"
-            )
+            counts = "".join(f"{result[key]:>9}" for key in ("examples", "inside", "outside"))
+            print(f"{name:<32}{counts}{result['error']:>19.1e}  {numbers}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,16 @@
 """From a configuration to what feeds training and evaluation."""
 
+from typing import Any
+
 from data.pipeline import EvalInput, TrainInput
 from data.prepare import prepare
-from data.source import Source
+from data.source import Annotations, Source
+from h3r_jax.inference import Network
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.training.recipe import Recipe
 
 
-def _crop(config, shape):
-    return {
-        "shape": shape,
-        "box": config.data.box,
-        "box_scale": config.data.box_scale,
-        "cache_bytes": config.data.cache_bytes,
-    }
-
-
-def _source(config, scheme, split, name, folder):
+def _source(config: Any, scheme: LandmarkScheme, split: str, name: str, folder: str) -> tuple[Source, Annotations]:
     builder = prepare(
         name,
         data_dir=config.data_dir,
@@ -26,38 +22,48 @@ def _source(config, scheme, split, name, folder):
     return source, source.annotations()
 
 
-def train_input(config, scheme, recipe):
+def train_input(config: Any, recipe: Recipe) -> TrainInput:
     """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
-    source, annotations = _source(config, scheme, config.data.train_split, config.data.name, config.data.folder)
+    network, data = recipe.network, config.data
+    source, annotations = _source(config, network.scheme, data.train_split, data.name, data.folder)
     return TrainInput(
         source,
         annotations,
         augmentation=recipe.augmentation,
-        half_body=recipe.augmentation.half_body,
-        upper_body=scheme.upper_body,
-        on_error=config.data.on_error,
-        **_crop(config, recipe.shape),
+        upper_body=network.scheme.upper_body,
+        shape=network.shape,
+        box=data.box,
+        box_scale=network.box_scale,
+        cache_bytes=data.cache_bytes,
     )
 
 
-def test_set(config):
-    """The name and the folder of the data set that `config.data.test_split` is of."""
+def test_set(config: Any) -> tuple[str, str]:
+    """The name and the folder of the data set that has `config.data.test_split`."""
     if config.data.test_name:
         return config.data.test_name, config.data.test_folder
     return config.data.name, config.data.folder
 
 
-def validation_input(config, scheme, recipe):
+def validation_input(config: Any, network: Network) -> EvalInput | None:
     """The held-out split, for evaluation; None if there is none; errors as `train_input`."""
     split = config.data.validation_split
-    return _eval_input(config, scheme, recipe, split, config.data.name, config.data.folder) if split else None
+    return _eval_input(config, network, split, config.data.name, config.data.folder) if split else None
 
 
-def test_input(config, scheme, recipe):
+def test_input(config: Any, network: Network) -> EvalInput:
     """The test split, for evaluation; errors as `train_input`."""
-    return _eval_input(config, scheme, recipe, config.data.test_split, *test_set(config))
+    return _eval_input(config, network, config.data.test_split, *test_set(config))
 
 
-def _eval_input(config, scheme, recipe, split, name, folder):
-    source, annotations = _source(config, scheme, split, name, folder)
-    return EvalInput(source, annotations, crop=config.eval.crop, **_crop(config, recipe.shape))
+def _eval_input(config: Any, network: Network, split: str, name: str, folder: str) -> EvalInput:
+    source, annotations = _source(config, network.scheme, split, name, folder)
+    return EvalInput(
+        source,
+        annotations,
+        crop=network.crop,
+        shape=network.shape,
+        box=config.data.box,
+        box_scale=network.box_scale,
+        cache_bytes=config.data.cache_bytes,
+    )

@@ -16,7 +16,6 @@ for every b, with normalisation, network and decoder inside:
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 import jax
@@ -25,7 +24,7 @@ import numpy as np
 from etils import epath
 
 from h3r_jax.convert import files
-from h3r_jax.errors import UserError
+from h3r_jax.errors import UserError, sentences
 from h3r_jax.predict import Predictor, load_predictor, options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -40,7 +39,7 @@ def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, j
     variables = jax.tree.map(np.asarray, predictor.variables)  # on no device
 
     def find_landmarks(images: jax.Array) -> dict[str, jax.Array]:
-        decoded = predictor.decode(variables, images)
+        decoded = predictor.network.decode(variables, images)
         return {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
 
     return find_landmarks
@@ -115,11 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_network(parser)
     settings = vars(parser.parse_args(arguments))
     source, destination, write = settings.pop("source"), settings.pop("destination"), FORMATS[settings.pop("format")]
-    try:
+    with sentences():
         predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
         write(destination, predictor)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
     print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
 
 

@@ -5,12 +5,14 @@ landmarks count from the corner that a person sees as the upper left.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from h3r_jax import geometry, reference_crop
 from h3r_jax.errors import UserError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -144,3 +146,30 @@ def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], s
 
 def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+class Crop(NamedTuple):
+    """A way to crop.
+
+    matrix: of boxes `[..., 4]` (x0, y0, x1, y1; image pixels), the crop's `(H, W)` and the growth of a box; gives the maps
+      `float64[..., 2, 3]` from image to crop pixels.
+    cut: of pixels `uint8[H', W', 3]`, one box, `(H, W)` and the growth; gives `uint8[H, W, 3]`.
+    """
+
+    matrix: Callable[[ArrayLike, Sequence[int], float], np.ndarray]
+    cut: Callable[[np.ndarray, ArrayLike, Sequence[int], float], np.ndarray]
+
+
+def _exact_matrix(boxes: ArrayLike, shape: Sequence[int], scale: float) -> np.ndarray:
+    return geometry.crop_matrix(boxes, shape=shape, scale=scale)
+
+
+CROPS = {  # key of `config.eval.crop`
+    "exact": Crop(
+        _exact_matrix, lambda pixels, box, shape, scale: crop_image(pixels, _exact_matrix(box, shape, scale), shape)
+    ),
+    "reference": Crop(  # of the released H3R code, square
+        lambda boxes, shape, scale: reference_crop.reference_matrix(boxes, shape[0], scale),
+        lambda pixels, box, shape, scale: reference_crop.reference_crop(pixels, box, shape[0], scale),
+    ),
+}

@@ -166,3 +166,7 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 LOSSES = {"spatial_cross_entropy": spatial_cross_entropy, "binary_cross_entropy": binary_cross_entropy}
+ACTIVATIONS = {
+    "spatial_cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+}  # exact after each, in `codec.decode`

@@ -1,5 +1,6 @@
 """The documentation does what it says: Python blocks run, and commands name what there is."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -12,13 +13,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from configs import common
+from configs import common, variants
 from h3r_jax import predict
 from tests.pages import BLOCK, CODEC, EXPORT, PAGES, PREDICT, ROOT, python_blocks
 from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
-PLACEHOLDER = re.compile(r"\b(NAME|RECIPE|DIR|FOLDER|PATH)\b")
+PLACEHOLDER = re.compile(r"\b(NAME|DIR|FOLDER|PATH)\b")
 SETTING = re.compile(r"config\.(.+)")
 
 
@@ -27,8 +28,13 @@ def name_of(page):
 
 
 def commands(page):
-    """The words of each shell command that runs Python: in fenced blocks without a language, indented, or in code marks."""
+    """The words of each shell command that runs Python: in fenced blocks without language, indented, or in code marks.
+
+    `page` is a page of the documentation, or a Python file, whose docstring is taken.
+    """
     text = page.read_text()
+    if page.suffix == ".py":
+        text = ast.get_docstring(ast.parse(text), clean=False) or ""
     blocks = [source for language, source in BLOCK.findall(text) if language in ("", "sh", "bash")]
     text = BLOCK.sub("", text)
     blocks += re.findall(r"^    ((?:.*\\\n)*.*)$", text, re.MULTILINE) + re.findall(r"`(python [^`]+)`", text)
@@ -93,7 +99,17 @@ def check_setting(field):
         config = config[part]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name_of)
+def check_recipe(value):
+    path, _, variant = value.partition(":")
+    assert (ROOT / path).is_file(), f"there is no {path}"
+    name = Path(path).stem
+    assert not variant or f"{name}:{variant}" in variants.all_recipes(), f"{path} has no variant {variant}"
+
+
+WITH_COMMANDS = [page for page in (*PAGES, *sorted((ROOT / "configs").glob("*.py"))) if list(commands(page))]
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
 def test_commands_name_what_there_is(page):
     for words in commands(page):
         source, arguments = source_of(words)
@@ -112,7 +128,7 @@ def test_commands_name_what_there_is(page):
                 defined = rf'(DEFINE_\w+\(\s*|add_argument\()"(--)?{re.escape(flag)}"'
                 assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"
             if flag == "config" and not PLACEHOLDER.search(value):
-                assert (ROOT / value).is_file(), f"{' '.join(words)}: there is no {value}"
+                check_recipe(value)
 
 
 def test_scripts_for_clusters_can_be_read():

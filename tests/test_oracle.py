@@ -1,25 +1,25 @@
 """What every recipe loses by itself: nothing. The truth goes through its crop, codec and metric and comes back."""
 
-import importlib
 import types
 
 import numpy as np
 import pytest
 
 from benchmarks import oracle
+from configs import variants
 from h3r_jax import geometry
 from h3r_jax.training import config as run_config
 from tests.data.bodies import CocoFolder
 
 HERE = {  # recipe -> examples and landmarks inside of the copies in ../shared/data
-    "wflw_hrnet_w18_256_p1": (4, 392),
-    "wflw_mobilenetv2_128": (4, 392),
-    "w300_hrnet_w18_256_p1": (5, 340),
-    "cofw_hrnet_w18_256": (2, 58),
-    "lapa_hrnet_w18_256": (2, 212),
-    "aflw2000_hrnet_w18_128": (16, 1088),
-    "mpii_hrnet_w32_256": (5, 76),
-    "coco_hrnet_w32_256x192": (12, 181),
+    "wflw:hrnet_w18_256_p1": (4, 392),
+    "wflw:mobilenet_v2_128_p2": (4, 392),
+    "w300:hrnet_w18_256_p1": (5, 340),
+    "cofw:hrnet_w18_256": (2, 58),
+    "lapa:hrnet_w18_256": (2, 212),
+    "aflw2000:hrnet_w18_128": (16, 1088),
+    "mpii:hrnet_w32_256": (5, 76),
+    "coco:hrnet_w32_256x192": (12, 181),
 }
 
 
@@ -54,16 +54,13 @@ def people(tmp_path_factory):
     return place
 
 
-def load(name):
-    return importlib.import_module(f"configs.{name}").get_config()
+RECIPES = variants.all_recipes()
+COCO = [name for name, config in RECIPES.items() if config.eval.metric == "coco"]
 
 
-COCO = [name for name in oracle.RECIPES if load(name).eval.metric == "coco"]
-
-
-@pytest.mark.parametrize("name", [name for name in oracle.RECIPES if name not in COCO])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in COCO])
 def test_no_recipe_loses_anything_of_made_up_objects(name):
-    config = load(name)
+    config = RECIPES[name].copy_and_resolve_references()
     scheme = run_config.make_scheme(config)
     recipe = run_config.make_recipe(config, scheme)
     split = made_up_split(recipe, scheme)
@@ -77,7 +74,7 @@ def test_no_recipe_loses_anything_of_made_up_objects(name):
 
 @pytest.mark.parametrize("name", COCO)
 def test_no_coco_recipe_loses_anything_of_made_up_people(name, people):
-    config = load(name)
+    config = RECIPES[name].copy_and_resolve_references()
     config.data_dir, config.prepared_dir, config.data.test_split = str(people), str(people / "prepared"), "val"
     result = oracle.oracle(config)
     assert (result["examples"], result["inside"], result["outside"]) == (3, 34, 0)
@@ -93,7 +90,7 @@ def test_no_coco_recipe_loses_anything_of_made_up_people(name, people):
 def test_no_recipe_loses_anything_of_real_ones(name, expected, shared_data, tmp_path):
     if not shared_data.exists():
         pytest.skip("the real data is not there (../shared/data)")
-    config = load(name)
+    config = RECIPES[name].copy_and_resolve_references()
     config.data_dir, config.prepared_dir = str(shared_data), str(tmp_path)
     if config.eval.metric == "coco":
         config.data.test_split = "val"

@@ -1,4 +1,4 @@
-"""Every data set from its official files to a score: train.py and eval.py on the copies in ../shared/data, as subprocesses.
+"""Every data set from official files to a score: train.py and eval.py on the copies in ../shared/data, as subprocesses.
 
 The recipes are those of configs, made small: MobileNetV2, 64 pixels, two epochs. Scores of such networks say nothing;
 that there are all of them, over the right number of examples, says that nothing is missing on the way.
@@ -46,11 +46,11 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("wflw_mobilenetv2_128", HALVES, "wflw", "test", 4, FACES),  # its subsets are unknown here
-    Case("w300_hrnet_w18_256_p1", HALVES, "w300", "test", 5, (*FACES, *(f"{m}/common" for m in FACES))),
-    Case("cofw_hrnet_w18_256", HALVES, "cofw", "test", 2, (*FACES, "nme_inter_pupil")),
+    Case("wflw:mobilenet_v2_128_p2", HALVES, "wflw", "test", 4, FACES),  # its subsets are unknown here
+    Case("w300:hrnet_w18_256_p1", HALVES, "w300", "test", 5, (*FACES, *(f"{m}/common" for m in FACES))),
+    Case("cofw:hrnet_w18_256", HALVES, "cofw", "test", 2, (*FACES, "nme_inter_pupil")),
     Case(
-        "aflw_hrnet_w18_256",
+        "aflw:hrnet_w18_256",
         HALVES | {"data.test_split": "train"},  # there are fewer faces than the official training set has
         "aflw",
         "train",
@@ -58,10 +58,10 @@ CASES = (
         (*FACES, "nme_box_diagonal"),
     ),
     Case(
-        "lapa_mobilenetv2_128", {"data.train_split": "test", "data.validation_split": "test"}, "lapa", "test", 2, FACES
+        "lapa:mobilenet_v2_128", {"data.train_split": "test", "data.validation_split": "test"}, "lapa", "test", 2, FACES
     ),
     Case(
-        "aflw2000_mobilenetv2_128",
+        "aflw2000:mobilenet_v2_128",
         {
             "data.name": "aflw2000",
             "data.train_split": "test[:8]",
@@ -73,7 +73,7 @@ CASES = (
         (*FACES, *(f"{m}/{yaw}" for yaw in YAWS for m in FACES)),
     ),
     Case(
-        "mpii_hrnet_w32_256",
+        "mpii:hrnet_w32_256",
         {},
         "mpii",
         "valid",
@@ -81,7 +81,7 @@ CASES = (
         ("pckh@0.5", "pckh@0.1", "pckh@0.11", *(f"pckh@0.5/{joint}" for joint in JOINTS)),
     ),
     Case(
-        "coco_hrnet_w32_128x96",
+        "coco:hrnet_w32_128x96",
         {"data.train_split": "val[:6]", "data.validation_split": "val[6:]", "model.input_size": "(64, 48)"},
         "coco_keypoints",
         "val_detections",
@@ -102,7 +102,8 @@ def test_it_trains_and_evaluates(case, shared_data, place):
     workdir = place / case.dataset
     fields = SMALL | {"data_dir": shared_data, "prepared_dir": place / "prepared"} | case.changes
     for script in ("train.py", "eval.py"):
-        arguments = [script, f"--config=configs/{case.recipe}.py", f"--workdir={workdir}"]
+        file, variant = case.recipe.split(":")
+        arguments = [script, f"--config=configs/{file}.py:{variant}", f"--workdir={workdir}"]
         overrides = [f"--config.{name}={value}" for name, value in fields.items()]
         process = tiny_run.start(place, [sys.executable, *arguments, *overrides])
         try:

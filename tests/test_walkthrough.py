@@ -73,7 +73,7 @@ def faces68(place):
         write_split(place / "ytfaces68", split, images, landmarks)
     type_in(
         place,
-        "python train.py --config=configs/ytfaces68_mobilenetv2_128.py --workdir=runs/ytfaces68",
+        "python train.py --config=configs/ytfaces68.py:mobilenet_v2_128 --workdir=runs/ytfaces68",
         **SMALLER,
         **SHORTER,
     )

@@ -18,6 +18,8 @@ from __future__ import annotations
 import dataclasses
 import os
 
+import jax
+import numpy as np
 from etils import epath
 
 from h3r_jax import models
@@ -35,8 +37,20 @@ from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize
 from h3r_jax.errors import UserError
+from h3r_jax.inference import Network
 
-__all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_torch", "read", "recognize", "to_torch"]
+__all__ = [
+    "Report",
+    "Spec",
+    "convert",
+    "from_torch",
+    "load_initial",
+    "load_network",
+    "load_torch",
+    "read",
+    "recognize",
+    "to_torch",
+]
 
 
 def read(
@@ -155,3 +169,30 @@ def load_initial(
             f"branches are brought together by {ours!r} here, by {theirs!r} in {spec.model}: the same arrays, other features",
         )
     return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh, notes)
+
+
+def load_network(path: str | os.PathLike, network: Network, *, sharding: jax.sharding.Sharding) -> tuple[dict, str]:
+    """Weights of others for a network that is known.
+
+    Args:
+      path: see `read`.
+      network: inference.Network of the weights.
+      sharding: of every array.
+
+    Returns:
+      {"params", "batch_stats"}, and a phrase that says which they are.
+
+    Raises:
+      FileNotFoundError: there is no such source.
+      UserError: it is damaged, unsafe, or of another network.
+    """
+    try:
+        variables, spec, report = read(path, head=network.head, landmarks=network.scheme.num_landmarks)
+    except UserError as error:
+        wanted = f"config.model.head={network.head}, {network.scheme.num_landmarks} landmarks"
+        raise UserError(f"{error} (the configuration says {wanted})") from error
+    theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, network.shapes()))
+    if theirs != ours:
+        raise UserError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
+    placed = jax.device_put(jax.tree.map(np.asarray, variables), sharding)
+    return placed, f"{spec} of {epath.Path(path).name} ({report})"

@@ -18,10 +18,12 @@ import re
 import shutil
 import uuid
 
+import jax
 import numpy as np
 from etils import epath
 
-from h3r_jax import models
+from h3r_jax import inference
+from h3r_jax import run as runs
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.errors import UserError
 
@@ -33,7 +35,6 @@ LFS_POINTER = b"version https://git-lfs"
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
 METADATA_CONFIG = "h3r_jax_config"  # and of the configuration of the run that it is from
 ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
-AVERAGE, RUN_CONFIG = "average", "config.json"  # what a training run has beside its variables, and in its workdir
 
 
 def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -86,15 +87,17 @@ def _metadata(path):
 
 
 def stored_config(path):
-    """The configuration (nested dicts) of the run that a source is a step of, or was converted from; None if there is none."""
-    path = epath.Path(path)
+    """The configuration (nested dicts) of the run that a source is of, or was converted from; None without one."""
+    path = epath.Path(path).expanduser()
     if not path.is_dir():
         text = _metadata(path).get(METADATA_CONFIG)
-        return json.loads(text) if text else None
-    if (path / DESCRIPTION).exists():
-        return json.loads((path / DESCRIPTION).read_text()).get(CONFIG)
-    config = path.resolve().parent.parent / RUN_CONFIG
-    return json.loads(config.read_text()) if config.exists() else None
+        stored = json.loads(text) if text else None
+    elif (path / DESCRIPTION).exists():
+        stored = runs.read_json(path / DESCRIPTION).get(CONFIG)
+    else:
+        found = runs.find(path)
+        return found[0].config() if found and found[0].config_file.exists() else None
+    return stored and runs.upgrade(stored, path)
 
 
 def _load_safetensors(path):
@@ -259,36 +262,37 @@ def load_directory(path):
     """The variables of an orbax directory.
 
     Args:
-      path: what `write_directory` wrote, or a step of a training run, of which the moving average is taken
-        where there is one.
+      path: what `write_directory` wrote, or a run or a step of one, whose configuration says whether the moving average
+        is taken.
 
     Returns:
       variables {"params", "batch_stats"} of numpy arrays, and Spec.
 
     Raises:
+      FileNotFoundError: there is no such step.
       ValueError: it is neither, or is damaged.
     """
     path = epath.Path(path).resolve()
-    if not (path / ARRAYS).is_dir():
-        raise UserError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
     if (path / DESCRIPTION).exists():
-        description = json.loads((path / DESCRIPTION).read_text())
+        description = runs.read_json(path / DESCRIPTION)
         fields = [field.name for field in dataclasses.fields(Spec)]
         return _restore(path / ARRAYS), Spec(**{name: description[name] for name in fields})
-    config = path.parent.parent / RUN_CONFIG
-    if not config.exists():
-        raise UserError(f"{path} has no {DESCRIPTION}, and there is no {config} that would say what it is")
-    variables = _restore(path / AVERAGE if (path / AVERAGE).is_dir() else path / ARRAYS)
-    model = json.loads(config.read_text())["model"]
-    channels = variables["params"]["head"]["predict"]["kernel"].shape[-1]
-    return variables, Spec(
-        model["name"], model["head"], channels // models.HEADS[model["head"]], NAMING_OF_HEAD[model["head"]]
-    )
+    found = runs.find(path)
+    if not found:
+        raise UserError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
+    run, step = found
+    config = run.config()
+    network = inference.make_network(**inference.settings_of(config))
+    host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    averaged = config["eval"]["averaged"]
+    variables, _ = run.variables(network.shapes(), step=step, averaged=averaged, sharding=host)
+    naming = NAMING_OF_HEAD[network.head]
+    spec = Spec(config["model"]["name"], network.head, network.scheme.num_landmarks, naming)
+    return jax.tree.map(np.asarray, variables), spec
 
 
 def _restore(path):
     """What orbax wrote at `path`, as numpy arrays whatever devices wrote it."""
-    import jax
     import orbax.checkpoint as ocp
 
     checkpointer = ocp.PyTreeCheckpointer()

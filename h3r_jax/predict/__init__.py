@@ -9,8 +9,8 @@ The same as a command, for files, folders and videos (docs/predict.md):
     python -m h3r_jax.predict IMAGE... --checkpoint=PATH [--boxes=FILE|detect|whole] [--out=DIR]
 """
 
+from h3r_jax.inference import Network
 from h3r_jax.predict.loading import load_predictor
-from h3r_jax.predict.network import Network
 from h3r_jax.predict.predictor import Prediction, Predictor
 
 __all__ = ["Network", "Prediction", "Predictor", "load_predictor"]

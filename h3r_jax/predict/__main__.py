@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from h3r_jax.images import CROPS
 from h3r_jax.predict import inputs, options
 from h3r_jax.predict.loading import load_predictor
-from h3r_jax.predict.network import CROPS
 from h3r_jax.predict.run import Run
 
 

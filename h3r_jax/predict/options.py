@@ -2,9 +2,8 @@
 
 import argparse
 
-from h3r_jax import codec, models
+from h3r_jax import codec, inference, models
 from h3r_jax.landmarks import SCHEMES
-from h3r_jax.training import step
 
 
 def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -23,11 +22,13 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument("--landmarks", type=int, help="that the head must be for")
     group.add_argument("--scheme", choices=SCHEMES, help="of the landmarks")
     group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="pixels")
-    group.add_argument("--logits", choices=step.LOGITS, help="of a head with two channels")
+    group.add_argument("--logits", choices=inference.LOGITS, help="of a head with two channels")
     group.add_argument("--activation", choices=codec.ACTIVATIONS, help="that belongs to the loss, see docs/method.md")
     group.add_argument("--k", type=int, help="number of cells of the decoder")
     group.add_argument("--selection", choices=codec.SELECTIONS, help="of those cells")
-    group.add_argument("--flip", choices=step.FLIPS, help="what to average with the mirrored image; needs the scheme")
+    group.add_argument(
+        "--flip", choices=inference.FLIPS, help="what to average with the mirrored image; needs the scheme"
+    )
     return group
 
 

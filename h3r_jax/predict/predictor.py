@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
@@ -16,9 +15,9 @@ from PIL import Image
 from h3r_jax import codec, geometry
 from h3r_jax.errors import UserError
 from h3r_jax.images import read_image
+from h3r_jax.inference import Network
 from h3r_jax.predict.boxes import outside
-from h3r_jax.predict.network import Network
-from h3r_jax.training import sharding, step
+from h3r_jax.training import sharding
 
 MOST_READERS = 16  # threads that read images; each holds one
 MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
@@ -85,7 +84,7 @@ class Predictor:
           devices: that share each batch; by default all of this process.
 
         Raises:
-          ValueError: the network cannot be run on its input, or its maps not decoded so.
+          UserError: the network cannot take its input.
         """
         if max_batch < 1:
             raise UserError(f"max_batch={max_batch} must be positive")
@@ -96,19 +95,9 @@ class Predictor:
         self.max_batch = -(-max_batch // mesh.size) * mesh.size
         self.buckets = [mesh.size << i for i in range(32) if mesh.size << i < self.max_batch] + [self.max_batch]
         self.variables = jax.device_put(variables, whole)
-        self._jitted = jax.jit(self.decode, in_shardings=(whole, split), out_shardings=whole)
-        self._check()
-
-    def _check(self) -> None:
-        """Traces the smallest batch. That compiles nothing, and the first call finds it done."""
-        images = jax.ShapeDtypeStruct((self.buckets[0], *self.network.shape, 3), np.uint8)
-        try:
-            self._jitted.eval_shape(self.variables, images)
-        except ValueError:
-            raise
-        except Exception as error:  # whatever a network makes of a size that it cannot take
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-            raise UserError(f"the network cannot be run as asked, {self.network} ({reason})") from error
+        self._jitted = jax.jit(network.decode, in_shardings=(whole, split), out_shardings=whole)
+        # Traces the smallest batch. That compiles nothing, and the first call finds it done.
+        self._jitted.eval_shape(self.variables, jax.ShapeDtypeStruct((self.buckets[0], *network.shape, 3), np.uint8))
 
     @overload
     def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
@@ -227,35 +216,6 @@ class Predictor:
         images = np.zeros((bucket, *self.network.shape, 3), np.uint8)
         images[: len(crops)] = crops
         return jobs, self._jitted(self.variables, images)
-
-    def decode(self, variables: dict, images: jax.Array) -> codec.Decoded:
-        """codec.Decoded of crops `uint8[B, H, W, 3]`, input pixels; a pure function, for `jit`."""
-        network = self.network
-        decode = functools.partial(
-            codec.decode_with_statistics,
-            k=network.k,
-            stride=network.stride,
-            activation=network.activation,
-            selection=network.selection,
-        )
-        logits = step.predict_logits(variables, images, recipe=network)
-        if not network.flip:
-            return decode(logits)
-        mirrored = step.predict_logits(variables, images[:, :, ::-1], recipe=network)
-        if network.flip == "heatmaps":
-            return decode(step.mirror_average(logits, mirrored, network))
-        straight = decode(logits)
-        turned = decode(mirrored)
-        order = np.asarray(network.scheme.mirror)
-        sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
-        coordinates = geometry.mirror_landmarks(turned.coordinates, network.shape[1], network.scheme.mirror)
-        # Of the mixture of both maps: the mean of their covariances, and what their means lie apart.
-        apart = (straight.coordinates - coordinates) / 2
-        return codec.Decoded(
-            (straight.coordinates + coordinates) / 2,
-            (straight.confidence + turned.confidence[:, order]) / 2,
-            (straight.covariance + turned.covariance[:, order] * sign) / 2 + apart[..., :, None] * apart[..., None, :],
-        )
 
     def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:
         if job.error is not None:

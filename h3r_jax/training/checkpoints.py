@@ -1,44 +1,49 @@
-"""Checkpoints of a run: the latest few and the best, each a whole TrainState with a description of the run."""
+"""Saving and restoring a run: the latest few steps and the best one, each a whole TrainState with a description."""
 
 import contextlib
 import errno
 import math
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from h3r_jax import convert, models
-from h3r_jax.errors import UserError
-
-DIRECTORY = "checkpoints"
+from h3r_jax.run import ABOUT, AVERAGE, PROGRESS, VARIABLES, Run
+from h3r_jax.training.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of a workdir.
+    """The checkpoints of a run that is trained.
 
-    A step is saved into a temporary directory and renamed when complete, so that
-    a killed process leaves no half checkpoint that counts; the next run removes it.
+    A step is saved into a temporary directory and renamed when complete. So a killed process leaves no half checkpoint
+    that counts, and the next run removes it.
     """
 
-    def __init__(self, workdir, *, keep=None, best=("nme", True), about=None):
+    def __init__(
+        self,
+        run: Run,
+        *,
+        keep: int,
+        best: tuple[str, bool] = ("nme", True),
+        about: Callable[[int], Any] | None = None,
+    ):
         """
         Args:
-          workdir: of the run.
-          keep: how many of the latest to keep beside the best; None to read only.
+          run: Run.
+          keep: how many of the latest to keep beside the best.
           best: the metric on the validation split that chooses the best, and whether a lower one is better.
-          about: function from a step to what is stored beside the arrays, for JSON; None for nothing.
+          about: function from a step to its description, for JSON; None for no description.
         """
         self._best_metric, lower_is_better = best
 
-        def value_of(metrics):
-            # The fields of the evaluation may change within a run: what was scored by another metric counts for nothing.
+        def value_of(metrics: Any) -> float:
+            # The metric may change within a run. A step that was scored by another one is never the best.
             return metrics.get(self._best_metric, math.inf if lower_is_better else -math.inf)
 
         self._about = about
-        self._directory = epath.Path(workdir).resolve() / DIRECTORY
+        self._directory = run.checkpoints.resolve()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
@@ -51,162 +56,129 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy if keep else None,
+            preservation_policy=policy,
             best_fn=value_of,
             best_mode="min" if lower_is_better else "max",
-            create=keep is not None,
-            cleanup_tmp_directories=keep is not None,
+            create=True,
+            cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
-    def steps(self):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def steps(self) -> list[int]:
         """The steps that can be restored, ascending."""
         return sorted(self._manager.all_steps())
 
-    def latest(self):
+    def latest(self) -> int | None:
         """The last step, None if there is none."""
         return self._manager.latest_step()
 
-    def best(self):
+    def best(self) -> int | None:
         """The step that is best on the validation split, None if none was evaluated."""
         step = self._manager.best_step()
         return step if step is not None and self._best_metric in (self._manager.metrics(step) or {}) else None
 
-    def save(self, state, metrics=None):
-        """Saves in the background; `metrics` are those of the validation split, if it was evaluated at this step.
+    def save(self, state: TrainState, metrics: dict[str, float] | None = None) -> None:
+        """Saves in the background.
+
+        Args:
+          state: TrainState.
+          metrics: of the validation split, if it was evaluated at this step.
 
         Raises:
           OSError: the disk is full, now or at the save before; names the step that is safe.
         """
         step = int(state.step)
-        items = {"variables": state.variables, "progress": {"step": state.step, "optimizer": state.optimizer}}
-        if state.average is not None:
-            items["average"] = state.average
-        args = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        args: dict[str, Any] = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
         if self._about:
-            args["about"] = ocp.args.JsonSave(self._about(step))
-        args = ocp.args.Composite(**args)
+            args[ABOUT] = ocp.args.JsonSave(self._about(step))
         with self._room_for(step):
-            self._manager.save(step, args=args, metrics=metrics)
+            self._manager.save(step, args=ocp.args.Composite(**args), metrics=metrics)
 
     @contextlib.contextmanager
-    def _room_for(self, step):
+    def _room_for(self, step: int | None) -> Iterator[None]:
         """Says in one sentence that the disk is full; the checkpoints before are as they were."""
         try:
             yield
         except Exception as error:
-            # The writer's own error is the cause of the cause, and in its words it is only recognised by the system's text.
-            if "No space left" not in str(error) and getattr(error, "errno", None) != errno.ENOSPC:
+            if not is_full_disk(error):
                 raise
             steps = self.steps()
             safe = f"step {steps[-1]} is the last that is safe" if steps else "nothing was saved before"
-            sentence = f"{self._directory}: no room to save a checkpoint by step {step}; {safe}. Free some space and start again"
-            raise OSError(sentence) from error
+            raise OSError(
+                f"{self._directory}: no room to save a checkpoint by step {step}; {safe}. Free some space and start again"
+            ) from error
 
-    def _restore(self, step, targets):
-        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
-        return self._manager.restore(step, args=args)
-
-    def restore(self, step, target):
+    def restore(self, step: int, target: TrainState) -> TrainState:
         """The state of `step` on the devices and in the types of `target`, a TrainState of arrays.
 
         Raises:
           ValueError: the checkpoint holds another network or optimiser than `target`.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
-        targets = {
-            "variables": abstract.variables,
-            "progress": {"step": abstract.step, "optimizer": abstract.optimizer},
-        }
-        if target.average is not None:
-            targets["average"] = abstract.average
-        items = self._restore(step, targets)
-        progress = items["progress"]
+        args = {name: ocp.args.StandardRestore(tree) for name, tree in _items(abstract).items()}
+        items = self._manager.restore(step, args=ocp.args.Composite(**args))
         return target.replace(
-            step=progress["step"],
-            variables=items["variables"],
-            optimizer=progress["optimizer"],
-            average=items.get("average") if target.average is not None else None,
+            step=items[PROGRESS]["step"],
+            variables=items[VARIABLES],
+            opt_state=items[PROGRESS]["optimizer"],
+            average=items.get(AVERAGE) if target.average is not None else None,
         )
 
-    def restore_variables(self, step, shapes, *, averaged, sharding):
-        """The variables of `step`, and whether they are the moving average.
+    def resume(self, state: TrainState, check: Callable[[Any, str], str]) -> tuple[TrainState, str]:
+        """The last checkpoint in place of `state`, if there is one.
 
         Args:
-          step: one of `steps()`.
-          shapes: {"params", "batch_stats"} of arrays or their shapes.
-          averaged: whether to prefer the moving average, where the run kept one.
-          sharding: of every array.
+          state: as `restore` takes it.
+          check: function of the checkpoint's description and name, see `same_run.check`; its UserError stops here.
 
-        Raises:
-          ValueError: the checkpoint holds another network.
+        Returns:
+          The state; and where it is from, with what `check` warned of; empty for `state` itself.
         """
-        averaged = averaged and (self._directory / str(step) / "average").exists()
-        item = "average" if averaged else "variables"
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
-        return self._restore(step, {item: abstract})[item], averaged
+        step = self.latest()
+        if step is None:
+            return state, ""
+        warning = check(self.about(step), f"{self._directory / str(step)}")
+        return self.restore(step, state), f"checkpoint of step {step}" + (f"; warning: {warning}" if warning else "")
 
-    def about(self, step):
-        """What was stored beside the arrays of `step`; None if nothing was."""
-        if not (self._directory / str(step) / "about").exists():
+    def about(self, step: int) -> Any:
+        """The description of `step`; None without one."""
+        if not (self._directory / str(step) / ABOUT).exists():
             return None
-        return self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        return self._manager.restore(step, args=ocp.args.Composite(**{ABOUT: ocp.args.JsonRestore()}))[ABOUT]
 
-    def wait(self):
+    def wait(self) -> None:
         """Waits for saves under way; errors as `save`."""
         with self._room_for(self._manager.latest_step()):
             self._manager.wait_until_finished()
 
-    def close(self):
+    def close(self) -> None:
         """Waits for saves under way; errors as `save`."""
         self.wait()
         self._manager.close()
 
 
-def load_variables(workdir, path, recipe, *, averaged, sharding):
-    """The variables to evaluate, and a sentence that says which they are.
-
-    Args:
-      workdir: of the run.
-      path: of one step, `DIR/checkpoints/STEP`, or anything else that `h3r_jax.convert` reads; None for the
-        last step of `workdir`.
-      recipe: training.step.Recipe of the network.
-      averaged: whether to take the moving average where there is one.
-      sharding: of every array.
-
-    Raises:
-      FileNotFoundError: there is no such checkpoint.
-      ValueError: it holds another network than the recipe's.
-    """
-    shapes = models.initialize(recipe.model, recipe.seed, (*recipe.shape, 3))
-    step = None
-    if path:
-        path = epath.Path(path).expanduser()
-        if not (path.name.isdigit() and path.parent.name == DIRECTORY):
-            return _load_converted(path, shapes, recipe, sharding)
-        workdir, step = path.parent.parent, int(path.name)
-    directory = epath.Path(workdir) / DIRECTORY
-    if not directory.exists():
-        raise FileNotFoundError(f"{directory} does not exist; train first, or correct --workdir or --checkpoint")
-    saved = Checkpoints(workdir)
-    steps = saved.steps()
-    if not steps or (path and step not in steps):
-        raise FileNotFoundError(f"{directory} holds steps {steps}" + (f", not {step}" if path else "; train first"))
-    if not path:
-        step = saved.latest()
-    variables, averaged = saved.restore_variables(step, shapes, averaged=averaged, sharding=sharding)
-    saved.close()
-    return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {step}"
+def _items(state: TrainState) -> dict[str, Any]:
+    """What is saved of a state, by the names that stand in its directory."""
+    items = {VARIABLES: state.variables, PROGRESS: {"step": state.step, "optimizer": state.opt_state}}
+    return items if state.average is None else items | {AVERAGE: state.average}
 
 
-def _load_converted(path, shapes, recipe, sharding):
-    try:
-        variables, spec, report = convert.read(path, head=recipe.head, landmarks=recipe.scheme.num_landmarks)
-    except ValueError as error:
-        raise UserError(
-            f"{error} (the configuration says config.model.head={recipe.head}, {recipe.scheme.num_landmarks} landmarks)"
-        ) from error
-    theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, shapes))
-    if theirs != ours:
-        raise UserError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
-    return jax.device_put(jax.tree.map(np.asarray, variables), sharding), f"{spec} of {path.name} ({report})"
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that a disk is full, in the words of whichever library."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(error)
+        if "No space left" in text or "Disk quota exceeded" in text:
+            return True
+        # Tensorstore's own words. Without the writing it may be the memory of a device.
+        if "RESOURCE_EXHAUSTED" in text and "writ" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

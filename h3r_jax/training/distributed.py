@@ -5,10 +5,10 @@ import itertools
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 
 import jax
 import orbax.checkpoint as ocp
-from absl import flags
 
 from h3r_jax.errors import UserError
 from h3r_jax.training import preemption
@@ -18,8 +18,8 @@ HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60  # how long the first to finish waits for the last
 MEETING_MS = 24 * 3600 * 1000  # longer than any preparation of a data set; a lost process ends the wait sooner
 FLAGS = ("coordinator_address", "num_processes", "process_id")
-# Variables by which what starts the processes speaks of several -> the value for one alone, None if no value says so (an
-# index is that of a process, and the first of many has 0), and what JAX lacks if it does not recognise the surroundings.
+# A launcher sets these variables for several processes. Each has the value for a single process (None: no value says so,
+# since the first of many has index 0 too), and the remedy where JAX does not recognise the launcher.
 _SIGNS_OF_OTHERS = {
     "SLURM_STEP_NUM_TASKS": ("1", "start it by srun"),
     "JOB_COMPLETION_INDEX": (None, 'install kubernetes (`pip install "jax[k8s]"`)'),
@@ -28,16 +28,9 @@ _SIGNS_OF_OTHERS = {
 _meetings = itertools.count()
 
 
-def define_flags():
-    """The flags of a script that may run as one of several processes."""
-    flags.DEFINE_string(
-        "coordinator_address", None, "HOST:PORT of process 0; found by itself under SLURM, GKE and Cloud TPU"
-    )
-    flags.DEFINE_integer("num_processes", None, "processes of the run; 1 to run alone whatever the surroundings")
-    flags.DEFINE_integer("process_id", None, "of this process, from 0")
-
-
-def initialize(coordinator_address=None, num_processes=None, process_id=None):
+def initialize(
+    coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
     """Joins the processes of the run; call it before any array is made.
 
     Without arguments the surroundings decide: SLURM, Kubernetes or Cloud TPU, as `jax.distributed.initialize`
@@ -75,20 +68,25 @@ def initialize(coordinator_address=None, num_processes=None, process_id=None):
                 ) from None
 
 
-def is_first():
+def is_first() -> bool:
     """Whether this process is the one that prints and writes for all."""
     return jax.process_index() == 0
 
 
-def meet():
+def this_process() -> dict[str, int]:
+    """The arguments of `data.pipeline` for this process's share of each batch."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def meet() -> None:
     """Every process waits here for the others."""
     if jax.process_count() > 1:
         ocp.multihost.get_barrier_sync_fn()(key=f"meeting {next(_meetings)}", timeout_ms=MEETING_MS)
 
 
 @contextlib.contextmanager
-def first_process_first():
-    """Process 0 runs the block while the others wait, then these run it: what it writes, they find written."""
+def first_process_first() -> Iterator[None]:
+    """Process 0 runs the block first. The others wait, then run it too, and find the files that process 0 wrote."""
     if not is_first():
         meet()
     try:
@@ -99,11 +97,11 @@ def first_process_first():
 
 
 @contextlib.contextmanager
-def end_for_all():
-    """An error within the block ends this process at once, where others would wait for it and it for them.
+def end_for_all() -> Iterator[None]:
+    """An error within the block ends this process at once, if it is one of several.
 
-    The others see a broken connection or a missing heartbeat, and end in the same way. `Preempted` is no error: it
-    comes to all at the same step.
+    Otherwise this process would wait for the others, and the others for this one. The others see a broken connection or
+    a missing heartbeat, and end in the same way. `Preempted` is no error: it comes to all processes at the same step.
     """
     try:
         yield
@@ -112,7 +110,9 @@ def end_for_all():
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        if isinstance(error, SystemExit) and isinstance(error.code, str):
+        if isinstance(error, (UserError, OSError)):
+            print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, SystemExit) and isinstance(error.code, str):
             print(error.code, file=sys.stderr)
         else:
             traceback.print_exc()

@@ -1,52 +1,47 @@
-"""The training loop. It takes an iterator of batches and a metric writer, and knows neither where they come from."""
+"""The training loop. It takes an iterator of batches and a metric writer, from wherever they come."""
 
-import contextlib
-import dataclasses
+import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from h3r_jax.training import preemption, sharding
-from h3r_jax.training.interval import Interval
-
-
-@dataclasses.dataclass(frozen=True)
-class Intervals:
-    """How often things happen, in steps; the last step is always evaluated and saved."""
-
-    log: int
-    evaluate: int
-    save: int
-
+from h3r_jax.training.checkpoints import Checkpoints
+from h3r_jax.training.nonfinite import NotFinite
+from h3r_jax.training.recipe import Durations
+from h3r_jax.training.state import TrainState
+from h3r_jax.training.step_log import StepLog
+from h3r_jax.training.writers import Writer
 
 PROFILED_STEPS = range(10, 20)  # after the compilation, counted from where the run starts or resumes
 
 
 def fit(
-    state,
-    batches,
+    state: TrainState,
+    batches: Iterator[dict[str, np.ndarray]],
     *,
-    train_step,
-    mesh,
-    total_steps,
-    intervals,
-    writer,
-    checkpoints,
-    evaluate,
-    incidents,
-    profile_to=None,
-):
-    """Trains from `state.step` to `total_steps`, or until SIGTERM.
+    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]],
+    mesh: Mesh,
+    durations: Durations,
+    writer: Writer,
+    checkpoints: Checkpoints,
+    evaluate: Callable[[TrainState], dict[str, float]] | None,
+    incidents: Callable[[int, TrainState, dict[str, np.ndarray]], str],
+    profile_to: str | os.PathLike | None = None,
+) -> TrainState:
+    """Trains from `state.step` to the last step, or until SIGTERM.
 
     Args:
       state: TrainState, replicated over the mesh.
       batches: iterator of this process's slices of the global batches, from step `state.step` on.
       train_step: of `step.jit_train_step`.
       mesh: of the train step.
-      total_steps: of the whole run.
-      intervals: Intervals.
+      durations: Durations; the last step is always evaluated and saved.
       writer: metric writer.
       checkpoints: Checkpoints.
       evaluate: function from a TrainState to {name: number} on the split held out of training; None without one.
@@ -58,10 +53,10 @@ def fit(
       The last TrainState.
 
     Raises:
-      FloatingPointError: a loss or gradient was not finite, and `incidents` ends the run; nothing was saved since.
+      NotFinite: a loss or gradient was not finite, and `incidents` ends the run; nothing was saved since.
       Preempted: SIGTERM; the state is saved.
     """
-    start = int(state.step)
+    start, total_steps = int(state.step), durations.total
     progress = tqdm(
         total=total_steps,
         initial=start,
@@ -70,46 +65,46 @@ def fit(
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,  # in a log file every drawing stays
     )
-    interval, say = Interval(), progress.write if jax.process_index() == 0 else lambda sentence: None
-    with preemption.Preemption() as request, contextlib.closing(interval), progress:
+    log, say = StepLog(), progress.write if jax.process_index() == 0 else lambda sentence: None
+    with preemption.Preemption() as request, progress:
         for step in range(start + 1, total_steps + 1):
             if profile_to and step - start == PROFILED_STEPS.start:
                 jax.block_until_ready(state)
                 jax.profiler.start_trace(str(profile_to))
-            batch = interval.next_batch(batches)
+            batch = log.next_batch(batches)
             state, metrics = train_step(state, sharding.to_devices(batch, mesh))
-            interval.add(step, metrics)
+            log.add(step, metrics)
             progress.update()
             if profile_to and step - start == PROFILED_STEPS.stop:
                 jax.block_until_ready(state)
                 jax.profiler.stop_trace()
             last, stopping = step == total_steps, request.reached(step)
-            logging = step % intervals.log == 0 or last
-            evaluating = evaluate is not None and (step % intervals.evaluate == 0 or last)
-            saving = step % intervals.save == 0 or evaluating or stopping or last
+            logging = step % durations.log == 0 or last
+            evaluating = evaluate is not None and (step % durations.evaluate == 0 or last)
+            saving = step % durations.save == 0 or evaluating or stopping or last
             if logging or saving:
                 # Looking at metrics waits for the devices, hence not every step; but always before a state is kept.
-                for bad_step, values in interval.skipped():
+                for bad_step, values in log.skipped():
                     try:
                         say(incidents(bad_step, state, values))
-                    except FloatingPointError as stop:
+                    except NotFinite as stop:
                         try:
                             checkpoints.wait()  # a save that is under way is of a state before
                         except OSError as full:
-                            raise FloatingPointError(f"{stop}. And {full}") from full
+                            raise NotFinite(f"{stop}. And {full}") from full
                         raise
             if logging:
-                scalars = interval.summary()
+                scalars = log.summary()
                 writer.write(step, {f"train/{name}": value for name, value in scalars.items()})
                 progress.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
-                interval.restart()
+                log.restart()
             results = None
             if evaluating:
                 paused = time.perf_counter()
                 results = evaluate(state)
                 writer.write(step, {f"validation/{name}": value for name, value in results.items()})
                 say(f"step {step}: validation " + ", ".join(f"{name} {value:.3f}" for name, value in results.items()))
-                interval.exclude(time.perf_counter() - paused)
+                log.exclude(time.perf_counter() - paused)
             if saving:
                 checkpoints.save(state, results)
             if stopping and not last:

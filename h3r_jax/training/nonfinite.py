@@ -1,11 +1,15 @@
 """Steps whose loss or gradient is not finite: what is kept of them to look at, and when they end a run."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 
+from h3r_jax.errors import UserError
+from h3r_jax.run import Run
 from h3r_jax.training import distributed
 
 POLICIES = ("stop", "skip")
@@ -14,28 +18,32 @@ MAX_KEPT = 10  # incidents written by one process; more are counted
 MAX_IN_A_ROW = 10  # skipped steps, after which a run will hardly recover
 
 
+class NotFinite(UserError, FloatingPointError):
+    """A run ended at a loss or gradient that is not finite."""
+
+
 class Incidents:
-    """Writes each step that was not finite to WORKDIR/nonfinite/STEP, and ends the run or lets it go on.
+    """Writes each step that was not finite to WORKDIR/nonfinite/STEP. Then it ends the run or lets it go on.
 
         report.json         step, loss and norm of the gradient, the step that the state has seen, the policy
         batch-PROCESS.npz   this process's slice of the batch
         state.npz           arrays of the TrainState by path, such as variables/params/head/...
 
-    With policy "stop" the state is that before the step. With "skip" it is the one at hand when the step was
-    noticed, a few steps later; the checkpoint before the step leads to it again, since a run repeats exactly.
+    With policy "stop" the state is the one before the step. With "skip" it is a few steps later, since metrics are read
+    late; a run repeats exactly, so the checkpoint before the step leads to the step again.
     """
 
-    def __init__(self, workdir, policy, batch_of):
+    def __init__(self, run: Run, policy: str, batch_of: Callable[[int], dict[str, np.ndarray]]):
         """
         Args:
-          workdir: of the run.
+          run: Run.
           policy: one of `POLICIES`; "skip" ends the run too, after `MAX_IN_A_ROW` steps in a row.
           batch_of: function from a step, counted from 1, to its batch.
         """
-        self._directory, self._policy, self._batch_of = epath.Path(workdir) / FOLDER, policy, batch_of
-        self._kept, self._in_a_row, self._last = 0, 0, None
+        self._directory, self._policy, self._batch_of = run.workdir / FOLDER, policy, batch_of
+        self._kept, self._in_a_row, self._last = 0, 0, -1
 
-    def __call__(self, step, state, metrics):
+    def __call__(self, step: int, state: Any, metrics: dict[str, Any]) -> str:
         """Records a step; returns a sentence about it. Of several processes all must call it, each with its part of the batch.
 
         Args:
@@ -44,7 +52,7 @@ class Incidents:
           metrics: name -> number, of that step.
 
         Raises:
-          FloatingPointError: the run has to end.
+          NotFinite: the run has to end.
         """
         self._in_a_row = self._in_a_row + 1 if self._last == step - 1 else 1
         self._last = step
@@ -59,13 +67,13 @@ class Incidents:
         if self._policy == "stop" or self._in_a_row == MAX_IN_A_ROW:
             distributed.meet()  # whoever ends first would take the others with him while they write
             many = "" if self._policy == "stop" else f", the last of {MAX_IN_A_ROW} in a row"
-            raise FloatingPointError(
+            raise NotFinite(
                 f"{sentence}{many}; look for broken labels or images there, lower train.learning_rate or train.clip_norm, "
                 'or pass over such steps by train.nonfinite="skip"'
             )
         return f"{sentence}; skipped"
 
-    def _write(self, directory, step, state, metrics):
+    def _write(self, directory: epath.Path, step: int, state: Any, metrics: dict[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         save_arrays(directory / f"batch-{jax.process_index()}.npz", self._batch_of(step))
         if jax.process_index() == 0:
@@ -75,7 +83,7 @@ class Incidents:
             (directory / "report.json").write_text(json.dumps(report, indent=2))
 
 
-def save_arrays(path, tree):
+def save_arrays(path: epath.Path, tree: Any) -> None:
     """The arrays of a tree as an .npz, named by their path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     names = [jax.tree_util.keystr(key, simple=True, separator="/") for key, _ in leaves]
@@ -83,7 +91,7 @@ def save_arrays(path, tree):
         np.savez(file, **dict(zip(names, jax.device_get([leaf for _, leaf in leaves]))))
 
 
-def load_arrays(path, tree):
+def load_arrays(path: epath.Path, tree: Any) -> Any:
     """What `save_arrays` wrote, in the structure of `tree`."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     with path.open("rb") as file, np.load(file) as arrays:

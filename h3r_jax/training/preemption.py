@@ -1,6 +1,7 @@
 """Stopping on request: SIGTERM ends a run after the running step, saved, on all processes at the same step."""
 
 import signal
+from typing import Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,23 +21,23 @@ class Preemption:
     microseconds a step, and no message unless there is a notice.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._noticed = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._shared = jax.distributed.is_initialized()
         if not self._shared:
             self._previous = signal.signal(signal.SIGTERM, self._notice)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if not self._shared:
             signal.signal(signal.SIGTERM, self._previous)
 
-    def _notice(self, number, frame):
+    def _notice(self, number: int, frame: object) -> None:
         del number, frame
         self._noticed = True
 
-    def reached(self, step):
+    def reached(self, step: int) -> bool:
         """Whether to stop after `step`; every process asks at every step and gets the same answer."""
         return ocp.multihost.reached_preemption(step) if self._shared else self._noticed

@@ -13,20 +13,24 @@ class TrainState:
     """One training run at one step.
 
     step: `int32[]`, steps done, the skipped ones included.
-    halted: `bool[]`, whether a step was not finite, after which nothing changes (see `step.Recipe.nonfinite`); never saved.
+    halted: `bool[]`, whether a step was not finite, after which nothing changes (see `Recipe.nonfinite`); never saved.
     variables: {"params", "batch_stats"} of the model.
-    optimizer: the optimiser's state.
+    opt_state: of the optimiser.
     average: exponential moving average of `variables`; None if the recipe keeps none.
     """
 
     step: jax.Array
     halted: jax.Array
     variables: Any
-    optimizer: Any
+    opt_state: Any
     average: Any
 
+    def to_evaluate(self, averaged: bool) -> Any:
+        """The moving average if it is asked for and kept, else the variables."""
+        return self.variables if self.average is None or not averaged else self.average
 
-def create_state(variables, optimizer, *, keep_average):
+
+def create_state(variables: dict, optimizer: optax.GradientTransformation, *, keep_average: bool) -> TrainState:
     """The state before step 1.
 
     Args:
@@ -40,18 +44,26 @@ def create_state(variables, optimizer, *, keep_average):
     )
 
 
-def update_average(average, variables, step, decay):
+def update_average(average: dict, variables: dict, step: jax.Array, decay: float) -> dict:
     """The moving average after `step` (counted from 0), with a short memory while the run is young."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old), average, variables)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: old + (1 - kept).astype(old.dtype) * (new - old), average, variables)
 
 
-def make_schedule(*, learning_rate, warmup_steps, total_steps):
+def optimizer_of(train: Any, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
+    """The optimiser that the section "train" of a ConfigDict asks for."""
+    schedule = make_schedule(learning_rate=train.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
+    return make_optimizer(schedule, weight_decay=train.weight_decay, clip_norm=train.clip_norm)
+
+
+def make_schedule(*, learning_rate: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
     """Linear warm-up from zero, then a cosine down to zero at the last step."""
     return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, max(total_steps, warmup_steps + 1))
 
 
-def make_optimizer(schedule, *, weight_decay, clip_norm):
+def make_optimizer(
+    schedule: optax.ScalarOrSchedule, *, weight_decay: float, clip_norm: float
+) -> optax.GradientTransformation:
     """AdamW on clipped gradients; only kernels decay.
 
     Args:
@@ -60,7 +72,7 @@ def make_optimizer(schedule, *, weight_decay, clip_norm):
       clip_norm: largest global norm of the gradient.
     """
 
-    def is_kernel(params):
+    def is_kernel(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
     return optax.chain(

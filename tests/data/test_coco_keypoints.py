@@ -1,12 +1,12 @@
 """COCO's format: who is a record and who is left out, boxes, detections, and every way in which a file can be wrong."""
 
-import importlib
 import json
 
 import numpy as np
 import pytest
 
 import data.prepare
+from configs import coco
 from data.coco_keypoints import CocoKeypoints
 from data.pipeline import EvalInput
 from data.source import Source
@@ -83,7 +83,7 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
 
 def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
     _, splits = drawn
-    config = importlib.import_module("configs.coco_hrnet_w32_256x192").get_config()
+    config = coco.get_config()
     protocol = run_config.make_protocol(config, run_config.make_scheme(config))
 
     def part(name):

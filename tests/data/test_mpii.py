@@ -1,12 +1,12 @@
 """MPII's format: what it counts from 1, its boxes, head sizes, and every way in which a file can be wrong."""
 
-import importlib
 import types
 
 import numpy as np
 import pytest
 
 import data.prepare
+from configs import mpii
 from data.mpii import Mpii
 from data.pipeline import EvalInput
 from data.source import Source
@@ -60,7 +60,7 @@ def test_records_are_what_the_files_say_from_zero(drawn):
 
 
 def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
-    config = importlib.import_module("configs.mpii_hrnet_w32_256").get_config()
+    config = mpii.get_config()
     protocol = run_config.make_protocol(config, run_config.make_scheme(config))
     splits = {split: types.SimpleNamespace(annotations=source.annotations()) for split, source in drawn[1].items()}
     protocol.check(splits["valid"])

@@ -1,6 +1,5 @@
 """The command that prepares a data set and says what is in it."""
 
-import importlib
 import re
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from benchmarks import oracle
+from configs import variants
 from data import overlays, prepare
 from data.builder import LandmarkBuilder
 from h3r_jax import visualize
@@ -108,8 +107,7 @@ def test_surroundings_are_a_part_of_the_image():
 def test_builders_and_recipes_agree_about_the_scheme(cls):
     if cls.SCHEME:
         assert get_scheme(cls.SCHEME).num_landmarks == cls.NUM_LANDMARKS
-    recipes = [importlib.import_module(f"configs.{name}").get_config() for name in oracle.RECIPES]
-    for config in recipes:
+    for config in variants.all_recipes().values():
         if cls.name in (config.data.name, config.data.test_name):
             assert config.landmarks.scheme == cls.SCHEME
 

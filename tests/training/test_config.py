@@ -1,17 +1,16 @@
 """Configurations: every field is read, unknown ones are named, and a workdir keeps its run."""
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-from configs import common
+from configs import common, variants
 from h3r_jax.training import config as run_config
 from h3r_jax.training.state import make_schedule
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("common", "datasets"))
+RECIPES = variants.all_recipes()
 
 
 def leaves(config, prefix=""):
@@ -30,7 +29,7 @@ def test_every_field_is_read_somewhere():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_build(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = RECIPES[name]
     run_config.check_fields(config, common.get_config())
     recipe = run_config.make_recipe(config, run_config.make_scheme(config))
     run_config.make_decoder(config, recipe)

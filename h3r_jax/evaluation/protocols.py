@@ -1,7 +1,8 @@
-"""How predictions are scored: an evaluation protocol is data, which a configuration states and every figure is printed with."""
+"""How predictions are scored. A protocol is data: a configuration states it, and it is printed beside every figure."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -46,12 +47,12 @@ class Protocol:
     """
 
     scheme: LandmarkScheme
-    metric: str
-    normalizers: tuple[str, ...]
-    thresholds: tuple[float, ...]
-    subsets: tuple[str, ...]
+    metric: str = "nme"
+    normalizers: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = (0.08, 0.10)
+    subsets: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; known are {', '.join(METRICS)}")
         for name in self.normalizers:
@@ -67,20 +68,27 @@ class Protocol:
         if self.subsets and self.metric != "nme":
             raise UserError(f"eval.subsets {self.subsets} are for eval.metric=nme; set () with {self.metric}")
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], scheme: LandmarkScheme) -> Self:
+        """The protocol of the section "eval" of a configuration (nested mappings); errors as those of the class."""
+        evaluation = config["eval"]
+        lists = {name: tuple(evaluation[name]) for name in ("normalizers", "thresholds", "subsets")}
+        return cls(scheme, metric=evaluation["metric"], **lists)
+
     @property
-    def best(self):
+    def best(self) -> tuple[str, bool]:
         """The metric that chooses the best checkpoint, and whether a lower one is better."""
         metric = METRICS[self.metric]
         return metric.best.format(*self.thresholds), metric.lower_is_better
 
-    def check(self, split):
+    def check(self, split: Any) -> None:
         """ValueError if a split cannot be scored by this protocol, before there are predictions; names the record.
 
         `split` is a data.pipeline.EvalInput, or anything with its fields.
         """
         METRICS[self.metric].check(self, split)
 
-    def score(self, predictions, confidence, split):
+    def score(self, predictions: np.ndarray, confidence: np.ndarray, split: Any) -> Scores:
         """Scores of predictions.
 
         Args:
@@ -98,7 +106,7 @@ class Protocol:
         return METRICS[self.metric].score(self, predictions, confidence, split)
 
 
-def units(protocol, annotations, normalizer):
+def units(protocol: Protocol, annotations: Any, normalizer: str) -> np.ndarray:
     """The unit of the normalised error of each record, `float64[N]` image pixels; ValueError names a record that has none."""
     distances = protocol.scheme.normalizing_distance(
         annotations.landmarks,
@@ -118,7 +126,7 @@ def units(protocol, annotations, normalizer):
     return distances
 
 
-def check_units(protocol, split):
+def check_units(protocol: Protocol, split: Any) -> None:
     """ValueError names a record that lacks one of the protocol's units, or any labelled landmark."""
     unlabelled = ~(np.asarray(split.annotations.weight) > 0).any(axis=1)
     if unlabelled.any():
@@ -128,12 +136,12 @@ def check_units(protocol, split):
         units(protocol, split.annotations, name)
 
 
-def members(protocol, annotations):
+def members(protocol: Protocol, annotations: Any) -> dict[str, np.ndarray]:
     """subset -> `bool[N]`, for each subset of the protocol."""
     return {name: np.array([name in subsets for subsets in annotations.subsets]) for name in protocol.subsets}
 
 
-def score_nme(protocol, predictions, confidence, split):
+def score_nme(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarray, split: Any) -> Scores:
     """Normalised mean error, failure rate and AUC, of all and of each subset."""
     del confidence
     annotations = split.annotations
@@ -158,7 +166,7 @@ def score_nme(protocol, predictions, confidence, split):
     return Scores(metrics, counts, errors[first], NormalizedErrors(errors[first]))
 
 
-def score_pckh(protocol, predictions, confidence, split):
+def score_pckh(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarray, split: Any) -> Scores:
     """PCKh of MPII, of all joints and by groups of them."""
     del confidence
     annotations = split.annotations
@@ -167,7 +175,7 @@ def score_pckh(protocol, predictions, confidence, split):
     return Scores(errors.summary(protocol.thresholds), {}, counted, None)
 
 
-def check_head_size(protocol, split):
+def check_head_size(protocol: Protocol, split: Any) -> None:
     """ValueError names a record without the size of its head, such as all of MPII's training split."""
     sizes = split.annotations.object_size
     bad = ~((sizes > 0) & np.isfinite(sizes))
@@ -179,7 +187,7 @@ def check_head_size(protocol, split):
         )
 
 
-def check_truth(protocol, split):
+def check_truth(protocol: Protocol, split: Any) -> None:
     """ValueError where there is no official file to score against, or no sigmas."""
     if split.truth_file is None:
         raise UserError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
@@ -193,16 +201,13 @@ def check_truth(protocol, split):
         )
 
 
-def scored_images(split):
-    """The images of a part of a split all of whose people are in the part: of others some would count as missed."""
+def scored_images(split: Any) -> set[int]:
+    """The images whose people are all in the part of the split. In other images some people would count as missed."""
     return set(split.annotations.image_id.tolist()) - split.divided_images
 
 
-def score_coco(protocol, predictions, confidence, split):
-    """AP and AR of COCO: of a whole split over all images that the official file lists.
-
-    Of a part of one, over those that it holds whole.
-    """
+def score_coco(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarray, split: Any) -> Scores:
+    """AP and AR of COCO. A whole split is scored over all images of the official file, a part over `scored_images`."""
     annotations = split.annotations
     height, width = split.shape
     results = person_results(
@@ -227,12 +232,14 @@ def score_coco(protocol, predictions, confidence, split):
 class Metric(NamedTuple):
     """A way to score.
 
-    check: of a protocol and a split, ValueError where the split cannot be scored; score: as `Protocol.score`, of a protocol first.
-    best: which of its numbers tells the best checkpoint; lower_is_better: how. has_thresholds: whether thresholds belong to it.
+    check: function of a protocol and a split; UserError if the split cannot be scored.
+    score: as `Protocol.score`, with the protocol first.
+    best, lower_is_better: the number that chooses the best checkpoint, and its direction.
+    has_thresholds: whether `Protocol.thresholds` belong to it.
     """
 
-    check: Any
-    score: Any
+    check: Callable[[Protocol, Any], None]
+    score: Callable[[Protocol, np.ndarray, np.ndarray, Any], Scores]
     best: str
     lower_is_better: bool
     has_thresholds: bool

@@ -1,0 +1,1 @@
+"""Protocols as data, the evaluator, and what an evaluation prints and draws."""

@@ -1,0 +1,164 @@
+"""What an evaluation prints, writes and draws."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+
+from h3r_jax import codec, geometry, visualize
+from h3r_jax.evaluation.evaluator import Decoder, Evaluation, Evaluator, mean_pixel_error
+from h3r_jax.evaluation.protocols import Protocol, Scores
+from h3r_jax.inference import Network
+
+SHOWN = 8  # examples in each row of the sheet
+
+
+def decoders(network: Network) -> dict[str, Decoder]:
+    """The decoders of the table, beside the network's own; those that its maps are too small for are left out."""
+    cells = math.prod(network.heatmap_shape)
+    numbers = {"argmax": 1, "k=4": 4, "k=9": 9}
+
+    def top(k: int) -> Decoder:
+        decode = network.decoder(k=k, selection="top_k")
+        return lambda maps: decode(maps).coordinates
+
+    table = {name: top(k) for name, k in numbers.items() if k <= cells}
+    table["quarter shift"] = lambda maps: codec.quarter_shift(maps, stride=network.stride)
+    own = decoder_name(network)
+    return {name: table[name] for name in ("argmax", "quarter shift", "k=4", "k=9") if name in table and name != own}
+
+
+def decoder_name(network: Network) -> str:
+    """The network's own decoder, in a word."""
+    return f"k={network.k}" + ("" if network.selection == "top_k" else f" {network.selection}")
+
+
+def describe_protocol(network: Network, protocol: Protocol, box: str) -> str:
+    """The protocol in one line, to stand beside every figure; `box` is the kind of box that is cropped."""
+    unit = ", ".join(
+        f"{name or protocol.scheme.normalizers[0][0]} {protocol.scheme.normalizer(name)}"
+        for name in protocol.normalizers or ("",)
+    )
+    maps = f'the "{network.logits}" maps' if network.head == "binary" else "the maps"
+    flip = f"averages {network.flip}" if network.flip else "off"
+    thresholds = ", ".join(f"{value:g}" for value in protocol.thresholds)
+    return (
+        f"{protocol.metric}, box from {box} x {network.box_scale:g}, {network.crop} crop, "
+        f"input {'x'.join(map(str, network.shape))}, {network.activation} of {maps}, normaliser {unit}"
+        + (f", thresholds {thresholds}" if thresholds else "")
+        + (f", subsets {', '.join(protocol.subsets)}" if protocol.subsets else "")
+        + f", flip test {flip}"
+    )
+
+
+def table(evaluation: Evaluation, evaluator: Evaluator) -> str:
+    """The lines that eval.py prints: one for each decoder, and for subsets one of each."""
+    own, network = decoder_name(evaluator.network), evaluator.network
+    split, scores = evaluator.split, evaluation.scores
+    names = [name for name in scores[""].metrics if "/" not in name]
+    rows = []
+    for decoder, score in sorted(scores.items(), key=lambda item: item[0] == ""):  # the network's own comes last
+        error = mean_pixel_error(evaluation.landmarks[decoder], split.annotations, split.matrices) / network.stride
+        rows.append((decoder or own, [f"{error:.3f}", *(f"{score.metrics[name]:.3f}" for name in names)]))
+    lines = _columns("decoder", ["cells", *names], rows)
+    score = scores[""]
+    parts = [*evaluator.protocol.subsets, *(name.partition("/")[2] for name in score.metrics if "/" in name)]
+    if parts:
+        lines += _part_lines(score, dict.fromkeys(parts))
+    return "\n".join(lines)
+
+
+def _part_lines(score: Scores, parts: Iterable[str]) -> list[str]:
+    """One line for each subset or group of landmarks; "-" where nothing can be said."""
+    names = list(dict.fromkeys(name.partition("/")[0] for name in score.metrics if "/" in name))
+    rows = []
+    for part in parts:
+        numbers = (score.metrics.get(f"{name}/{part}") for name in names)
+        cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
+        rows.append((part, [str(score.counts.get(part, "")), *cells]))
+    return _columns("part", ["count", *names], rows)
+
+
+def _columns(first: str, names: list[str], rows: Iterable[tuple[str, list[str]]]) -> list[str]:
+    widths = [8, *(max(10, len(name) + 2) for name in names[1:])]
+    return [
+        f"{head:<16}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))
+        for head, cells in [(first, names), *rows]
+    ]
+
+
+def write(
+    workdir: str | os.PathLike, evaluation: Evaluation, evaluator: Evaluator, variables: dict, about: Mapping[str, Any]
+) -> list[str]:
+    """Writes WORKDIR/eval/DATASET-SPLIT.json and the pictures beside it.
+
+    Args:
+      workdir: of the results.
+      evaluation, evaluator: the results, and what made them.
+      variables: {"params", "batch_stats"} of the network.
+      about: what the JSON says before its counts and metrics: "dataset", "split", "protocol", "differs_from_run".
+
+    Returns:
+      The paths of the files.
+    """
+    place, score = epath.Path(workdir).expanduser() / "eval", evaluation.scores[""]
+    place.mkdir(parents=True, exist_ok=True)
+    name = f"{about['dataset']}-{about['split']}"
+    result = {
+        **about,
+        "count": evaluator.split.num_examples,
+        "official_count": evaluator.split.official_count,  # of the whole split, None if nobody says
+        "subset_counts": score.counts,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in score.metrics.items()},
+    }
+    files = [place / f"{name}.json"]
+    files[0].write_text(json.dumps(result, indent=2))
+    for kind, figure in sheets(evaluation, evaluator, variables).items():
+        files.append(place / f"{name}-{kind}.png")
+        visualize.save(figure, files[-1])
+    return [str(file) for file in files]
+
+
+def sheets(evaluation: Evaluation, evaluator: Evaluator, variables: dict) -> dict[str, Figure]:
+    """Pictures of an evaluation, by kind.
+
+    overlays: one row of examples from the best to the median, one of the worst. Crosses are the truth, ellipses two
+      standard deviations of the maps.
+    heatmaps: the maps of the worst.
+    curve: the cumulative error of every decoder, where the protocol has one.
+
+    One process alone draws them, hence from its own copy of the variables.
+    """
+    split, network, score = evaluator.split, evaluator.network, evaluation.scores[""]
+    order = np.argsort(score.per_example)
+    worst = order[::-1][:SHOWN]
+    typical = order[np.linspace(0, (len(order) - 1) // 2, len(worst)).astype(int)]
+    shown = np.concatenate([typical, worst])
+    images = next(split.canvases.batches([shown]))
+    titles = [f"{100 * score.per_example[i]:.1f} %" for i in shown]
+    last = slice(len(typical), None)
+    overlays = visualize.landmark_sheet(
+        images,
+        geometry.transform_points(split.matrices[shown], evaluation.landmarks[""][shown]),
+        weight=split.annotations.weight[shown],
+        truth=geometry.transform_points(split.matrices[shown], split.annotations.landmarks[shown]),
+        covariance=evaluation.covariance[shown],
+        scheme=network.scheme,
+        titles=titles,
+        columns=len(worst),
+    )
+    logits = jax.jit(network.logit_maps)(jax.device_get(variables), images[last])
+    pictures = {
+        "overlays": overlays,
+        "heatmaps": visualize.heatmap_sheet(images[last], logits, titles=titles[last], columns=len(worst)),
+    }
+    if score.errors is not None:
+        named = {name or decoder_name(network): each.errors for name, each in evaluation.scores.items()}
+        pictures["curve"] = visualize.cumulative_error_curve(named, max(evaluator.protocol.thresholds))
+    return pictures

@@ -1,0 +1,259 @@
+"""A network: a model with everything that turns crops into landmarks. This is the one place that runs it.
+
+    network = make_network("mobilenet_v2", get_scheme("ibug68"), input_size=(128, 128))
+    variables = network.initialize(seed=0)
+    network.decode(variables, crops)        # codec.Decoded, in pixels of the crop
+
+Evaluation, prediction and export call these functions, so that they agree.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from h3r_jax import codec, geometry, images, losses, models
+from h3r_jax.errors import UserError, of_the_user
+from h3r_jax.landmarks import LandmarkScheme, get_scheme
+from h3r_jax.landmarks.scheme import BOX
+
+FLIPS = ("", "coordinates", "heatmaps")
+LOGITS: dict[str, Callable[[jax.Array], jax.Array]] = {  # of head "binary", whose outputs have the off maps first
+    "difference": codec.binary_logits,
+    "on": lambda outputs: outputs[..., outputs.shape[-1] // 2 :],  # the released H3R networks are decoded from these
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Everything about a network but its weights. Hashable, so that `jit` can close over it.
+
+    model: Flax module from normalised images `[B, H, W, 3]` to head outputs.
+    scheme: LandmarkScheme.
+    shape: `(H, W)` of the input, pixels.
+    stride: input pixels per heatmap cell.
+    head: name in `models.HEADS`.
+    logits: how the two channels of head "binary" become one logit map, key of `LOGITS`.
+    activation, k, selection: of the decoder, see `codec.decode`.
+    flip: the average with the mirrored crop: "" for none, "coordinates", or "heatmaps" of probabilities.
+    crop: key of `images.CROPS`.
+    box_scale: growth of a box to the crop.
+
+    Raises:
+      UserError: an unknown name, or a decoder that the heatmaps of this size do not allow.
+    """
+
+    model: Any
+    scheme: LandmarkScheme
+    shape: tuple[int, int]
+    stride: int = models.BACKBONE_STRIDE
+    head: str = "heatmap"
+    logits: str = "difference"
+    activation: str = "softmax"
+    k: int = 9
+    selection: str = "top_k"
+    flip: str = ""
+    crop: str = "exact"
+    box_scale: float = 1.25
+
+    def __post_init__(self) -> None:
+        choices = {"logits": LOGITS, "activation": codec.ACTIVATIONS, "selection": codec.SELECTIONS}
+        for name, known in (choices | {"flip": FLIPS, "crop": images.CROPS}).items():
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+        if len(self.shape) != 2 or any(size % self.stride or size < self.stride for size in self.shape):
+            raise UserError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
+        if self.crop == "reference" and self.shape[0] != self.shape[1]:
+            size = f"{self.shape[0]}x{self.shape[1]}"
+            raise UserError(f'the crop "reference" is square, but the input is {size}; want the crop "exact"')
+        if not self.box_scale > 0:
+            raise UserError(f"box_scale must be positive, got {self.box_scale}")
+        with of_the_user():  # the codec knows which k goes with which map
+            maps = jax.ShapeDtypeStruct((1, *self.heatmap_shape, self.scheme.num_landmarks), jnp.float32)
+            jax.eval_shape(self.decoder(), maps)
+
+    @property
+    def heatmap_shape(self) -> tuple[int, int]:
+        """`(h, w)`, cells."""
+        return self.shape[0] // self.stride, self.shape[1] // self.stride
+
+    def initialize(self, seed: int) -> dict:
+        """Fresh variables {"params", "batch_stats"}, a function of the seed alone."""
+        return models.initialize(self.model, seed, (*self.shape, 3))
+
+    def shapes(self) -> dict:
+        """The shapes and types of the variables, `jax.ShapeDtypeStruct`; computes nothing."""
+        crops = jax.ShapeDtypeStruct((1, *self.shape, 3), jnp.float32)
+        return jax.eval_shape(self.model.init, jax.random.key(0), crops)
+
+    def cut(self, pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The crop of a box.
+
+        Args:
+          pixels: `uint8[H', W', 3]`, an image.
+          box: `[4]`, x0, y0, x1, y1; image pixels.
+
+        Returns:
+          `uint8[H, W, 3]`, and the map `float64[2, 3]` from image pixels to crop pixels.
+
+        Raises:
+          UserError: the box has no size, or a size that cannot be cropped.
+        """
+        crop = images.CROPS[self.crop]
+        with of_the_user():
+            try:
+                matrix = crop.matrix(box, self.shape, self.box_scale)
+                return crop.cut(pixels, box, self.shape, self.box_scale), matrix
+            except MemoryError as error:
+                raise UserError(f"box {np.asarray(box).tolist()} needs more memory than there is") from error
+
+    def map_of_outputs(self, outputs: jax.Array) -> jax.Array:
+        """One logit map per landmark, `[B, h, w, K]`, of head outputs."""
+        return LOGITS[self.logits](outputs) if self.head == "binary" else outputs
+
+    def logit_maps(self, variables: dict, crops: jax.Array) -> jax.Array:
+        """Logit maps `float32[B, h, w, K]` of crops `[B, H, W, 3]` (0 to 255), by the running statistics."""
+        return self.map_of_outputs(self.model.apply(variables, models.normalize_images(crops), train=False))
+
+    def maps(self, variables: dict, crops: jax.Array) -> tuple[jax.Array, ...]:
+        """The logit maps `float32[B, h, w, K]` to decode: one, or with flip "coordinates" also the mirrored crop's."""
+        straight = self.logit_maps(variables, crops)
+        if not self.flip:
+            return (straight,)
+        mirrored = self.logit_maps(variables, crops[:, :, ::-1])
+        return (straight, mirrored) if self.flip == "coordinates" else (self.mean_map(straight, mirrored),)
+
+    def mean_map(self, straight: jax.Array, mirrored: jax.Array) -> jax.Array:
+        """The logit map of the mean probability of two maps, the second of the mirrored crop; `[B, h, w, K]` each.
+
+        With activation "identity" the values themselves are averaged.
+        """
+        if self.activation == "softmax":
+            probability, value = lambda x: jax.nn.softmax(x, axis=(1, 2)), jnp.log
+        elif self.activation == "sigmoid":
+            probability, value = jax.nn.sigmoid, jax.scipy.special.logit
+        else:
+            probability = value = lambda x: x
+        back = geometry.mirror_heatmaps(probability(mirrored), self.stride, self.scheme.mirror)
+        return value((probability(straight) + back) / 2)
+
+    def decoder(self, **changes: Any) -> Callable[[jax.Array], codec.Decoded]:
+        """The decoder of logit maps `[B, h, w, K]`; `changes` replace `k` or `selection`."""
+        options = {"k": self.k, "selection": self.selection, "activation": self.activation, "stride": self.stride}
+        options |= changes
+
+        def decode(maps: jax.Array) -> codec.Decoded:
+            return codec.decode_with_statistics(maps, **options)
+
+        return decode
+
+    def decode(self, variables: dict, crops: jax.Array) -> codec.Decoded:
+        """What the network says of crops `uint8[B, H, W, 3]`, in pixels of the crop; a pure function, for `jit`."""
+        return self.decode_maps(self.maps(variables, crops))
+
+    def decode_maps(self, maps: Sequence[jax.Array]) -> codec.Decoded:
+        """What `maps` say; of two, the mixture of both: the mean, and its covariance."""
+        straight, *mirrored = map(self.decoder(), maps)
+        if not mirrored:
+            return straight
+        (turned,), order = mirrored, np.asarray(self.scheme.mirror)
+        coordinates = self.mirror_back(turned.coordinates)
+        sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+        apart = (straight.coordinates - coordinates) / 2
+        return codec.Decoded(
+            (straight.coordinates + coordinates) / 2,
+            (straight.confidence + turned.confidence[:, order]) / 2,
+            (straight.covariance + turned.covariance[:, order] * sign) / 2 + apart[..., :, None] * apart[..., None, :],
+        )
+
+    def mirror_back(self, coordinates: jax.Array) -> jax.Array:
+        """Landmarks `[B, K, 2]` of the mirrored crop as landmarks of the crop; input pixels."""
+        return geometry.mirror_landmarks(coordinates, self.shape[1], self.scheme.mirror)
+
+    def __str__(self) -> str:
+        return (
+            f"input {self.shape[0]}x{self.shape[1]}, {self.crop} crop of the box x {self.box_scale:g}, "
+            f"scheme {self.scheme.name} with {self.scheme.num_landmarks} landmarks, logits {self.logits}, "
+            f"{self.activation} over k={self.k} cells ({self.selection}), "
+            f"flip test {f'averages {self.flip}' if self.flip else 'off'}"
+        )
+
+
+def make_network(
+    model: str,
+    scheme: str | LandmarkScheme,
+    *,
+    input_size: int | Sequence[int],
+    head: str = "heatmap",
+    stride: int = models.BACKBONE_STRIDE,
+    dtype: str = "float32",
+    **decoding: Any,
+) -> Network:
+    """A Network by names.
+
+    Args:
+      model: key of `models.BACKBONES`.
+      scheme: LandmarkScheme, or the name of one in `landmarks.SCHEMES`.
+      input_size: pixels: one number, or height and width.
+      head, stride, dtype: see `models.build`.
+      **decoding: further fields of `Network`.
+
+    Raises:
+      UserError: an unknown name, or values that do not go together.
+    """
+    scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
+    shape = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    with of_the_user():
+        module = models.build(model, scheme.num_landmarks, head=head, stride=stride, dtype=dtype)
+    return Network(module, scheme, shape, stride, head, **decoding)
+
+
+def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
+    """The landmark scheme that a configuration (nested mappings, such as a ConfigDict) asks for in "landmarks".
+
+    Raises:
+      UserError: an unknown name; or a mirror order and a unit that are no scheme.
+    """
+    landmarks = config["landmarks"]
+    name, mirror, unit = landmarks["scheme"], tuple(landmarks["mirror"]), tuple(landmarks["normalizer"])
+    if name:
+        if mirror or unit:
+            raise UserError(
+                f"config.landmarks has the scheme {name!r}, and a mirror order or normalizer as well; "
+                "for those of one's own leave the scheme empty (--config.landmarks.scheme=)"
+            )
+        return get_scheme(name)
+    if not mirror:
+        raise UserError(
+            "config.landmarks needs a scheme, or a mirror order with one index per landmark (range(K) where nothing mirrors)"
+        )
+    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or BOX),))
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `make_network` for a configuration (nested mappings, such as a ConfigDict).
+
+    Raises:
+      UserError: see `scheme_of`; or an unknown loss.
+    """
+    model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
+    if loss not in losses.LOSSES:
+        raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
+    return {
+        "model": model["name"],
+        "scheme": scheme_of(config),
+        "input_size": tuple(model["input_size"]),
+        "head": model["head"],
+        "stride": model["stride"],
+        "dtype": model["dtype"],
+        "logits": model["logits"],
+        "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
+        "k": evaluation["k"],
+        "selection": evaluation["selection"],
+        "flip": evaluation["flip"],
+        "crop": evaluation["crop"],
+        "box_scale": config["data"]["box_scale"],
+    }

@@ -1,0 +1,190 @@
+"""A run is one workdir. This module knows the places in it, its configuration, its steps and their weights.
+
+WORKDIR/config.json         the configuration
+WORKDIR/checkpoints/STEP/   variables, average (their moving average), progress, about
+WORKDIR/metrics.jsonl, tensorboard/, augmented.png, targets.png, nonfinite/, profile/, eval/
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from h3r_jax.errors import UserError
+
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+VARIABLES, AVERAGE, PROGRESS, ABOUT = "variables", "average", "progress", "about"  # the items of a step
+
+# Fields that configurations of older runs lack, with the value that those runs had.
+ADDED = {
+    "init_from": "",
+    "data.test_name": "",
+    "data.test_folder": "",
+    "model.logits": "difference",
+    "augment.half_body": 0.0,
+    "train.accumulation": 1,
+    "train.nonfinite": "stop",
+    "train.steps": 0,
+    "eval.activation": "",
+    "eval.crop": "exact",
+    "eval.metric": "nme",
+    "eval.normalizers": [],
+    "eval.subsets": [],
+}
+# Fields that older runs have and this version lacks: the value that changes nothing, and the remedy for another.
+REMOVED = {"data.on_error": ("stop", "repair the images, and train anew without the field")}
+FLIPS = {False: "", True: "coordinates"}  # eval.flip was a switch at first
+
+
+class Run:
+    """One workdir.
+
+    workdir: its path; may be of a cloud (`gs://`).
+    """
+
+    def __init__(self, workdir: str | os.PathLike):
+        self.workdir = epath.Path(workdir).expanduser()
+
+    @property
+    def config_file(self) -> epath.Path:
+        """The path of the configuration."""
+        return self.workdir / CONFIG
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """The path of the folder of steps."""
+        return self.workdir / CHECKPOINTS
+
+    def config(self) -> dict[str, Any]:
+        """The run's configuration in the fields of this version, as nested dicts.
+
+        Raises:
+          FileNotFoundError: there is none.
+          UserError: it is damaged, or has a value that this version does not know.
+        """
+        if not self.config_file.exists():
+            raise FileNotFoundError(f"{self.config_file} does not exist; train first, or correct the path of the run")
+        return upgrade(read_json(self.config_file), self.config_file)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration, and makes the workdir if it is not there."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.config_file.write_text(json.dumps(config, indent=2))
+
+    def steps(self) -> list[int]:
+        """The steps that were saved as a whole, ascending."""
+        from orbax.checkpoint.utils import checkpoint_steps
+
+        return sorted(checkpoint_steps(self.checkpoints)) if self.checkpoints.exists() else []
+
+    def variables(
+        self, shapes: Any, *, sharding: jax.sharding.Sharding, step: int | None = None, averaged: bool = True
+    ) -> tuple[Any, str]:
+        """The variables of a step.
+
+        Args:
+          shapes: {"params", "batch_stats"} of `jax.ShapeDtypeStruct`, such as `inference.Network.shapes` gives.
+          sharding: of every array.
+          step: one of `steps()`; None for the last.
+          averaged: whether to take the moving average, if the run keeps one.
+
+        Returns:
+          {"params", "batch_stats"}, and a phrase that says which they are.
+
+        Raises:
+          FileNotFoundError: there is no such step.
+          UserError: the step holds another network.
+        """
+        import orbax.checkpoint as ocp
+
+        steps = self.steps()
+        if not steps or step not in (None, *steps):
+            wanted = "train first" if step is None else f"not {step}"
+            raise FileNotFoundError(f"{self.checkpoints} holds steps {steps}, {wanted}")
+        folder = self.checkpoints.resolve() / str(steps[-1] if step is None else step)
+        averaged = averaged and (folder / AVERAGE).exists()
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+        checkpointer = ocp.StandardCheckpointer()
+        try:
+            variables = checkpointer.restore(folder / (AVERAGE if averaged else VARIABLES), target)
+        except (ValueError, KeyError) as error:  # another tree or other shapes
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{folder} does not hold the network of the configuration ({reason})") from error
+        finally:
+            checkpointer.close()
+        return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {folder.name}"
+
+
+def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
+    """The run that a path leads to.
+
+    Args:
+      path: of a workdir, of a step `WORKDIR/checkpoints/STEP`, or of anything else.
+
+    Returns:
+      The run and the step, None for the last one; None if the path is neither a workdir nor a step of one.
+    """
+    path = epath.Path(path).expanduser()
+    if (path / CONFIG).exists() or (path / CHECKPOINTS).exists():
+        return Run(path), None
+    if path.name.isdigit() and path.parent.name == CHECKPOINTS:
+        return Run(path.parent.parent), int(path.name)
+    return None
+
+
+def read_json(path: epath.Path) -> Any:
+    """The content of a JSON file; UserError names a file that is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: it is no JSON ({error})") from error
+
+
+def upgrade(config: Any, path: str | os.PathLike) -> dict[str, Any]:
+    """A configuration of this or an older version in the fields of this version.
+
+    Args:
+      config: nested dicts, as they were stored.
+      path: of their file, for messages.
+
+    Raises:
+      UserError: it is no configuration, or has a value that this version cannot follow; says what to do.
+    """
+    fields = flatten(config) if isinstance(config, dict) else {}
+    if "model.name" not in fields:
+        raise UserError(f"{path} is damaged: it is not the configuration of a run")
+    for field, (harmless, remedy) in REMOVED.items():
+        if fields.pop(field, harmless) != harmless:
+            raise UserError(f"{path} is of an older version: this one has no config.{field}; {remedy}")
+    fields = {**ADDED, **fields}
+    flip = fields.get("eval.flip", "")
+    fields["eval.flip"] = FLIPS[flip] if isinstance(flip, bool) else flip
+    nested: dict[str, Any] = {}
+    for field, value in fields.items():
+        *sections, name = field.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return nested
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as {"section.field": value}, tuples as lists, as JSON has them."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            result |= flatten(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def differences(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configurations differ: {"section.field": (theirs, mine)}, None for one that is missing."""
+    there, here = flatten(theirs), flatten(mine)
+    pairs = {field: (there.get(field), here.get(field)) for field in {**here, **there}}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}

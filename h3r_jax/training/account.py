@@ -1,0 +1,96 @@
+"""What a training is going to do, in words and pictures, before it does it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from h3r_jax import codec, geometry, models, visualize
+from h3r_jax.evaluation import report
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.run import Run
+from h3r_jax.training import step
+from h3r_jax.training.recipe import Durations, Recipe
+from h3r_jax.training.state import TrainState
+
+
+def describe(
+    config: Any,
+    recipe: Recipe,
+    protocol: Protocol,
+    examples: Any,
+    validation: Any,
+    state: TrainState,
+    weights: str,
+    durations: Durations,
+    mesh: Mesh,
+) -> str:
+    """The account of a run, line by line.
+
+    Args:
+      config: ConfigDict.
+      recipe, protocol: of the configuration.
+      examples, validation: data.pipeline.TrainInput and EvalInput; None for no validation.
+      state: from which the run goes on.
+      weights: where they come from, in words.
+      durations: of the run.
+      mesh: of the devices.
+    """
+    network = recipe.network
+    annotations, canvases = examples.annotations, examples.canvases
+    crops = geometry.transform_points(examples.matrices, annotations.landmarks)
+    points = codec.activation_points(crops, heatmap_shape=network.heatmap_shape, stride=network.stride)
+    labelled = annotations.weight > 0
+    counts = (
+        f"{labelled.size} landmarks: {int((~labelled).sum())} without label or hidden, {annotations.outside_image()} "
+        f"labelled outside their image, {int((labelled & ~np.asarray(points.inside)).sum())} outside the plain crop's "
+        "heatmap (no weight there)"
+    )
+    kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
+    micro = f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""
+    lines = {
+        "data": f"{_described(examples)}; {counts}",
+        "validation": f"{_described(validation)}; chooses the best checkpoint"
+        if validation
+        else "none; the last checkpoint counts",
+        "input": f"{network.shape[0]}x{network.shape[1]} pixels, box from {config.data.box} x {network.box_scale}; "
+        f"canvases {canvases.shape[0]}x{canvases.shape[1]}, {canvases.nbytes / 2**20:.0f} MiB, {kept}",
+        "model": f"{config.model.name}, head {network.head}, {network.scheme.num_landmarks} landmarks, "
+        f"{models.count_parameters(state.variables['params']):,} parameters, {config.model.dtype}, "
+        f"stride {network.stride}",
+        "weights": weights,
+        "loss": f"{recipe.loss} against {recipe.target} activation points",
+        "scores": f"{report.describe_protocol(network, protocol, config.data.box)}, "
+        f"decoder {report.decoder_name(network)}",
+        "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",
+        "steps": f"{int(state.step)} -> {durations.total} of batch {config.train.batch_size}, "
+        f"{durations.total * config.train.batch_size / examples.num_examples:.4g} epochs{micro}",
+    }
+    return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
+
+
+def _described(split: Any) -> str:
+    return f"{split.name}, {split.num_examples} examples{f' ({split.incomplete})' if split.incomplete else ''}"
+
+
+def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:
+    """Draws augmented.png, the first examples as the network will see them, and targets.png, the targets of a few of them.
+
+    Args:
+      run: Run, whose workdir takes the pictures.
+      recipe: Recipe.
+      examples: data.pipeline.TrainInput.
+      count: examples that are shown.
+      magnified: examples whose targets are shown.
+    """
+    network = recipe.network
+    size = min(count, examples.num_examples)
+    batch = next(examples.batches(seed=recipe.seed, batch_size=size, start_step=0))
+    images, landmarks, weight = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
+    shown = slice(0, magnified)
+    points = step.target_points(landmarks[shown], batch["index"][shown], 0, recipe)
+    augmented = visualize.landmark_sheet(images, landmarks, weight=weight, scheme=network.scheme)
+    targets = visualize.activation_sheet(images[shown], landmarks[shown], points, stride=network.stride, columns=3)
+    visualize.save(augmented, run.workdir / "augmented.png")
+    visualize.save(targets, run.workdir / "targets.png")

@@ -12,10 +12,13 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 
 # isort: split
 
+import functools
 import json
+import os
 
 from absl import flags
 from etils import epath
+from ml_collections import ConfigDict
 
 from configs import common
 from data import inputs
@@ -29,7 +32,9 @@ from h3r_jax.training import command, distributed, same_run, sharding
 from h3r_jax.training.recipe import check_config
 
 
-def evaluate(config, workdir, *, checkpoint=None):
+def evaluate(
+    config: ConfigDict, workdir: str | os.PathLike, *, checkpoint: str | os.PathLike | None = None
+) -> dict[str, float]:
     """Evaluates a run, or weights of others, on `config.data.test_split`; prints and writes the results.
 
     Args:
@@ -46,7 +51,8 @@ def evaluate(config, workdir, *, checkpoint=None):
     # ---- What is asked for: the network of the configuration, which must be the run's, and the protocol.
     mesh, fields = sharding.make_mesh(), json.loads(config.to_json())
     check_config(fields, common.get_config().to_dict())
-    found = runs.find(checkpoint or workdir)
+    source = checkpoint or workdir
+    found = runs.find(source)
     if not found and not checkpoint:
         raise FileNotFoundError(f"{workdir} holds no run; train first, or correct --workdir or --checkpoint")
     differing = same_run.check_evaluation(found[0], fields) if found else {}
@@ -63,16 +69,14 @@ def evaluate(config, workdir, *, checkpoint=None):
         run, step = found
         variables, weights = run.variables(network.shapes(), step=step, averaged=config.eval.averaged, sharding=whole)
     else:
-        variables, weights = convert.load_network(checkpoint, network, sharding=whole)
+        variables, weights = convert.load_network(source, network, sharding=whole)
 
     # ---- The results, of every process; the first one writes them.
     evaluation = evaluator(variables)
     if distributed.is_first():
         described = report.describe_protocol(network, protocol, config.data.box)
         differs = "".join(f"; {field} is {here}, the run has {there}" for field, (there, here) in differing.items())
-        print(f"{split.name}: {split.num_examples} examples; {weights}")
-        if split.incomplete:
-            print(f"This copy is {split.incomplete}.")
+        print(f"{report.describe_split(split)}; {weights}")
         print(f"protocol: {described}; decoder for the files: {report.decoder_name(network)}{differs}")
         print(report.table(evaluation, evaluator))
         dataset, folder = inputs.test_set(config)
@@ -87,12 +91,9 @@ def evaluate(config, workdir, *, checkpoint=None):
     return evaluation.scores[""].metrics
 
 
-def stored_config(flags):
-    """The configuration of the run that the flags name; None if they name none."""
-    found = runs.find(flags.checkpoint or flags.workdir)
-    return found and command.fill(common.get_config(), found[0].config(), found[0].config_file)
-
-
 if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", None, "a step of a run, or weights of others; the last step by default")
-    command.main(lambda flags: evaluate(flags.config, flags.workdir, checkpoint=flags.checkpoint), stored_config)
+    command.main(
+        lambda flags: evaluate(flags.config, flags.workdir, checkpoint=flags.checkpoint),
+        functools.partial(command.stored_config, base=common.get_config()),
+    )

@@ -11,9 +11,11 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 
 import functools
 import json
+import os
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
 
 from configs import common
 from data import inputs
@@ -25,14 +27,14 @@ from h3r_jax.training import account, command, distributed, loop, same_run, shar
 from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import Incidents
 from h3r_jax.training.recipe import Durations, Recipe, check_config
-from h3r_jax.training.state import create_state, optimizer_of
+from h3r_jax.training.state import TrainState, create_state, optimizer_of
 
 
-def train(config, workdir, *, profile=False):
+def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = False) -> TrainState:
     """Trains a run to its last step, from its last checkpoint if there is one; returns the last TrainState.
 
     Args:
-      config: ConfigDict with the fields of configs/common.py.
+      config: has the fields of configs/common.py.
       workdir: path of the run.
       profile: whether to write a profile of ten steps to WORKDIR/profile.
 
@@ -62,10 +64,8 @@ def train(config, workdir, *, profile=False):
     optimizer = optimizer_of(config.train, warmup_steps=durations.warmup, total_steps=durations.total)
     state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
     state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
-    with distributed.first_process_first():
-        same_run.claim(run, fields)
-    data = {"name": examples.name, "examples": examples.num_examples}
-    about, check = (functools.partial(function, fields, data) for function in (same_run.describe, same_run.check))
+    same_run.claim(run, fields)
+    about, check = same_run.identity(fields, {"name": examples.name, "examples": examples.num_examples})
     saved = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=about)
     state, restored = saved.resume(state, check)
 
@@ -85,7 +85,7 @@ def train(config, workdir, *, profile=False):
             durations=durations,
             writer=writer,
             checkpoints=saved,
-            evaluate=evaluator and (lambda state: evaluator.metrics(state.to_evaluate(config.eval.averaged))),
+            evaluate=evaluator.metrics_of(averaged=config.eval.averaged) if evaluator else None,
             incidents=Incidents(run, recipe.nonfinite, lambda step: next(batches(start_step=step - 1))),
             profile_to=run.workdir / "profile" if profile else None,
         )

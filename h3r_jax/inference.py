@@ -8,7 +8,7 @@ Evaluation, prediction and export call these functions, so that they agree.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,12 @@ FLIPS = ("", "coordinates", "heatmaps")
 LOGITS: dict[str, Callable[[jax.Array], jax.Array]] = {  # of head "binary", whose outputs have the off maps first
     "difference": codec.binary_logits,
     "on": lambda outputs: outputs[..., outputs.shape[-1] // 2 :],  # the released H3R networks are decoded from these
+}
+# By activation: from logit maps to probabilities, and back.
+_PROBABILITIES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "softmax": (lambda maps: jax.nn.softmax(maps, axis=(1, 2)), jnp.log),
+    "sigmoid": (jax.nn.sigmoid, jax.scipy.special.logit),
+    "identity": (lambda maps: maps, lambda maps: maps),
 }
 
 
@@ -60,8 +66,14 @@ class Network:
     box_scale: float = 1.25
 
     def __post_init__(self) -> None:
-        choices = {"logits": LOGITS, "activation": codec.ACTIVATIONS, "selection": codec.SELECTIONS}
-        for name, known in (choices | {"flip": FLIPS, "crop": images.CROPS}).items():
+        choices: dict[str, Iterable[str]] = {
+            "logits": LOGITS,
+            "activation": codec.ACTIVATIONS,
+            "selection": codec.SELECTIONS,
+            "flip": FLIPS,
+            "crop": images.CROPS,
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
         if len(self.shape) != 2 or any(size % self.stride or size < self.stride for size in self.shape):
@@ -131,18 +143,18 @@ class Network:
 
         With activation "identity" the values themselves are averaged.
         """
-        if self.activation == "softmax":
-            probability, value = lambda x: jax.nn.softmax(x, axis=(1, 2)), jnp.log
-        elif self.activation == "sigmoid":
-            probability, value = jax.nn.sigmoid, jax.scipy.special.logit
-        else:
-            probability = value = lambda x: x
+        probability, value = _PROBABILITIES[self.activation]
         back = geometry.mirror_heatmaps(probability(mirrored), self.stride, self.scheme.mirror)
         return value((probability(straight) + back) / 2)
 
     def decoder(self, **changes: Any) -> Callable[[jax.Array], codec.Decoded]:
         """The decoder of logit maps `[B, h, w, K]`; `changes` replace `k` or `selection`."""
-        options = {"k": self.k, "selection": self.selection, "activation": self.activation, "stride": self.stride}
+        options: dict[str, Any] = {
+            "k": self.k,
+            "selection": self.selection,
+            "activation": self.activation,
+            "stride": self.stride,
+        }
         options |= changes
 
         def decode(maps: jax.Array) -> codec.Decoded:
@@ -205,10 +217,10 @@ def make_network(
       UserError: an unknown name, or values that do not go together.
     """
     scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
-    shape = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
     with of_the_user():
         module = models.build(model, scheme.num_landmarks, head=head, stride=stride, dtype=dtype)
-    return Network(module, scheme, shape, stride, head, **decoding)
+    return Network(module, scheme, (height, width), stride, head, **decoding)
 
 
 def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:

@@ -127,11 +127,11 @@ def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
     Returns:
       The run and the step, None for the last one; None if the path is neither a workdir nor a step of one.
     """
-    path = epath.Path(path).expanduser()
-    if (path / CONFIG).exists() or (path / CHECKPOINTS).exists():
-        return Run(path), None
-    if path.name.isdigit() and path.parent.name == CHECKPOINTS:
-        return Run(path.parent.parent), int(path.name)
+    place = epath.Path(path).expanduser()
+    if (place / CONFIG).exists() or (place / CHECKPOINTS).exists():
+        return Run(place), None
+    if place.name.isdigit() and place.parent.name == CHECKPOINTS:
+        return Run(place.parent.parent), int(place.name)
     return None
 
 

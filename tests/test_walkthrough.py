@@ -5,6 +5,7 @@ The page about one's own data is followed to the letter. Trainings of other page
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.pages import CODEC, EXPORT, PAGES, PREDICT, ROOT, command_blocks, pyt
 
 DOCS = ROOT / "docs"
 README, OWN_DATA, CONTRIBUTING = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md"
-WEIGHTS = DOCS / "weights.md"
+WEIGHTS, PYTHON = DOCS / "weights.md", DOCS / "python.md"
 SMALLER = {"model.name": "mobilenet_v2", "model.input_size": "(32, 32)", "train.batch_size": 16, "eval.batch_size": 16}
 SHORTER = {"train.epochs": 1.0}
 
@@ -168,6 +169,15 @@ def test_codec(place):
     assert "pixels" in printed and "voxels" in printed, printed
 
 
+def test_python(place):
+    """Training, evaluation and prediction in one process."""
+    (block,) = command_blocks(PYTHON)
+    printed = type_in(place, block)
+    step, nme, landmarks = re.search(r"^(\d+) ([\d.]+) \[\[\[(.+)\]\]\]$", printed, re.MULTILINE | re.DOTALL).groups()
+    assert step == "20" and float(nme) > 0 and len(re.findall(r"[^][\s]+", landmarks)) == 2 * 23
+    assert (place / "runs" / "twenty" / "checkpoints" / "20").exists()
+
+
 def test_what_contributors_run_is_what_ci_runs():
     making, checking = command_blocks(CONTRIBUTING)
     ci = (ROOT / ".ci" / "run").read_text()
@@ -185,4 +195,5 @@ def test_there_are_no_other_blocks():
         PREDICT,
         EXPORT,
         WEIGHTS,
+        PYTHON,
     }

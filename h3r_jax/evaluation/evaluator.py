@@ -81,9 +81,9 @@ class Evaluator:
         scores = {name: self.protocol.score(each, confidence, self.split) for name, each in landmarks.items()}
         return Evaluation(landmarks, confidence, covariance, scores)
 
-    def metrics(self, variables: dict) -> dict[str, float]:
-        """The metrics of the network's own decoder."""
-        return self(variables).scores[""].metrics
+    def metrics_of(self, *, averaged: bool) -> Callable[[Any], dict[str, float]]:
+        """The function from a training.state.TrainState to the metrics of its variables, or of their average if asked for."""
+        return lambda state: self(state.to_evaluate(averaged)).scores[""].metrics
 
 
 def _mean(network: Network, decode: Decoder, maps: tuple[jax.Array, ...]) -> jax.Array:

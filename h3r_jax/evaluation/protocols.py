@@ -154,7 +154,8 @@ def score_nme(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarra
     }
     metrics = {}
     subsets = members(protocol, annotations)
-    for subset, chosen in {"": slice(None), **subsets}.items():
+    everything = np.ones(len(errors[first]), bool)
+    for subset, chosen in {"": everything, **subsets}.items():
         suffix = f"/{subset}" if subset else ""
         if subset and not chosen.any():
             continue

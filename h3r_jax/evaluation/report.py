@@ -39,6 +39,11 @@ def decoder_name(network: Network) -> str:
     return f"k={network.k}" + ("" if network.selection == "top_k" else f" {network.selection}")
 
 
+def describe_split(split: Any) -> str:
+    """The name of a split (data.pipeline.TrainInput or EvalInput), how many examples it has, and whether some are missing."""
+    return f"{split.name}, {split.num_examples} examples" + (f" ({split.incomplete})" if split.incomplete else "")
+
+
 def describe_protocol(network: Network, protocol: Protocol, box: str) -> str:
     """The protocol in one line, to stand beside every figure; `box` is the kind of box that is cropped."""
     unit = ", ".join(

@@ -211,10 +211,10 @@ class Predictor:
 
     def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:
         """Sends a batch to the devices: what comes back, in time, and whose it is."""
-        jobs, crops = zip(*crops)
+        jobs = tuple(job for job, _ in crops)
         bucket = next(size for size in self.buckets if size >= len(crops))
         images = np.zeros((bucket, *self.network.shape, 3), np.uint8)
-        images[: len(crops)] = crops
+        images[: len(crops)] = [crop for _, crop in crops]
         return jobs, self._jitted(self.variables, images)
 
     def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:

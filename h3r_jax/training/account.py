@@ -50,8 +50,8 @@ def describe(
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
     micro = f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""
     lines = {
-        "data": f"{_described(examples)}; {counts}",
-        "validation": f"{_described(validation)}; chooses the best checkpoint"
+        "data": f"{report.describe_split(examples)}; {counts}",
+        "validation": f"{report.describe_split(validation)}; chooses the best checkpoint"
         if validation
         else "none; the last checkpoint counts",
         "input": f"{network.shape[0]}x{network.shape[1]} pixels, box from {config.data.box} x {network.box_scale}; "
@@ -68,10 +68,6 @@ def describe(
         f"{durations.total * config.train.batch_size / examples.num_examples:.4g} epochs{micro}",
     }
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
-
-
-def _described(split: Any) -> str:
-    return f"{split.name}, {split.num_examples} examples{f' ({split.incomplete})' if split.incomplete else ''}"
 
 
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:

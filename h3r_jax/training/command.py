@@ -1,6 +1,7 @@
 """The command lines of train.py and eval.py: their flags, their errors, their processes."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -8,12 +9,12 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from h3r_jax import run as runs
 from h3r_jax.errors import UserError, sentences
-from h3r_jax.run import flatten
 from h3r_jax.training import distributed, preemption
 
 
-def main(run: Callable[[Any], None], stored_config: Callable[[Any], ConfigDict | None] = lambda flags: None) -> None:
+def main(run: Callable[[Any], object], stored_config: Callable[[Any], ConfigDict | None] = lambda flags: None) -> None:
     """Parses the flags, joins the other processes, and calls `run` with the flags.
 
     Flags of a script's own must be defined before. The flags here are `--config`, `--workdir` and those of
@@ -57,6 +58,12 @@ def _parse(arguments: list[str], stored_config: Callable[[Any], ConfigDict | Non
             raise UserError(str(error).strip().strip("\"'")) from error
 
 
+def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
+    """The configuration of the run that `--checkpoint` or else `--workdir` names, with the types of `base`; None without one."""
+    found = runs.find(options.checkpoint or options.workdir)
+    return fill(base, found[0].config(), found[0].config_file) if found else None
+
+
 @contextlib.contextmanager
 def session(options: Any) -> Iterator[None]:
     """One process of a command: joined to the others, with its errors in sentences."""
@@ -74,7 +81,7 @@ def session(options: Any) -> Iterator[None]:
         sys.exit(preemption.EXIT_CODE)
 
 
-def fill(base: ConfigDict, fields: Mapping[str, Any], path: str) -> ConfigDict:
+def fill(base: ConfigDict, fields: Mapping[str, Any], path: str | os.PathLike) -> ConfigDict:
     """A configuration with the fields and types of `base` and the values of another.
 
     Args:
@@ -85,7 +92,7 @@ def fill(base: ConfigDict, fields: Mapping[str, Any], path: str) -> ConfigDict:
     Raises:
       UserError: a field that `base` lacks, or a value of another type.
     """
-    for field, value in flatten(fields).items():
+    for field, value in runs.flatten(fields).items():
         *sections, name = field.split(".")
         place = base
         try:

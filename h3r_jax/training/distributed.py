@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -45,7 +46,7 @@ def initialize(
       ValueError: some of the three are given and others are missing; or the surroundings speak of several processes
         and do not say where they are.
     """
-    given = dict(zip(FLAGS, (coordinator_address, num_processes, process_id)))
+    given: dict[str, Any] = dict(zip(FLAGS, (coordinator_address, num_processes, process_id)))
     missing = [name for name, value in given.items() if value is None]
     if num_processes == 1 and len(missing) == 2:
         return
@@ -53,7 +54,10 @@ def initialize(
         raise UserError(
             f"--{', --'.join(missing)} missing; give all of --{', --'.join(FLAGS)}, or none to have them found"
         )
-    timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS, "shutdown_timeout_seconds": SHUTDOWN_SECONDS}
+    timeouts: dict[str, Any] = {
+        "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
+        "shutdown_timeout_seconds": SHUTDOWN_SECONDS,
+    }
     try:
         jax.distributed.initialize(**given, **timeouts)
     except ValueError:

@@ -99,7 +99,7 @@ def fit(
                 progress.set_postfix(loss=f"{scalars['loss']:.3f}", refresh=False)
                 log.restart()
             results = None
-            if evaluating:
+            if evaluate is not None and evaluating:
                 paused = time.perf_counter()
                 results = evaluate(state)
                 writer.write(step, {f"validation/{name}": value for name, value in results.items()})

@@ -1,11 +1,12 @@
 """Whether two configurations, or a configuration and a checkpoint, are of the same run."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import jax
 import h3r_jax
 from h3r_jax.errors import UserError
 from h3r_jax.run import Run, differences, flatten, upgrade
+from h3r_jax.training import distributed
 
 # Fields of paths, evaluation, logging and accidents. They do not change the function that is trained.
 FREE_FIELDS = (
@@ -33,17 +35,19 @@ Config = Mapping[str, Any]  # nested dicts, as JSON has them
 
 
 def claim(run: Run, config: Config) -> None:
-    """Writes the configuration of a new run.
+    """Writes the configuration of a new run; every process must call it.
 
     Raises:
       UserError: the workdir holds a run of another function.
     """
-    if not run.config_file.exists():
-        run.write_config(config)
-    elif changed := changes(run.config(), config):
-        raise UserError(
-            f"{run.config_file} is of another run ({changed}); choose another --workdir, or make the fields agree to resume"
-        )
+    with distributed.first_process_first():
+        if not run.config_file.exists():
+            run.write_config(config)
+        elif changed := changes(run.config(), config):
+            raise UserError(
+                f"{run.config_file} is of another run ({changed}); choose another --workdir, or make the fields agree to "
+                "resume"
+            )
 
 
 def changes(theirs: Config, mine: Config) -> str:
@@ -91,6 +95,13 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
     return installed
+
+
+def identity(
+    config: Config, data: Mapping[str, Any]
+) -> tuple[Callable[[int], dict[str, Any]], Callable[[Any, str], str]]:
+    """`describe` and `check` for one run, as `checkpoints.Checkpoints` takes them."""
+    return functools.partial(describe, config, data), functools.partial(check, config, data)
 
 
 def describe(config: Config, data: Mapping[str, Any], step: int) -> dict[str, Any]:

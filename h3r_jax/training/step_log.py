@@ -19,7 +19,8 @@ class StepLog:
 
     def restart(self) -> None:
         """Begins the next line."""
-        self._first, self._metrics, self._seen = 0, [], 0
+        self._metrics: list[dict[str, jax.Array]] = []
+        self._first, self._seen = 0, 0
         self._since, self._waited = time.perf_counter(), 0.0
 
     def next_batch(self, batches: Iterator[Any]) -> Any:

@@ -25,9 +25,9 @@ class JsonLinesWriter:
     """One JSON object per line: {"step": ..., name: number, ...}. Not-a-number is written as null."""
 
     def __init__(self, path: str | os.PathLike):
-        path = epath.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._file = path, path.open("a")
+        self._path = epath.Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a")
 
     def write(self, step: int, scalars: Scalars) -> None:
         values = {name: float(value) if math.isfinite(value) else None for name, value in scalars.items()}

@@ -60,6 +60,7 @@ class Evaluator:
         self._batch_size, self._mesh = batch_size, mesh
         whole, parts = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         others = dict(decoders or {})
+        self._decoders = (*others, "")
 
         def step(variables: dict, crops: jax.Array) -> tuple[codec.Decoded, dict[str, jax.Array]]:
             maps = network.maps(variables, crops)
@@ -78,6 +79,7 @@ class Evaluator:
         landmarks, confidence, covariance = predict_split(
             self._step, variables, batches, self.split.matrices, self._mesh
         )
+        landmarks = {name: landmarks[name] for name in self._decoders}  # `jit` has sorted them
         scores = {name: self.protocol.score(each, confidence, self.split) for name, each in landmarks.items()}
         return Evaluation(landmarks, confidence, covariance, scores)
 

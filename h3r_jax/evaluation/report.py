@@ -68,7 +68,7 @@ def table(evaluation: Evaluation, evaluator: Evaluator) -> str:
     split, scores = evaluator.split, evaluation.scores
     names = [name for name in scores[""].metrics if "/" not in name]
     rows = []
-    for decoder, score in sorted(scores.items(), key=lambda item: item[0] == ""):  # the network's own comes last
+    for decoder, score in scores.items():
         error = mean_pixel_error(evaluation.landmarks[decoder], split.annotations, split.matrices) / network.stride
         rows.append((decoder or own, [f"{error:.3f}", *(f"{score.metrics[name]:.3f}" for name in names)]))
     lines = _columns("decoder", ["cells", *names], rows)

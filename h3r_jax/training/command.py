@@ -1,7 +1,10 @@
 """The command lines of train.py and eval.py: their flags, their errors, their processes."""
 
 import contextlib
+import inspect
 import os
+import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +17,7 @@ from h3r_jax.errors import UserError, sentences
 from h3r_jax.training import distributed, preemption
 
 
-def main(run: Callable[[Any], object], stored_config: Callable[[Any], ConfigDict | None] = lambda flags: None) -> None:
+def main(run: Callable[[Any], object], stored: Callable[[Any], ConfigDict | None] = lambda flags: None) -> None:
     """Parses the flags, joins the other processes, and calls `run` with the flags.
 
     Flags of a script's own must be defined before. The flags here are `--config`, `--workdir` and those of
@@ -22,8 +25,8 @@ def main(run: Callable[[Any], object], stored_config: Callable[[Any], ConfigDict
 
     Args:
       run: function of the parsed flags.
-      stored_config: function of the parsed flags, for a command line without `--config`: the configuration to start
-        from, None if the command needs one.
+      stored: function of the parsed flags that gives the configuration for a command line without `--config`; None if
+        there is none.
     """
     flags.DEFINE_string("workdir", None, "directory of the run", required=True)
     flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0; found under SLURM, GKE and Cloud TPU")
@@ -34,28 +37,60 @@ def main(run: Callable[[Any], object], stored_config: Callable[[Any], ConfigDict
         with session(flags.FLAGS):
             run(flags.FLAGS)
 
-    app.run(start, flags_parser=lambda arguments: _parse(arguments, stored_config))
+    app.run(start, flags_parser=lambda arguments: _parse(arguments, stored))
 
 
-def _parse(arguments: list[str], stored_config: Callable[[Any], ConfigDict | None]) -> list[str]:
-    """Parses twice: at first all flags but those of the configuration, which may stand in the run's workdir."""
+def _parse(arguments: list[str], stored: Callable[[Any], ConfigDict | None]) -> list[str]:
+    """Parses the flags; those of the configuration last, since its fields are known only when it is found."""
     with sentences():
-        named = any(argument.lstrip("-").partition("=")[0] == "config" for argument in arguments[1:])
+        arguments, recipe = _without_recipe(arguments)
         asks_for_help = any(argument.lstrip("-").startswith("help") for argument in arguments[1:])
-        config = None
-        if not named and not asks_for_help:
-            flags.FLAGS(arguments, known_only=True)
-            config = stored_config(flags.FLAGS)
-            flags.FLAGS.unparse_flags()
-        if config is None:
-            config_flags.DEFINE_config_file("config", None, "the recipe, such as configs/quickstart.py")
-            flags.mark_flag_as_required("config")
-        else:
-            config_flags.DEFINE_config_dict("config", config)
         try:
+            if recipe:
+                config = load_recipe(recipe)
+            elif asks_for_help:
+                config = ConfigDict()
+            else:
+                flags.FLAGS(arguments, known_only=True)
+                config = stored(flags.FLAGS)
+                flags.FLAGS.unparse_flags()
+            if config is None:
+                raise UserError("--config is missing, and the workdir holds no run; want --config=configs/NAME.py")
+            help_text = "configs/NAME.py[:VARIANT], and its fields as --config.field=value"
+            config_flags.DEFINE_config_dict("config", config, help_text, sys_argv=arguments)
             return flags.FLAGS(arguments)
-        except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-            raise UserError(str(error).strip().strip("\"'")) from error
+        except (AttributeError, KeyError, TypeError, flags.Error) as error:
+            reason = str(error.args[0] if error.args else error)
+            if field := re.search(r'Did you mean "(.*)" instead of "(.*)"', reason):
+                reason = f'the configuration has no field "{field[2]}"; did you mean "{field[1]}"?'
+            raise UserError(reason.replace("\n", "; ")) from error
+
+
+def _without_recipe(arguments: list[str]) -> tuple[list[str], str]:
+    """The arguments without `--config=PATH` or `--config PATH`, and the path; empty without one."""
+    for place, argument in enumerate(arguments[1:], 1):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            end = place + (1 if equals else 2)
+            return arguments[:place] + arguments[end:], value if equals else "".join(arguments[place + 1 : end])
+    return arguments, ""
+
+
+def load_recipe(recipe: str) -> ConfigDict:
+    """The configuration of `configs/NAME.py` or `configs/NAME.py:VARIANT`.
+
+    Raises:
+      UserError: there is no such file or variant.
+    """
+    file, _, variant = recipe.partition(":")
+    if not os.path.isfile(file):
+        raise UserError(f"--config: there is no file {file!r}; want a recipe, such as configs/quickstart.py")
+    get_config = runpy.run_path(file).get("get_config")
+    if get_config is None:
+        raise UserError(f"--config: {file} has no function get_config; configs/common.py shows a recipe")
+    if variant and not inspect.signature(get_config).parameters:
+        raise UserError(f"--config: {file} has no variants; want --config={file}")
+    return get_config(variant) if variant else get_config()
 
 
 def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:

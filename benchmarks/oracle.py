@@ -22,30 +22,31 @@ import numpy as np
 from configs import common, variants
 from data import inputs
 from h3r_jax import codec, geometry
-from h3r_jax.training import config as run_config
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import make_network, settings_of
 
 
 def oracle(config):
     """What comes back of the truth of a recipe's test split; see `score_truth`."""
-    scheme = run_config.make_scheme(config)
-    recipe = run_config.make_recipe(config, scheme)
-    return score_truth(inputs.test_input(config, scheme, recipe), recipe, run_config.make_protocol(config, scheme))
+    network = make_network(**settings_of(config))
+    protocol = Protocol.from_config(config, network.scheme)
+    return score_truth(inputs.test_input(config, network), network, protocol)
 
 
-def score_truth(split, recipe, protocol):
+def score_truth(split, network, protocol):
     """The truth of a split through matrices, encoder, decoder and back, scored.
 
     Args:
       split: data.pipeline.EvalInput.
-      recipe: training.step.Recipe.
-      protocol: training.protocols.Protocol.
+      network: inference.Network.
+      protocol: evaluation.protocols.Protocol.
 
     Returns:
       {"examples", "inside", "outside" (labelled landmarks), "error" (largest, original image pixels), "metrics"}.
     """
     truth = split.annotations
     crops = geometry.transform_points(split.matrices, truth.landmarks).astype(np.float32)
-    decoded, inside = there_and_back(crops, recipe.heatmap_shape, recipe.stride)
+    decoded, inside = there_and_back(crops, network.heatmap_shape, network.stride)
     predictions = geometry.transform_points(geometry.invert(split.matrices), np.asarray(decoded, np.float64))
     labelled = truth.weight > 0
     inside = np.asarray(inside) & labelled

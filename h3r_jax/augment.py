@@ -6,10 +6,12 @@ and cacheable. Each function here is written for one example and batched by `jax
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from h3r_jax import geometry
 
@@ -43,7 +45,7 @@ class Augmentation:
     occlusion: float = 0.0
     half_body: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (isinstance(value, (int, float)) and value >= 0 and math.isfinite(value)):
@@ -55,7 +57,7 @@ class Augmentation:
             raise ValueError(f"augment.color is a relative change below 1, got {self.color}")
 
 
-def canvas_shape(augmentation, shape):
+def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[int, int]:
     """The canvas that holds every crop which `augmentation` can take.
 
     Args:
@@ -78,13 +80,13 @@ def canvas_shape(augmentation, shape):
     )
 
 
-def crop_to_canvas(shape, canvas):
+def crop_to_canvas(shape: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
     """The map from pixels of the plain crop `shape = (H, W)` to pixels of the canvas; `float64[2, 3]`."""
     offset = [(canvas[axis] - 1) / 2 - CANVAS_DENSITY * (shape[axis] - 1) / 2 for axis in (1, 0)]
     return np.array([[CANVAS_DENSITY, 0, offset[0]], [0, CANVAS_DENSITY, offset[1]]])
 
 
-def random_matrix(key, augmentation, shape):
+def random_matrix(key: jax.Array, augmentation: Augmentation, shape: tuple[int, int]) -> jax.Array:
     """A random rotation, scale and shift about the crop's centre.
 
     Args:
@@ -106,7 +108,7 @@ def random_matrix(key, augmentation, shape):
     return jnp.concatenate([linear, (center - (linear * (center + move)[None]).sum(axis=1))[:, None]], axis=1)
 
 
-def change_color(key, image, strength):
+def change_color(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
     """Brightness, contrast, saturation and channel gains, each by a factor within `1 -+ strength`; `[H, W, 3]`, 0 to 255."""
     factors = 1 + strength * jax.random.uniform(key, (6,), minval=-1.0)
     grey = image.mean(axis=-1, keepdims=True)
@@ -116,7 +118,7 @@ def change_color(key, image, strength):
     return jnp.clip(image * factors[2] * factors[None, None, 3:], 0.0, 255.0)
 
 
-def gaussian_blur(image, sigma, reach):
+def gaussian_blur(image: jax.Array, sigma: ArrayLike, reach: int) -> jax.Array:
     """A Gaussian blur of `[H, W, C]` with border pixels repeated; `sigma` and the kernel's `reach` in pixels."""
     offsets = range(-reach, reach + 1)
     kernel = jnp.exp(-0.5 * (jnp.arange(-reach, reach + 1) / jnp.maximum(sigma, 1e-3)) ** 2)
@@ -132,7 +134,7 @@ def gaussian_blur(image, sigma, reach):
     return image
 
 
-def occlude(key, image):
+def occlude(key: jax.Array, image: jax.Array) -> jax.Array:
     """A rectangle of one random colour over `[H, W, 3]`, each side 10 to 40 % of the image's."""
     key_size, key_place, key_color = jax.random.split(key, 3)
     shape = jnp.asarray(image.shape[:2], jnp.float32)
@@ -143,7 +145,16 @@ def occlude(key, image):
     return jnp.where((rows[:, None] & columns[None, :])[..., None], color, image)
 
 
-def augment(key, canvas, landmarks, weight, *, augmentation, shape, mirror_order):
+def augment(
+    key: jax.Array,
+    canvas: jax.Array,
+    landmarks: jax.Array,
+    weight: jax.Array,
+    *,
+    augmentation: Augmentation,
+    shape: tuple[int, int],
+    mirror_order: Sequence[int],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One random training example out of a canvas.
 
     Args:
@@ -159,7 +170,7 @@ def augment(key, canvas, landmarks, weight, *, augmentation, shape, mirror_order
       image `float32[H, W, 3]` (0 to 255), landmarks `float32[K, 2]` (pixels of that image), weight `[K]`.
     """
     key_matrix, key_mirror, key_color, key_blur, key_occlusion = jax.random.split(key, 5)
-    to_crop = geometry.invert(crop_to_canvas(shape, canvas.shape[:2])).astype(np.float32)
+    to_crop = geometry.invert(crop_to_canvas(shape, (canvas.shape[0], canvas.shape[1]))).astype(np.float32)
     matrix = geometry.compose(random_matrix(key_matrix, augmentation, shape), jnp.asarray(to_crop))
     mirrored = jax.random.bernoulli(key_mirror, augmentation.mirror)
     mirror = jnp.where(mirrored, geometry.mirror_matrix(shape[1]), np.eye(2, 3)).astype(jnp.float32)

@@ -1,11 +1,20 @@
-"""What every test finds: quick compilation, eight devices of the CPU, and where real data is."""
+"""What every test runs under: quick compilation that is kept, strict broadcasting, eight devices of the CPU."""
 
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+
+# By environment variables, so that workers and the programs that tests start run under the same.
 os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_force_host_platform_device_count=8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Compiled programs are kept between runs, by their contents. If the folder cannot be read or written, JAX warns and compiles.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(ROOT / ".pytest_cache" / "jax"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Arrays of different ranks do not broadcast by themselves: the axes are written out, or it is a mistake.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 import pytest
 
@@ -13,7 +22,7 @@ import pytest
 @pytest.fixture(scope="session")
 def shared_data():
     """Real images and landmarks kept beside the repository; a test that needs them is skipped where they are absent."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
+    folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("real data is not beside the repository (../shared/data)")
     return folder

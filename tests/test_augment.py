@@ -34,7 +34,8 @@ def batch(indices):
 
 @jax.jit
 def compiled(examples, number, seed):
-    recipe = types.SimpleNamespace(seed=seed, augmentation=ALL, shape=SHAPE, scheme=SCHEME)  # what augment_batch reads
+    network = types.SimpleNamespace(shape=SHAPE, scheme=SCHEME)
+    recipe = types.SimpleNamespace(seed=seed, augmentation=ALL, network=network)  # all that augment_batch reads
     return step.augment_batch(examples, number, recipe)
 
 

@@ -9,9 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # of h3r_jax, from the ground up; a module imports from its own floor and those below
+    {"errors"},
     {"codec", "landmarks"},
-    {"geometry", "losses", "metrics"},
+    {"geometry", "losses", "metrics", "images", "reference_crop"},
     {"models"},
+    {"inference", "run"},
 ]
 
 
@@ -35,9 +37,12 @@ def loaded_by(statement):
         ),
         (
             "import h3r_jax.predict, h3r_jax.predict.faces; h3r_jax.load_predictor",
-            {"tensorflow", "torch", "mtcnn", "cv2"},
+            {"tensorflow", "torch", "optax", "mtcnn", "cv2"},
         ),
-        ("import h3r_jax.training.loop, h3r_jax.training.config, h3r_jax.training.evaluation", {"tensorflow", "torch"}),
+        (
+            "import h3r_jax.training.loop, h3r_jax.training.recipe, h3r_jax.evaluation.evaluator",
+            {"tensorflow", "torch"},
+        ),
     ],
 )
 def test_what_an_import_brings(statement, absent):

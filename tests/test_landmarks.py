@@ -1,13 +1,14 @@
-"""Landmark schemes: their mirror orders against real shapes, and what a scheme refuses."""
+"""Landmark schemes: their mirror orders as published and against real shapes, and mistakes that a scheme refuses."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from data import phantom_figure
-from h3r_jax.landmarks import IBUG68, PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
+from data import aflw, coco_keypoints, cofw, lapa, mpii, phantom_figure, w300, wflw
+from h3r_jax.landmarks import PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import UNITS
 
 # Written out, as the reference, HRNet and mmpose have them; the first 55 are common to WFLW and LaPa.
@@ -37,19 +38,6 @@ PUBLISHED = {
     "mpii16": (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10),
     "coco17": (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
 }  # fmt: skip
-
-
-def mirrored(scheme, shape):
-    """A shape `[K, 2]` mirrored about its own middle, landmarks exchanged."""
-    middle = shape[:, 0].mean()
-    return np.stack([2 * middle - shape[:, 0], shape[:, 1]], axis=1)[list(scheme.mirror)]
-
-
-def aligned_distance(shape, target):
-    """Mean distance of landmarks after the best similarity, in units of the target's size."""
-    (a, b), (x, y) = (shape - shape.mean(axis=0)).T, (target - target.mean(axis=0)).T
-    numbers, goal = a + 1j * b, x + 1j * y
-    return np.abs(numbers * np.vdot(numbers, goal) / np.vdot(numbers, numbers) - goal).mean() / np.abs(goal).mean()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
@@ -98,24 +86,61 @@ def test_phantom_scheme_is_the_figures():
     assert PHANTOM23.names == phantom_figure.NAMES
 
 
-def test_phantom_mirror_maps_left_to_right_on_the_mean_shape():
-    shape = phantom_figure.MEAN_SHAPE[:, :2]  # symmetric about x = 0
-    np.testing.assert_allclose((shape * [-1, 1])[list(PHANTOM23.mirror)], shape, atol=1e-12)
+# scheme -> builder, folder, and pairs of landmarks that its few people here cannot tell apart
+REAL = {
+    "wflw98": (wflw.Wflw, "wflw", ()),
+    "ibug68": (w300.W300, "300w", ()),
+    "cofw29": (cofw.Cofw, "cofw", ()),
+    "aflw19": (aflw.Aflw, "aflw", ()),
+    "lapa106": (lapa.Lapa, "lapa", ((74, 104), (83, 105))),  # an eye's centre and its pupil are one point
+    "mpii16": (mpii.Mpii, "mpii", ((10, 11), (14, 15))),  # five people with their arms anywhere: wrists and elbows
+    "coco17": (coco_keypoints.CocoKeypoints, "coco", ()),
+}
 
 
-def test_ibug_mirror_maps_left_to_right_on_real_faces(shared_data):
-    path = shared_data / "shapes" / "ibug68_shapes.npz"
-    if not path.exists():
-        pytest.skip("the 300W shapes are not there (../shared/data/shapes/ibug68_shapes.npz)")
-    shapes = np.load(path)
-    mean = np.concatenate([shapes["300w_public_test"], shapes["300w_private_test"]]).mean(axis=0)
-    assert aligned_distance(mirrored(IBUG68, mean), mean) < 0.02
-    # Exchanging one pair less shows: the order is right landmark by landmark.
-    for a, b in ((i, j) for i, j in enumerate(IBUG68.mirror) if i < j):
-        order = list(IBUG68.mirror)
-        order[a], order[b] = a, b
-        broken = LandmarkScheme("broken", 68, tuple(order), IBUG68.normalizers)
-        assert aligned_distance(mirrored(broken, mean), mean) > aligned_distance(mirrored(IBUG68, mean), mean) + 0.001
+def fit(shape, target):
+    """The shape `complex[K]` under the similarity, no mirroring, that brings it closest to the target; NaN where not labelled."""
+    known = np.isfinite(shape) & np.isfinite(target)
+    shape, goal = shape - shape[known].mean(), target[known] - target[known].mean()
+    return shape * np.vdot(shape[known], goal) / np.vdot(shape[known], shape[known]) + target[known].mean()
+
+
+def mean_shape(shapes):
+    """The mean `complex[K]` of shapes `[N, K, 2]`, each moved, turned and scaled to it; of unit size."""
+    shapes = shapes[..., 0] + 1j * shapes[..., 1]
+    mean = shapes[np.isfinite(shapes).sum(axis=1).argmax()]
+    for _ in range(10):
+        mean = np.nanmean([fit(shape, mean) for shape in shapes], axis=0)
+        mean = (mean - np.nanmean(mean)) / np.nanstd(mean)
+    return mean
+
+
+def distance(mean, order):
+    """Root of the mean square distance between a shape and its mirror image, whose landmarks are in `order`."""
+    return np.sqrt((np.abs(fit(-mean.conj()[order], mean) - mean) ** 2).mean())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_no_other_mirror_order_is_as_good_for_real_shapes(name, shared_data):
+    """A mirrored shape, its landmarks exchanged, is like the shape, and under no other order more."""
+    builder, folder, alike = REAL[name]
+    records = itertools.chain(*builder.read_splits(shared_data / folder).values())
+    shapes = np.array([record.landmarks for record in records if np.isfinite(record.landmarks).any()])
+    _, different = np.unique(np.nan_to_num(shapes), axis=0, return_index=True)  # some splits here hold the same people
+    mean = mean_shape(shapes[different])
+    order = np.array(get_scheme(name).mirror)
+    assert np.isfinite(mean).all() and distance(mean, order) < 0.3
+    better = []
+    for i, j in itertools.combinations(range(len(order)), 2):
+        other = order.copy()
+        other[[i, j]] = other[[j, i]]
+        if distance(mean, other) <= distance(mean, order):
+            better.append((i, j))
+    assert tuple(better) == alike
+    for i, j in enumerate(order):
+        other = order.copy()
+        other[[i, j]] = i, j  # this pair is not exchanged
+        assert i == j or distance(mean, other) > distance(mean, order) + 0.001
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ __all__ = ["SCHEMES", "LandmarkScheme", "get_scheme"]
 SCHEMES = {scheme.name: scheme for scheme in (WFLW98, IBUG68, COFW29, AFLW19, LAPA106, MPII16, COCO17, PHANTOM23)}
 
 
-def get_scheme(name):
+def get_scheme(name: str) -> LandmarkScheme:
     """The scheme of that name; ValueError with the known names for another."""
     if name not in SCHEMES:
         raise UserError(f"unknown landmark scheme {name!r}; known are {', '.join(SCHEMES)}")

@@ -1,8 +1,10 @@
 """One frozen description per landmark scheme, and the units that errors are measured in."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from h3r_jax.errors import UserError
 
@@ -11,6 +13,9 @@ BOX = "box"  # the geometric mean of the sides of the box around the landmarks
 OBJECT_SIZE = "object_size"  # the length that comes with the record: MPII's head size, AFLW's face box, COCO's segment
 DELIVERED_DIAGONAL = "delivered_diagonal"  # of the box that comes with the record
 UNITS = (BOX, OBJECT_SIZE, DELIVERED_DIAGONAL)
+
+Group = int | tuple[int, ...]  # landmarks whose mean is taken
+Unit = str | tuple[Group, Group]  # one of `UNITS`, or the distance between two landmarks or the means of two groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +36,13 @@ class LandmarkScheme:
     name: str
     num_landmarks: int
     mirror: tuple[int, ...]
-    normalizers: tuple[tuple[str, object], ...]
+    normalizers: tuple[tuple[str, Unit], ...]
     names: tuple[str, ...] = ()
     connections: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] = ()
     upper_body: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         mirror = np.asarray(self.mirror)
         identity = np.arange(self.num_landmarks)
         if (
@@ -67,7 +72,7 @@ class LandmarkScheme:
         for pair in (*self.connections, *(unit for _, unit in self.normalizers if unit not in UNITS)):
             self._check_pair(pair)
 
-    def _check_pair(self, pair):
+    def _check_pair(self, pair: Any) -> None:
         groups = [np.atleast_1d(member) for member in pair] if isinstance(pair, tuple) and len(pair) == 2 else []
         whole = groups and all(group.dtype.kind in "iu" and group.ndim == 1 and group.size for group in groups)
         if not whole or not all(((0 <= group) & (group < self.num_landmarks)).all() for group in groups):
@@ -77,14 +82,22 @@ class LandmarkScheme:
         if pair[0] == pair[1]:
             raise UserError(f"scheme {self.name}: {pair} is a distance from a landmark to itself")
 
-    def normalizer(self, name=""):
+    def normalizer(self, name: str = "") -> Unit:
         """The unit called `name`, the scheme's first for ""; ValueError with the known names for another."""
         known = dict(self.normalizers)
         if name and name not in known:
             raise UserError(f"scheme {self.name} has no normaliser {name!r}; it has {', '.join(known)}")
         return known[name] if name else self.normalizers[0][1]
 
-    def normalizing_distance(self, landmarks, weight=None, *, normalizer="", box=None, object_size=None):
+    def normalizing_distance(
+        self,
+        landmarks: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        normalizer: str = "",
+        box: ArrayLike | None = None,
+        object_size: ArrayLike | None = None,
+    ) -> np.ndarray:
         """The unit of the normalised mean error, per example.
 
         Args:
@@ -115,13 +128,13 @@ class LandmarkScheme:
         return np.linalg.norm(first - second, axis=-1)
 
 
-def line(first, last, closed=False):
+def line(first: int, last: int, closed: bool = False) -> tuple[tuple[int, int], ...]:
     """Connections along the landmarks `first` to `last`, inclusive."""
     pairs = [(i, i + 1) for i in range(first, last)]
     return (*pairs, (last, first)) if closed else tuple(pairs)
 
 
-def swap(num_landmarks, *pairs):
+def swap(num_landmarks: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
     """The mirror order that exchanges the members of each pair and keeps the rest."""
     order = list(range(num_landmarks))
     for left, right in pairs:
@@ -129,11 +142,11 @@ def swap(num_landmarks, *pairs):
     return tuple(order)
 
 
-def turned(first, last):
+def turned(first: int, last: int) -> list[tuple[int, int]]:
     """Pairs that turn the run of landmarks `first` to `last` round."""
     return [(first + i, last - i) for i in range((last - first + 1) // 2)]
 
 
-def named(*groups):
+def named(*groups: tuple[str, int]) -> tuple[str, ...]:
     """Names `group_0, group_1, ...` for (group, how many); the group's own name where it is one."""
     return tuple(name if count == 1 else f"{name}_{i}" for name, count in groups for i in range(count))

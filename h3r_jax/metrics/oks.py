@@ -41,7 +41,7 @@ def keypoint_similarity(
     return np.where(number > 0, likeness / np.maximum(number, 1), np.nan)
 
 
-def rescore(scores: ArrayLike, confidences: ArrayLike, threshold: float = CONFIDENT) -> np.ndarray:
+def rescore(scores: ArrayLike, confidences: ArrayLike, *, threshold: float = CONFIDENT) -> np.ndarray:
     """Scores of people: that of the box times the mean confidence of the joints above `threshold`, 0 if there is none.
 
     Args:
@@ -63,6 +63,7 @@ def suppress(
     areas: ArrayLike,
     image_ids: ArrayLike,
     sigmas: ArrayLike,
+    *,
     threshold: float = DUPLICATE,
 ) -> np.ndarray:
     """Which people are kept when, in each image, the best suppresses all that are much like it, then the next best.

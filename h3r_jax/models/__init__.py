@@ -145,4 +145,6 @@ def count_parameters(params: Any) -> int:
 
 def normalize_images(images: jax.Array | np.ndarray, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """RGB images [..., 3] with values 0..255, of any type -> ImageNet mean 0 and deviation 1."""
-    return (jnp.asarray(images, dtype) - jnp.asarray(IMAGE_MEAN, dtype)) / jnp.asarray(IMAGE_STD, dtype)
+    images = jnp.asarray(images, dtype)
+    mean, deviation = (jnp.asarray(x, dtype).reshape((1,) * (images.ndim - 1) + (3,)) for x in (IMAGE_MEAN, IMAGE_STD))
+    return (images - mean) / deviation

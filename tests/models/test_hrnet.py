@@ -14,7 +14,7 @@ from h3r_jax import convert, models
 from h3r_jax.models import hrnet
 
 torch = pytest.importorskip("torch")
-from tests.models import torch_hrnet, torch_networks
+from benchmarks import torch_hrnet, torch_networks
 
 TINY = torch_hrnet.TINY
 FORMS = {

@@ -226,6 +226,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+# Each thread of orbax dies of the full disk too, and leaves coroutines that nobody waits for.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(small_disk):
     def evaluate(state):
         if state.step == 4:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from data.canvases import Canvases, Render
 from data.features import decode_image
 from data.source import Annotations, Source
-from h3r_jax import augment, geometry, reference_crop
+from h3r_jax import augment, geometry, images
 from h3r_jax.errors import UserError
 
 
@@ -102,10 +102,11 @@ def render_canvas(image: tf.Tensor, matrix: tf.Tensor, shape: tuple[int, int]) -
 Crops = tuple[np.ndarray, np.ndarray, Render]
 
 
-def exact_crops(boxes: np.ndarray, shape: Sequence[int], scale: float) -> Crops:
-    """Crops by one affine map.
+def crops(kind: str, boxes: np.ndarray, shape: tuple[int, int], scale: float) -> Crops:
+    """Crops of a kind.
 
     Args:
+      kind: key of `h3r_jax.images.CROPS`.
       boxes: `float64[N, 4]`, x0, y0, x1, y1, image pixels.
       shape: `(H, W)` of the network's input.
       scale: growth of the box.
@@ -113,29 +114,21 @@ def exact_crops(boxes: np.ndarray, shape: Sequence[int], scale: float) -> Crops:
     Returns:
       Matrices `float64[N, 2, 3]` from image to network pixels, and regions and render for `Canvases`.
     """
-    matrices = geometry.crop_matrix(boxes, shape=shape, scale=scale)
-    return matrices, matrices, render_canvas
-
-
-def reference_crops(boxes: np.ndarray, shape: Sequence[int], scale: float) -> Crops:
-    """As `exact_crops`, as the released H3R code cuts (`h3r_jax.reference_crop`); UserError unless `shape` is square."""
-    if shape[0] != shape[1]:
-        raise UserError(
-            f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"'
-        )
+    crop = images.CROPS[kind]
+    matrices = crop.matrix(boxes, shape, scale)
+    if kind == "exact":  # by TensorFlow, as training's canvases
+        return matrices, matrices, render_canvas
 
     def render(image: tf.Tensor, box: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-        def cut(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
-            return reference_crop.reference_crop(pixels, box, shape[0], scale)
-
-        return tf.ensure_shape(
-            tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False), (*shape, 3)
+        pixels = tf.numpy_function(
+            lambda pixels, box: crop.cut(pixels, box, shape, scale),
+            [decode_image(image), box],
+            tf.uint8,
+            stateful=False,
         )
+        return tf.ensure_shape(pixels, (*shape, 3))
 
-    return reference_crop.reference_matrix(boxes, shape[0], scale), boxes, render
-
-
-CROPS = {"exact": exact_crops, "reference": reference_crops}
+    return matrices, boxes, render
 
 
 def _share(batch_size: int, process_count: int) -> int:
@@ -165,7 +158,7 @@ class TrainInput:
         source: Source,
         annotations: Annotations,
         *,
-        shape: Sequence[int],
+        shape: tuple[int, int],
         box: str,
         box_scale: float,
         augmentation: augment.Augmentation,
@@ -240,7 +233,7 @@ class EvalInput:
     """Each example of a split once, as the crop that the network sees.
 
     source, annotations, shape, box, box_scale, cache_bytes: as `TrainInput`.
-    crop: key of `CROPS`.
+    crop: key of `h3r_jax.images.CROPS`.
     matrices: `float64[N, 2, 3]`, image to network pixels.
     name, truth_file, whole, incomplete, official_count, divided_images: see Source.
 
@@ -253,20 +246,20 @@ class EvalInput:
         source: Source,
         annotations: Annotations,
         *,
-        shape: Sequence[int],
+        shape: tuple[int, int],
         box: str,
         box_scale: float,
         crop: str,
         cache_bytes: int,
     ):
-        if crop not in CROPS:
-            raise UserError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
+        if crop not in images.CROPS:
+            raise UserError(f"unknown crop {crop!r}; known are {', '.join(images.CROPS)}")
         self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.incomplete, self.official_count = source.incomplete, source.official_count
         self.divided_images = source.divided_images()
         self.annotations = annotations
         self.shape = tuple(shape)
-        self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
+        self.matrices, regions, render = crops(crop, annotations.boxes(box), shape, box_scale)
         self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
 
     @property

@@ -173,7 +173,7 @@ class Network:
             return straight
         (turned,), order = mirrored, np.asarray(self.scheme.mirror)
         coordinates = self.mirror_back(turned.coordinates)
-        sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+        sign = np.array([[[[1.0, -1.0], [-1.0, 1.0]]]], np.float32)  # mirrored, x and y vary the other way round
         apart = (straight.coordinates - coordinates) / 2
         return codec.Decoded(
             (straight.coordinates + coordinates) / 2,
@@ -251,21 +251,18 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: see `scheme_of`; or an unknown loss.
     """
-    model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
-    if loss not in losses.LOSSES:
-        raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
-    return {
-        "model": model["name"],
-        "scheme": scheme_of(config),
-        "input_size": tuple(model["input_size"]),
-        "head": model["head"],
-        "stride": model["stride"],
-        "dtype": model["dtype"],
-        "logits": model["logits"],
-        "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
-        "k": evaluation["k"],
-        "selection": evaluation["selection"],
-        "flip": evaluation["flip"],
-        "crop": evaluation["crop"],
-        "box_scale": config["data"]["box_scale"],
-    }
+    try:
+        model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
+        if loss not in losses.LOSSES:
+            raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
+        return {
+            "model": model["name"],
+            "scheme": scheme_of(config),
+            "input_size": tuple(model["input_size"]),
+            **{name: model[name] for name in ("head", "stride", "dtype", "logits")},
+            "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
+            **{name: evaluation[name] for name in ("k", "selection", "flip", "crop")},
+            "box_scale": config["data"]["box_scale"],
+        }
+    except KeyError as error:
+        raise UserError(f"the configuration lacks the field {error}; see configs/common.py") from error

@@ -11,8 +11,9 @@ from data.coco_keypoints import CocoKeypoints
 from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import scheme_of
 from h3r_jax.metrics import average_precision, person_results
-from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, CocoFolder, centroids
 from tests.data.faces import error
 
@@ -84,7 +85,7 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
 def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
     _, splits = drawn
     config = coco.get_config()
-    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
+    protocol = Protocol.from_config(config, scheme_of(config))
 
     def part(name):
         crops = {"shape": (64, 48), "box": "dataset", "box_scale": 1.25, "crop": "exact", "cache_bytes": 0}

@@ -11,8 +11,9 @@ from data.mpii import Mpii
 from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import scheme_of
 from h3r_jax.metrics import head_errors
-from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
 from tests.data.faces import error
 
@@ -61,7 +62,7 @@ def test_records_are_what_the_files_say_from_zero(drawn):
 
 def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
     config = mpii.get_config()
-    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
+    protocol = Protocol.from_config(config, scheme_of(config))
     splits = {split: types.SimpleNamespace(annotations=source.annotations()) for split, source in drawn[1].items()}
     protocol.check(splits["valid"])
     with pytest.raises(ValueError, match="train.json person 0: its size of the head is nan, .* none for validation"):

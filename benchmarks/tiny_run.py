@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data import phantom_drawing
+from data.phantom import drawing as phantom_drawing
 
 ROOT = Path(__file__).parents[1]
 NUM_TRAIN, NUM_VALIDATION, BATCH = 40, 9, 8

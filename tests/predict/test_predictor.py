@@ -110,7 +110,7 @@ def test_the_average_of_two_maps_spreads_as_their_mixture():
     plain, average = (
         Predictor(dots.network(scheme=scheme, flip=flip, k=9), dots.VARIABLES) for flip in ("", "coordinates")
     )
-    straight, turned = (jax.jit(plain.decode)(dots.VARIABLES, images) for images in (crops, crops[:, :, ::-1]))
+    straight, turned = (jax.jit(plain.network.decode)(dots.VARIABLES, images) for images in (crops, crops[:, :, ::-1]))
     turned_covariance = np.array(turned.covariance, np.float64)[:, [1, 0, 2]]
     turned_covariance[..., 0, 1] *= -1
     turned_covariance[..., 1, 0] *= -1

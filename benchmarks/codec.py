@@ -1,14 +1,17 @@
-"""Time the codec against what others wrote, and count what a loss on activation points saves.
+"""The codec: time of its search, its decoders and its losses, beside the functions of other libraries.
 
     python -m benchmarks.codec [--batch 64 --landmarks 98 --size 64 --k 9 --dtype float32 --repeats 15 --threads 2]
 
-Three tables. The k strongest cells: ours straight from channels-last maps; `lax.top_k`, `torch.topk` and
-`np.argpartition` from channels-first maps, which is where they are fastest, and from channels-last ones, where a
-network leaves them; and reading the maps once. Whole decoders, in maps per second. The losses with their
-gradients, on activation points and in the dense form that builds the target heatmap: time, and the memory that
-the compiled program allocates besides its arguments and results. In each table everything runs in turn, in one
-process, so that a busy machine slows all alike; figures are medians, and the ratios are what to quote. Where JAX
-runs on an NVIDIA GPU, PyTorch must have it too, and numpy stays on the CPU.
+It prints three tables of medians. In each table all candidates run in turn, in one process. Quote the ratios.
+
+1. The search for the k strongest cells. Ours takes channels-last maps, in which a network leaves them. `lax.top_k`
+   and `torch.topk` take these too, and channels-first maps, on which they are fastest; `np.argpartition` takes
+   channels-first maps. The last row reads the maps once.
+2. Whole decoders, in maps per second.
+3. The losses with their gradients, on activation points and in the dense form that builds the target heatmap: time,
+   and the memory that the compiled program allocates besides its arguments and results.
+
+If JAX runs on an NVIDIA GPU, PyTorch must run there too. Numpy stays on the CPU.
 """
 
 from __future__ import annotations
@@ -16,8 +19,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
@@ -25,22 +26,9 @@ import numpy as np
 import torch
 from jax import lax
 
-from benchmarks import processor, torch_device
+from benchmarks import medians, processor, torch_device
 from h3r_jax import codec, losses
 from h3r_jax.codec.top_k import top_k
-
-
-def medians(calls, repeats):
-    """Seconds that each of `{name: function}` takes, run in turn after one warm-up."""
-    for call in calls.values():
-        call()
-    seconds = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def jitted(function, *arguments):
@@ -154,25 +142,25 @@ def main():
 
     print(f"\n{'the k strongest cells':45s} {'ms':>8s} {'to ours':>8s}")
     flat = maps.reshape(arguments.batch, -1, arguments.landmarks)
-    seconds = medians(searches(flat, arguments.k), arguments.repeats)
-    ours = next(iter(seconds.values()))
-    for name, value in seconds.items():
-        print(f"{name:45s} {1e3 * value:8.1f} {value / ours:8.2f}")
+    times = medians(searches(flat, arguments.k), arguments.repeats)
+    ours, _ = next(iter(times.values()))
+    for name, (seconds, _) in times.items():
+        print(f"{name:45s} {1e3 * seconds:8.1f} {seconds / ours:8.2f}")
 
     print(f"\n{'decoders':45s} {'ms':>8s} {'maps/s':>9s}")
-    for name, value in medians(decoders(maps, arguments.k), max(3, arguments.repeats // 3)).items():
-        print(f"{name:45s} {1e3 * value:8.1f} {count / value:9.0f}")
+    for name, (seconds, _) in medians(decoders(maps, arguments.k), max(3, arguments.repeats // 3)).items():
+        print(f"{name:45s} {1e3 * seconds:8.1f} {count / seconds:9.0f}")
 
     print(f"\n{'losses with gradient':45s} {'ms':>8s} {'MiB':>9s}")
-    programs, coordinates = loss_programs(maps.astype(jnp.float32))
     maps = maps.astype(jnp.float32)
+    programs, coordinates = loss_programs(maps)
     calls = {
         name: functools.partial(lambda p: jax.block_until_ready(p(maps, coordinates)), p)
         for name, p in programs.items()
     }
-    for name, value in medians(calls, max(3, arguments.repeats // 3)).items():
+    for name, (seconds, _) in medians(calls, max(3, arguments.repeats // 3)).items():
         memory = programs[name].memory_analysis().temp_size_in_bytes
-        print(f"{name:45s} {1e3 * value:8.1f} {memory / 2**20:9.1f}")
+        print(f"{name:45s} {1e3 * seconds:8.1f} {memory / 2**20:9.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What moves between devices, read from the text of a compiled program."""
+"""The bytes that move between devices, read from the text of a compiled program."""
 
 import collections
 import re
@@ -8,7 +8,10 @@ TYPE_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32":
 
 
 def collectives(text):
-    """Name -> number of operations and bytes of their results on one device, in the text of a compiled program."""
+    """The collectives in the text of a compiled program: name -> how many there are, and the bytes of their results.
+
+    Bytes are counted on one device.
+    """
     count, size = collections.Counter(), collections.Counter()
     for shapes, name, start in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(", text):
         count[name] += 1

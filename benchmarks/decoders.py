@@ -1,27 +1,36 @@
-"""Every decoder on the same real predictions, and what the confidence of a prediction is worth.
+"""Every decoder on the same predictions of a trained run, and what the confidence of a prediction is worth.
 
-    python -m benchmarks.decoders --predictions=FILE.npz [--activation=softmax] [--out docs/figures]
+    python -m benchmarks.decoders --workdir=DIR [--config.data.test_split=SPLIT --out=docs/figures]
 
-The archive holds `logits [N, h, w, K]` (float16 or float32), `landmarks [N, K, 2]` in input pixels, `stride`, and
-`normaliser [N]`, the distance in input pixels that errors are divided by; landmarks that are NaN or outside the map
-do not count. `--activation` is that of the loss: softmax for the spatial cross-entropy, sigmoid for the binary one.
+The configuration is the run's own. The command computes the logit maps of the test split without a flip test, keeps
+them in float16, and gives the same maps to every decoder. It prints the mean error in input pixels and the NME of
+each decoder, then the mean error by tenths of the confidence, and writes confidence.png. Landmarks without a label,
+or outside of the heatmap, do not count.
 
-The Gaussian decoders were made for maps between zero and one, so they get each map's probabilities, divided by their
-maximum; the decoders of logits get logits. Prints mean error in pixels and NME per decoder, then the mean error by
-deciles of the confidence, and writes confidence.png.
+The decoders of logits get the logits. Those made for a Gaussian, between zero and one, get the probabilities of each
+map, divided by their maximum.
 """
 
-from __future__ import annotations
+from h3r_jax.training import environment  # noqa: F401  (before jax)
 
-import argparse
+# isort: split
+
 import functools
+import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
-from h3r_jax import codec
+from configs import common
+from data import inputs
+from h3r_jax import codec, geometry
+from h3r_jax.evaluation.protocols import Protocol, units
+from h3r_jax.inference import make_network, settings_of
+from h3r_jax.run import Run
+from h3r_jax.training import command, same_run, sharding
 
 BATCH = 64
 
@@ -67,7 +76,7 @@ def batched(function, logits):
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(logits)], *parts)
 
 
-def confidence_deciles(confidence, error, variance):
+def confidence_tenths(confidence, error, variance):
     """Rows `(mean confidence, mean error, root of the mean predicted variance)`, least confident tenth first."""
     order = np.argsort(confidence, kind="stable")
     return [
@@ -92,45 +101,51 @@ def draw(path, rows):
     print(f"\nwrote {path}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--activation", default="softmax", choices=("softmax", "sigmoid"))
-    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
-    arguments = parser.parse_args()
-    with np.load(arguments.predictions) as archive:
-        missing = {"logits", "landmarks", "stride", "normaliser"} - set(archive)
-        if missing:
-            raise SystemExit(f"{arguments.predictions} lacks {', '.join(sorted(missing))}")
-        logits, landmarks, normaliser = archive["logits"], archive["landmarks"], archive["normaliser"]
-        stride = tuple(float(s) for s in np.broadcast_to(archive["stride"], 2))
-    points = codec.activation_points(landmarks.astype(np.float32), heatmap_shape=logits.shape[1:3], stride=stride)
+def compare(config, workdir, out):
+    """Prints the two tables for a run, and draws the second in the folder `out`."""
+    run, network = Run(workdir), make_network(**settings_of(config))
+    same_run.check_evaluation(run, json.loads(config.to_json()))
+    split, protocol = inputs.test_input(config, network), Protocol.from_config(config, network.scheme)
+    whole = sharding.replicated(sharding.make_mesh(jax.devices()[:1]))
+    variables, weights = run.variables(network.shapes(), averaged=config.eval.averaged, sharding=whole)
+
+    predict, batches = jax.jit(network.logit_maps), split.batches(config.eval.batch_size)
+    chunks = [np.float16(predict(variables, batch["image"])) for batch in batches]
+    logits = np.concatenate(chunks)[: split.num_examples]
+    landmarks = geometry.transform_points(split.matrices, split.annotations.landmarks)
+    landmarks[split.annotations.weight == 0] = np.nan
+    unit = units(protocol, split.annotations, next(iter(protocol.normalizers), "")) * split.matrices[:, 0, 0]
+    stride, activation = float(network.stride), network.activation
+    points = codec.activation_points(landmarks.astype(np.float32), heatmap_shape=network.heatmap_shape, stride=stride)
     counts = np.asarray(points.inside)
-    print(
-        f"{counts.sum()} landmarks of {len(logits)} images, maps of {logits.shape[1]}x{logits.shape[2]}, stride {stride}"
-    )
+    size = "x".join(map(str, network.heatmap_shape))
+    print(f"{split.name}; {weights}")
+    print(f"{counts.sum()} landmarks of {len(logits)} images, maps of {size}, stride {stride:g}, {activation}")
 
     def errors(coordinates):
         return np.linalg.norm(coordinates - landmarks, axis=-1)
 
     print(f"\n{'decoder':56s} {'pixels':>9s} {'NME %':>9s}")
-    for name, decoder in decoders(arguments.activation).items():
+    for name, decoder in decoders(activation).items():
         error = errors(batched(functools.partial(decoder, stride=stride), logits))
         with np.errstate(invalid="ignore"):
             per_image = np.where(counts, error, 0).sum(axis=1) / counts.sum(axis=1)
-        nme = 100 * np.nanmean(per_image / normaliser)
+        nme = 100 * np.nanmean(per_image / unit)
         print(f"{name:56s} {error[counts].mean():9.4f} {nme:9.4f}")
 
-    statistics = functools.partial(codec.decode_with_statistics, activation=arguments.activation, stride=stride)
-    decoded = batched(statistics, logits)
+    decoded = batched(network.decoder(k=9, selection="top_k"), logits)
     variance = np.trace(decoded.covariance, axis1=-2, axis2=-1)
-    rows = confidence_deciles(decoded.confidence[counts], errors(decoded.coordinates)[counts], variance[counts])
+    rows = confidence_tenths(decoded.confidence[counts], errors(decoded.coordinates)[counts], variance[counts])
     print(f"\n{'tenth by confidence':>20s} {'confidence':>11s} {'error, px':>10s} {'predicted deviation, px':>24s}")
     for n, row in enumerate(rows):
         print(f"{n + 1:20d} {row[0]:11.4f} {row[1]:10.4f} {row[2]:24.4f}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    draw(arguments.out / "confidence.png", rows)
+    out.mkdir(parents=True, exist_ok=True)
+    draw(out / "confidence.png", rows)
 
 
 if __name__ == "__main__":
-    main()
+    flags.DEFINE_string("out", "docs/figures", "folder for confidence.png")
+    command.main(
+        lambda flags: compare(flags.config, flags.workdir, Path(flags.out)),
+        lambda flags: command.fill(common.get_config(), Run(flags.workdir).config(), flags.workdir),
+    )

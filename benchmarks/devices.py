@@ -6,6 +6,7 @@ MobileNetV2 at 32x32 on random canvases, ten steps, on one and on eight virtual 
 and in float32. The mathematics is the same; only the order of summation differs.
 """
 
+import argparse
 import os
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_force_host_platform_device_count=8"
@@ -13,44 +14,34 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xl
 import jax
 import numpy as np
 
-from h3r_jax import augment, models
-from h3r_jax.landmarks import PHANTOM23
+from h3r_jax import augment
+from h3r_jax.inference import make_network
 from h3r_jax.training import sharding, step
+from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
-STEPS, BATCH, SHAPE = 10, 16, (32, 32)
+STEPS, BATCH = 10, 16
 
 
 def losses(num_devices, dtype):
     """The losses `float64[STEPS]` of a training on that many devices."""
     augmentation = augment.Augmentation(rotation=20, scale=0.2, shift=0.05, mirror=0.5, color=0.2)
-    recipe = step.Recipe(
-        model=models.build("mobilenet_v2", 23, dtype=dtype),
-        head="heatmap",
-        logits="difference",
-        shape=SHAPE,
-        stride=4,
-        scheme=PHANTOM23,
-        loss="spatial_cross_entropy",
-        target="sampled",
-        augmentation=augmentation,
-        average_decay=0.0,
-        seed=0,
-    )
+    network = make_network("mobilenet_v2", "phantom23", input_size=32, dtype=dtype)
+    recipe = Recipe(network, target="sampled", augmentation=augmentation, average_decay=0.0)
     schedule = make_schedule(learning_rate=8e-3, warmup_steps=2, total_steps=STEPS)
     optimizer = make_optimizer(schedule, weight_decay=1e-4, clip_norm=10.0)
     mesh = sharding.make_mesh(jax.devices()[:num_devices])
-    state = create_state(models.initialize(recipe.model, 0, (*SHAPE, 3)), optimizer, keep_average=False)
+    state = create_state(network.initialize(recipe.seed), optimizer, keep_average=False)
     state = jax.device_put(state, sharding.replicated(mesh))
     train_step = step.jit_train_step(recipe, optimizer, mesh)
-    canvas = augment.canvas_shape(augmentation, SHAPE)
+    canvas, landmarks = augment.canvas_shape(augmentation, network.shape), network.scheme.num_landmarks
     result = []
     for number in range(STEPS):
         rng = np.random.default_rng(number)
         batch = {
             "image": rng.integers(0, 256, (BATCH, *canvas, 3), dtype=np.uint8),
-            "landmarks": rng.uniform(10, min(canvas) - 10, (BATCH, 23, 2)).astype(np.float32),
-            "weight": np.ones((BATCH, 23), np.float32),
+            "landmarks": rng.uniform(10, min(canvas) - 10, (BATCH, landmarks, 2)).astype(np.float32),
+            "weight": np.ones((BATCH, landmarks), np.float32),
             "index": np.arange(BATCH, dtype=np.int32),
         }
         state, metrics = train_step(state, sharding.to_devices(batch, mesh))
@@ -59,6 +50,7 @@ def losses(num_devices, dtype):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(
         f"largest difference of the loss over {STEPS} steps, 1 device against 8 (virtual, CPU, jax {jax.__version__})"
     )

@@ -3,24 +3,24 @@
     python -m benchmarks.export [--model mobilenet_v2 --size 128 --landmarks 98 --batches 1 16 --rounds 30]
     python -m benchmarks.export --checkpoint PATH --images FOLDER
 
-Random weights with a head that gives clear maxima, and random images; or a trained network on images, whole ones as
-crops. All run on the CPU in one process, in turn in every round,
-so that a busy machine slows all of them; times are medians. The SavedModel is left out where TensorFlow is not installed.
+The network has random weights, with a head that gives clear maxima, and gets random images. With --checkpoint and
+--images it is a trained one, and each whole image is a crop. All run in turn in every round, in one process, so that
+a busy machine slows all of them. Times are medians. The SavedModel is left out if TensorFlow is not installed.
 """
 
 import argparse
+import functools
 import importlib.util
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import jax
 import jax.export
 import numpy as np
 
-from benchmarks import processor
+from benchmarks import medians, processor
 from h3r_jax import export, images, models, predict
+from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.landmarks.scheme import BOX
 from h3r_jax.predict.predictor import whole_box
@@ -28,32 +28,13 @@ from h3r_jax.predict.predictor import whole_box
 REFERENCE = "jitted, this library"
 
 
-def variables_of(model, size):
-    """Random weights; the last kernel is enlarged so that maps have clear maxima, and rounding chooses no other cells."""
-    variables = models.initialize(model, 0, (size, size, 3))
-    variables["params"]["head"]["predict"]["kernel"] *= 1000
-    return variables
-
-
 def random_network(name, size, landmarks):
-    """Network and variables."""
-    model = models.build(name, landmarks)
+    """Network and variables. The last kernel is enlarged: maps have clear maxima, and rounding chooses no other cells."""
     scheme = LandmarkScheme("plain", landmarks, tuple(range(landmarks)), (("box", BOX),))
-    network = predict.Network(
-        model=model,
-        head="heatmap",
-        logits="difference",
-        activation="softmax",
-        k=9,
-        selection="top_k",
-        flip="",
-        scheme=scheme,
-        shape=(size, size),
-        stride=4,
-        box_scale=1.25,
-        crop="exact",
-    )
-    return network, variables_of(model, size)
+    network = make_network(name, scheme, input_size=size)
+    variables = network.initialize(0)
+    variables["params"]["head"]["predict"]["kernel"] *= 1000
+    return network, variables
 
 
 def random_crops(network):
@@ -94,6 +75,10 @@ def runs_of(folder, predictor):
     return runs
 
 
+def landmarks_of(run, crops):
+    return np.asarray(run(crops)["landmarks"])
+
+
 def megabytes(path):
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
@@ -122,31 +107,25 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         runs = runs_of(Path(folder), predictor)
         sizes = {name: "" if path is None else f"{megabytes(path):.1f}" for name, (path, _) in runs.items()}
-        times = {(name, batch): [] for name in runs for batch in arguments.batches}
-        distance = dict.fromkeys(runs, 0.0)
+        times, distance = {}, dict.fromkeys(runs, 0.0)
         for batch in arguments.batches:
-            crops = crops_of(batch)
-            found = {}
-            for round_ in range(arguments.rounds + 2):  # two to compile and warm up
-                for name, (_, run) in runs.items():
-                    start = time.perf_counter()
-                    found[name] = np.asarray(run(crops)["landmarks"])
-                    if round_ >= 2:
-                        times[name, batch].append(1e3 * (time.perf_counter() - start))
+            calls = {name: functools.partial(landmarks_of, run, crops_of(batch)) for name, (_, run) in runs.items()}
+            found = {name: call() for name, call in calls.items()}  # compiles
             for name, landmarks in found.items():
                 distance[name] = max(distance[name], float(np.abs(landmarks - found[REFERENCE]).max()))
+            times[batch] = medians(calls, arguments.rounds)
 
     what = predictor.description if arguments.checkpoint else f"{arguments.model}, random"
-    height, width = predictor.network.shape
+    (height, width), count = predictor.network.shape, predictor.network.scheme.num_landmarks
     print(
-        f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {what}, {predictor.network.scheme.num_landmarks} "
-        f"landmarks, {height}x{width}; medians of {arguments.rounds}\n"
+        f"{processor()}, {jax.default_backend()}, jax {jax.__version__}; {what}, {count} landmarks, {height}x{width}; "
+        f"medians of {arguments.rounds}\n"
     )
     columns = [f"batch {batch}, ms" for batch in arguments.batches]
     print("| | size, MB | " + " | ".join(columns) + " | largest difference, pixels |")
     print("|---|--:|" + "--:|" * (len(columns) + 1))
     for name in runs:
-        cells = [f"{statistics.median(times[name, batch]):.1f}" for batch in arguments.batches]
+        cells = [f"{1e3 * times[batch][name][0]:.1f}" for batch in arguments.batches]
         print(f"| {name} | {sizes[name]} | " + " | ".join(cells) + f" | {distance[name]:.1e} |")
 
 

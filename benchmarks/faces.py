@@ -1,12 +1,15 @@
-"""Compare face detectors on real photographs, and measure how their boxes lie to the box around the landmarks.
+"""Compare face detectors on real photographs, and measure the place of the landmarks relative to the detected boxes.
 
     python -m benchmarks.faces --data_dir=DIR [--every=3]
 
-DIR holds `ytfaces68` (`python -m data.fetch_ytfaces68`), and where there are any `300w`, `wflw`, `aflw2000` and `lapa` in
-their official layouts. A detector finds a face if one of its boxes overlaps that of the landmarks by 0.35 (intersection
-over union). Shift and size are medians, with their spread (half of what lies between the 16th and the 84th percentile),
-relative to the longer side of the detected box: of the centre of the landmark box to the right and downwards, and of its
-longer side. Images with many faces are labelled in part, so other boxes may be faces too.
+DIR holds one or more of `ytfaces68` (`python -m data.fetch_ytfaces68`), `300w`, `wflw`, `aflw2000` and `lapa` in
+their official layouts. A detector finds a face if one of its boxes overlaps the box around the landmarks by 0.35
+(intersection over union).
+
+- The shift is from the centre of the detected box to the centre of the landmark box, to the right and downwards. The
+  size is the longer side of the landmark box. The unit of all three is the longer side of the detected box.
+- The table gives medians, and as spread half of the distance between the 16th and the 84th percentile.
+- Not all faces of an image are labelled, so "other boxes" may be faces too.
 """
 
 import argparse

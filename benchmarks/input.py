@@ -2,11 +2,11 @@
 
     python -m benchmarks.input --config=configs/ytfaces68.py:mobilenet_v2_128 [--config.data_dir=DIR --rounds=5]
 
-Both paths take the images of the recipe's training split, encoded as they are on disk, to batches of randomly changed crops.
-Ours is two: the host decodes, crops and resizes to canvases, and keeps them where they fit into memory; the devices rotate,
-mirror, colour and blur. PyTorch's has as many workers as there are processors, which do all of it with OpenCV. All are run
-in turn, in one process, so that a busy machine slows all of them; the table gives medians over the rounds. The last row is
-the train step of the recipe on data that is there already.
+Both paths take the images of the recipe's training split, encoded as on disk, to batches of randomly changed crops.
+Ours has two parts. The host decodes, crops and resizes to canvases, and keeps them if they fit into memory. The
+devices rotate, mirror, colour and blur. PyTorch's path has as many workers as there are processors, and each does
+all of it with OpenCV. All run in turn, in one process, so that a busy machine slows all of them. The table gives
+medians over the rounds. Its last row is the train step of the recipe on a batch that is on the devices already.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
@@ -16,9 +16,7 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 import dataclasses
 import itertools
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import jax
@@ -27,15 +25,14 @@ import tensorflow as tf
 from absl import app, flags
 from ml_collections import config_flags
 
-from benchmarks import processor, torch_loader
+from benchmarks import medians, processor, torch_loader
 from data import inputs
-from data.pipeline import TrainInput
 from data.prepare import prepare
 from data.source import Source
-from h3r_jax import models
-from h3r_jax.training import config as run_config
+from h3r_jax.errors import sentences
 from h3r_jax.training import sharding, step
-from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+from h3r_jax.training.recipe import Recipe
+from h3r_jax.training.state import create_state, optimizer_of
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "of which the table gives medians")
@@ -65,12 +62,9 @@ def device_runs(config, recipe, split, batch_size):
     mesh = sharding.make_mesh()
     batch = sharding.to_devices(next(split.batches(seed=0, batch_size=batch_size, start_step=0)), mesh)
     change = jax.jit(lambda batch, number: step.augment_batch(batch, number, recipe)[0])
-    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=1, total_steps=1000)
-    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
-    variables = models.initialize(recipe.model, 0, (*recipe.shape, 3))
-    state = jax.device_put(
-        create_state(variables, optimizer, keep_average=recipe.average_decay > 0), sharding.replicated(mesh)
-    )
+    optimizer = optimizer_of(config.train, warmup_steps=1, total_steps=1000)
+    state = create_state(recipe.network.initialize(0), optimizer, keep_average=recipe.average_decay > 0)
+    state = jax.device_put(state, sharding.replicated(mesh))
     train_step = step.jit_train_step(recipe, optimizer, mesh)
 
     def changes(batches):
@@ -90,36 +84,27 @@ def device_runs(config, recipe, split, batch_size):
 def main(_):
     config, threads = CONFIG.value, len(os.sched_getaffinity(0))
     batch_size = config.train.batch_size
-    with run_config.clear_errors(), tempfile.TemporaryDirectory() as folder:
-        scheme = run_config.make_scheme(config)
-        recipe = run_config.make_recipe(config, scheme)
-        source = Source(
-            prepare(
-                config.data.name,
-                data_dir=config.data_dir,
-                prepared_dir=config.prepared_dir,
-                folder=config.data.folder,
-                num_landmarks=scheme.num_landmarks,
-            ),
-            config.data.train_split,
+    with sentences(), tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe.from_config(config)
+        network = recipe.network
+        builder = prepare(
+            config.data.name,
+            data_dir=config.data_dir,
+            prepared_dir=config.prepared_dir,
+            folder=config.data.folder,
+            num_landmarks=network.scheme.num_landmarks,
         )
-        cached = inputs.train_input(config, scheme, recipe)
-        anew = TrainInput(
-            source,
-            cached.annotations,
-            shape=recipe.shape,
-            box=config.data.box,
-            box_scale=config.data.box_scale,
-            augmentation=recipe.augmentation,
-            cache_bytes=0,
-        )
+        source, cached = Source(builder, config.data.train_split), inputs.train_input(config, recipe)
+        without_cache = config.copy_and_resolve_references()
+        without_cache.data.cache_bytes = 0
+        anew = inputs.train_input(without_cache, recipe)
         count = min(COUNT.value, len(source)) // batch_size * batch_size
         faces = torch_loader.Faces(
             write_images(source, count, Path(folder)),
             cached.matrices[:count],
             cached.annotations.landmarks[:count],
-            scheme.mirror,
-            recipe.shape,
+            network.scheme.mirror,
+            network.shape,
             dataclasses.asdict(recipe.augmentation),
         )
         loader = torch_loader.loader(faces, batch_size, threads)
@@ -134,24 +119,19 @@ def main(_):
             f"PyTorch DataLoader with OpenCV, {threads} workers": (count, lambda: [None for _ in loader]),
             f"train step of {config.model.name}": (5 * batch_size, lambda: train(5)),
         }
-        rates = {name: [] for name in runs}
-        for number in range(ROUNDS.value + 1):
-            for name, (images, run) in runs.items():
-                start = time.perf_counter()
-                run()
-                if number:  # the first one compiles, fills the memory and starts the workers
-                    rates[name].append(images / (time.perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    reference = medians[f"PyTorch DataLoader with OpenCV, {threads} workers"]
+        # The first round compiles, fills the memory and starts the workers.
+        times = medians({name: run for name, (_, run) in runs.items()}, ROUNDS.value)
+    rates = {name: images / times[name][0] for name, (images, _) in runs.items()}
+    reference = rates[f"PyTorch DataLoader with OpenCV, {threads} workers"]
     height, width = np.median(cached.annotations.size[:count], axis=0).astype(int)
     print(f"{processor()}, {threads} processors; {jax.default_backend()}; jax {jax.__version__}")
     print(
-        f"{count} images of {cached.name}, median {width}x{height}; network input {recipe.shape[1]}x{recipe.shape[0]}, "
-        f"batch {batch_size}; medians of {ROUNDS.value}\n"
+        f"{count} images of {cached.name}, median {width}x{height}; "
+        f"network input {network.shape[1]}x{network.shape[0]}, batch {batch_size}; medians of {ROUNDS.value}\n"
     )
     print("| | images/s | per processor | against PyTorch's |")
     print("|---|--:|--:|--:|")
-    for name, rate in medians.items():
+    for name, rate in rates.items():
         print(f"| {name} | {rate:.0f} | {rate / threads:.0f} | {rate / reference:.2f}x |")
 
 

@@ -2,11 +2,11 @@
 
     python -m benchmarks.memory [FILE:VARIANT ...]
 
-The sum of: the state (parameters, statistics, optimiser, moving average), the gradient, and for each example its canvas
-and the arrays that the forward pass keeps for the backward pass, each array once. A compiler needs more for workspaces,
-and less where it computes an array twice; neither is counted. Nothing is compiled or run. The table gives the whole
-batch on one device, and an eighth of it on each of eight. `benchmarks.topology` compiles a recipe for a TPU and prints
-the memory of the result.
+The memory is the sum of the state (parameters, statistics, optimiser, moving average), the gradient, and for each
+example its canvas and the arrays that the forward pass keeps for the backward pass, each array once. A compiler
+needs more for workspaces, and less where it computes an array twice; neither is counted. Nothing is compiled or run.
+The table gives the whole batch on one device, and an eighth of it on each of eight. `benchmarks.topology` compiles a
+recipe for a TPU and prints the memory of the result.
 """
 
 import argparse
@@ -18,11 +18,10 @@ import jax.numpy as jnp
 
 from configs import variants
 from h3r_jax import augment, codec, losses, models
-from h3r_jax.training import config as run_config
-from h3r_jax.training import step
-from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+from h3r_jax.training.recipe import Recipe
+from h3r_jax.training.state import create_state, optimizer_of
 
-EXAMPLES = 8  # of which the bytes of one are taken; statistics of a batch are spread over them
+EXAMPLES = 8  # in the batch that is traced; its bytes are divided by this number
 
 
 def size(tree):
@@ -32,20 +31,21 @@ def size(tree):
 
 def kept_for_backward(recipe, variables):
     """Bytes that the forward pass of one example keeps."""
-    images = jax.ShapeDtypeStruct((EXAMPLES, *recipe.shape, 3), jnp.float32)
-    landmarks = jax.ShapeDtypeStruct((EXAMPLES, recipe.scheme.num_landmarks, 2), jnp.float32)
+    network = recipe.network
+    images = jax.ShapeDtypeStruct((EXAMPLES, *network.shape, 3), jnp.float32)
+    landmarks = jax.ShapeDtypeStruct((EXAMPLES, network.scheme.num_landmarks, 2), jnp.float32)
 
     def residuals(params, statistics, images, landmarks):
-        points = codec.activation_points(landmarks, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
+        points = codec.activation_points(landmarks, heatmap_shape=network.heatmap_shape, stride=network.stride)
 
         def objective(params):
-            outputs, _ = recipe.model.apply(
+            outputs, _ = network.model.apply(
                 {"params": params, "batch_stats": statistics},
                 models.normalize_images(images),
                 train=True,
                 mutable=["batch_stats"],
             )
-            return losses.LOSSES[recipe.loss](step.landmark_logits(outputs, recipe), points).mean()
+            return losses.LOSSES[recipe.loss](network.map_of_outputs(outputs), points).mean()
 
         return jax.tree.leaves(jax.vjp(objective, params)[1])
 
@@ -61,13 +61,11 @@ def kept_for_backward(recipe, variables):
 
 def account(config):
     """Bytes of the state with its gradient, and of one example, and the batch size of a recipe."""
-    scheme = run_config.make_scheme(config)
-    recipe = run_config.make_recipe(config, scheme)
-    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=1, total_steps=2)
-    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
-    variables = jax.eval_shape(lambda: models.initialize(recipe.model, 0, (*recipe.shape, 3)))
+    recipe = Recipe.from_config(config)
+    variables = recipe.network.shapes()
+    optimizer = optimizer_of(config.train, warmup_steps=1, total_steps=2)
     state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=recipe.average_decay > 0), variables)
-    canvas = 3 * math.prod(augment.canvas_shape(recipe.augmentation, recipe.shape))
+    canvas = 3 * math.prod(augment.canvas_shape(recipe.augmentation, recipe.network.shape))
     return (
         size(state) + size(variables["params"]),
         kept_for_backward(recipe, variables) + canvas,

@@ -2,10 +2,10 @@
 
     python -m benchmarks.networks [--size 256]
 
-Multiply-adds are those of one image: of the convolutions, and two for every value that is normalised, which
-is how the published numbers come about (thop counts so). Activations and resampling are not counted. Nothing
-is compiled or run. The published numbers are those of H3R (68, 98 and 106 landmarks, two channels each), of
-HRNet-Facial-Landmark-Detection, and of HRNet for human pose.
+Multiply-adds are of one image: those of the convolutions, and two for every value that is normalised. The published
+numbers were counted in this way (by thop). Activations and resampling are not counted. Nothing is compiled or run.
+The published numbers are of H3R (68, 98 and 106 landmarks, two channels each), of HRNet-Facial-Landmark-Detection,
+and of HRNet for human pose.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ def main():
     print("|--------------------------|--------|----------:|--------------:|-----------------:|------------------|")
     for name, head, landmarks, published in NETWORKS:
         parameters, macs = count(models.build(name, landmarks, head=head), size)
-        print(
-            f"| {name:<24} | {head:<6} | {landmarks:9} | {parameters / 1e6:13.3f} | {macs / 1e9:16.3f} | {published:<16} |"
-        )
+        numbers = f"{parameters / 1e6:13.3f} | {macs / 1e9:16.3f}"
+        print(f"| {name:<24} | {head:<6} | {landmarks:9} | {numbers} | {published:<16} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What a recipe loses by itself: the truth through crop, encoder, decoder, inverse crop and metric.
+"""The error that each recipe makes by itself: the truth through crop, encoder, decoder, inverse crop and metric.
 
     python -m benchmarks.oracle [--data_dir=DIR] [FILE:VARIANT[:SPLIT] ...]
 
-For each recipe of `configs` whose test set is in `data_dir`: the landmarks of the test split are taken to the
-network's input, encoded as all their activation points, decoded, and taken back, with the boxes, the matrices and
-the protocol that `eval.py` uses. The expectation decoder loses nothing, so what is left is the rounding of float32.
-Landmarks that the heatmap cannot represent, outside of the crop, are counted and left out. COCO's detections have no
-truth, so its recipes take the labelled boxes of `val`.
+The command takes each recipe of `configs` whose test set is in `data_dir`. It maps the landmarks of the test split
+to the network's input, encodes them as all their activation points, decodes these, and maps them back, with the
+boxes, the matrices and the protocol of `eval.py`. The expectation decoder makes no error, so that only the rounding
+of float32 is left. Landmarks outside of the crop, which the heatmap cannot represent, are counted and left out.
+COCO's detections have no truth, so its recipes take the labelled boxes of `val`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import functools
 import tempfile
-import types
 
 import jax
 import numpy as np
@@ -22,12 +21,13 @@ import numpy as np
 from configs import common, variants
 from data import inputs
 from h3r_jax import codec, geometry
+from h3r_jax.errors import UserError
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import make_network, settings_of
 
 
 def oracle(config):
-    """What comes back of the truth of a recipe's test split; see `score_truth`."""
+    """`score_truth` of the test split of a recipe."""
     network = make_network(**settings_of(config))
     protocol = Protocol.from_config(config, network.scheme)
     return score_truth(inputs.test_input(config, network), network, protocol)
@@ -50,7 +50,7 @@ def score_truth(split, network, protocol):
     predictions = geometry.transform_points(geometry.invert(split.matrices), np.asarray(decoded, np.float64))
     labelled = truth.weight > 0
     inside = np.asarray(inside) & labelled
-    # What is outside counts as known, so that the metric speaks of the rest.
+    # A landmark outside gets the truth as its prediction, so that the metric is of the others.
     predictions = np.where(inside[..., None], predictions, np.nan_to_num(truth.landmarks))
     errors = np.linalg.norm(predictions - truth.landmarks, axis=-1)[inside]
     return {
@@ -81,7 +81,7 @@ def main(arguments=None):
         help="of configs, and a split in place of its test split; all recipes by default",
     )
     parser.add_argument("--data_dir", default=common.get_config().data_dir)
-    options = types.SimpleNamespace(**vars(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
     print(f"{'recipe':<32}{'examples':>9}{'inside':>9}{'outside':>9}{'largest error, px':>19}  metrics")
     with tempfile.TemporaryDirectory() as prepared:
         for name in options.recipes:
@@ -96,7 +96,7 @@ def main(arguments=None):
                 config.data.test_split = "val"
             try:
                 result = oracle(config)
-            except (FileNotFoundError, ValueError) as error:
+            except (FileNotFoundError, UserError) as error:
                 print(f"{name:<32}left out: {error}")
                 continue
             first = {key: value for key, value in result["metrics"].items() if "/" not in key and "@" not in key} or {

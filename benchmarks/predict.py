@@ -2,10 +2,11 @@
 
     python -m benchmarks.predict --images=FOLDER [--count=200 --checkpoint=h3r.pth --landmarks=106]
 
-Both read each file, crop the whole image to 256x256, run the H3R MobileNetV2 (of the checkpoint, or with random weights)
-and decode nine cells of each "on" map. The loop in PyTorch reads with PIL, one by one or in as many threads as there are
-processors, and runs channels-last in batches of 8 or 32: four variants, of which the fastest counts. All are run in turn,
-in one process, so that a busy machine slows all of them; the table gives medians, without compilation (ours is told).
+Both read each file, crop the whole image to 256x256, run the H3R MobileNetV2 (of the checkpoint, or with random
+weights) and decode nine cells of each "on" map. The loop in PyTorch reads with PIL, one by one or in as many threads
+as there are processors, and runs channels-last in batches of 8 or 32. The fastest of these four variants counts. All
+run in turn, in one process, so that a busy machine slows all of them. The table gives medians without compilation;
+the last line has the time of our first pass, compilation included.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
@@ -14,8 +15,8 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 
 import argparse
 import concurrent.futures
+import functools
 import os
-import statistics
 import time
 from pathlib import Path
 
@@ -24,12 +25,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.step import processor
+from benchmarks import medians, processor, torch_hrnet, torch_networks
 from h3r_jax import convert, geometry, images, models
+from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.predict import Network, Predictor
+from h3r_jax.predict import Predictor
 from h3r_jax.predict.predictor import whole_box
-from tests.models import torch_hrnet, torch_networks
 
 SIZE, K, SCALE = 256, 9, 1.25
 
@@ -39,8 +40,7 @@ def ours(tensors, landmarks):
     spec = convert.recognize(tensors, landmarks=landmarks, head="binary")
     variables, _ = convert.from_torch(tensors, spec)
     scheme = LandmarkScheme("any", landmarks, tuple(range(landmarks)), (("box", "box"),))
-    model = models.build(spec.model, landmarks, head=spec.head)
-    network = Network(model, spec.head, "on", "softmax", K, "top_k", "", scheme, (SIZE, SIZE), 4, SCALE, "exact")
+    network = make_network(spec.model, scheme, input_size=SIZE, head=spec.head, logits="on", k=K, box_scale=SCALE)
     predictor = Predictor(network, variables)
     return lambda paths: np.concatenate([prediction.landmarks for prediction in predictor(paths)])
 
@@ -107,28 +107,23 @@ def main():
         for workers, reading in ((0, "one by one"), (threads, "in threads")):
             runs[f"PyTorch, batch {batch_size}, read {reading}"] = theirs(model, batch_size, workers)
 
-    results, times = {}, {name: [] for name in runs}
-    for round_ in range(arguments.rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter(), time.process_time()
-            results[name] = run(paths)
-            if round_:
-                times[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
-            elif name == "ours":
-                first = time.perf_counter() - start[0]
-    distance = np.linalg.norm(results["ours"] - results["PyTorch, batch 8, read one by one"], axis=-1)
-    medians = {name: [statistics.median(column) for column in zip(*values)] for name, values in times.items()}
+    start = time.perf_counter()
+    found = runs["ours"](paths)
+    first = time.perf_counter() - start
+    distance = np.linalg.norm(found - runs["PyTorch, batch 8, read one by one"](paths), axis=-1)
+    times = medians({name: functools.partial(run, paths) for name, run in runs.items()}, arguments.rounds)
     print(
         f"{processor()}, {threads} threads; {jax.default_backend()}; jax {jax.__version__}, torch {torch.__version__}"
     )
     print(f"{len(paths)} images; landmarks of the two are {np.median(distance):.4f} image pixels apart (median)\n")
     print("| | images/s | processor ms per image |")
     print("|---|---|---|")
-    for name, (passed, used) in medians.items():
+    for name, (passed, used) in times.items():
         print(f"| {name} | {len(paths) / passed:.1f} | {1e3 * used / len(paths):.1f} |")
-    best = min(passed for name, (passed, _) in medians.items() if name != "ours")
+    best = min(passed for name, (passed, _) in times.items() if name != "ours")
+    ratio = best / times["ours"][0]
     print(
-        f"\nthroughput, ours / the fastest in PyTorch: {best / medians['ours'][0]:.2f}; our first pass, compilation included: {first:.1f} s"
+        f"\nthroughput, ours / the fastest in PyTorch: {ratio:.2f}; our first pass, compilation included: {first:.1f} s"
     )
 
 

@@ -1,14 +1,17 @@
-"""Kills a training again and again, and compares its end with that of the same training left alone.
+"""Kills a training again and again, and compares its end with the end of the same training left alone.
 
     python -m benchmarks.preemption [--kills=50 --seed=0 --keep=DIR]
 
-The tiny run of train.py, saved every other step, gets SIGKILL or SIGTERM at random moments: while it starts, within
-steps, within saves. After each it is started again with the same command. It must go on from the last step that had
-been saved completely, a SIGTERM that it could catch must lose nothing, and parameters, optimiser and moving average
-must end equal to the last bit; anything else ends the command with an error.
+The tiny run of train.py is saved every other step. It gets SIGKILL or SIGTERM at random moments: while it starts,
+within steps, within saves. After each it is started again with the same command. The benchmark ends with an error
+unless
+
+- every start goes on from the last complete checkpoint,
+- a SIGTERM that the run could catch loses no step,
+- parameters, optimiser, moving average and losses end equal to the last bit.
 """
 
-import json
+import argparse
 import random
 import signal
 import tempfile
@@ -18,13 +21,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import app, flags, logging
+from absl import logging
 
 from benchmarks import tiny_run
-
-KILLS = flags.DEFINE_integer("kills", 50, "how many times")
-SEED = flags.DEFINE_integer("seed", 0, "of the moments and signals")
-KEEP = flags.DEFINE_string("keep", None, "directory for the two runs; a temporary one by default")
+from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
 
 STEPS_PER_KILL = 8
 DURING_START = 0.15  # of the kills, at any moment before the first step
@@ -34,23 +34,15 @@ MOST_STEPS = 12  # after which a kill comes, counted from the start
 
 def saved_steps(workdir):
     """Steps of complete checkpoints, and whether one was being written."""
-    names = [path.name for path in (workdir / "checkpoints").glob("*")]
+    names = [path.name for path in Run(workdir).checkpoints.glob("*")]
     return [int(name) for name in names if name.isdigit()], any("tmp" in name for name in names)
 
 
-def logged(workdir):
-    """Step and loss of each line of the log, the last of which may be cut short."""
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    records = [json.loads(line) for line in lines]
-    return [(record["step"], record["train/loss"]) for record in records if "train/loss" in record]
-
-
 def one_life(place, workdir, arguments, rng, starting_seconds):
-    """Starts the run and kills it at a random moment; returns what happened."""
+    """Starts the run and kills it at a random moment; returns what happened, and the seconds of the longest start."""
     number = rng.choice([signal.SIGKILL, signal.SIGTERM])
-    before, saved_before = len(logged(workdir)), max(saved_steps(workdir)[0], default=0)
-    output = workdir.parent / "output.txt"
+    before, saved_before = len(tiny_run.logged(workdir)), max(saved_steps(workdir)[0], default=0)
+    output = place / "output.txt"
     with output.open("w") as file:
         process = tiny_run.start(place, arguments, file)
     started = time.monotonic()
@@ -59,7 +51,7 @@ def one_life(place, workdir, arguments, rng, starting_seconds):
         wanted, delay = 0, rng.uniform(0, starting_seconds)
     else:
         wanted, delay = rng.randint(1, MOST_STEPS), rng.uniform(0, 0.2)
-    while len(logged(workdir)) < before + wanted and process.poll() is None:
+    while len(tiny_run.logged(workdir)) < before + wanted and process.poll() is None:
         time.sleep(0.005)
     if moment > 1 - DURING_SAVE:
         delay = 0
@@ -78,23 +70,18 @@ def one_life(place, workdir, arguments, rng, starting_seconds):
     if len(shown) > 1 and (resumed := int(shown[1].split(" ->")[0])) != saved_before:
         raise SystemExit(f"resumed at step {resumed}, but step {saved_before} had been saved")
     steps, half = saved_steps(workdir)
-    reached = max((step for step, _ in logged(workdir)[before:]), default=saved_before)
+    reached = max((step for step, _ in tiny_run.logged(workdir)[before:]), default=saved_before)
     lost = max(0, reached - max(steps, default=0))
     if code == 143 and lost:
         raise SystemExit(f"SIGTERM lost {lost} steps:\n{text[-3000:]}")
-    return {
-        "signal": number,
-        "caught": code == 143,
-        "half": half,
-        "lost": lost,
-        "started": wanted > 0,
-    }, starting_seconds
+    life = {"signal": number, "caught": code == 143, "half": half, "lost": lost, "started": wanted > 0}
+    return life, starting_seconds
 
 
 def arrays(workdir, step):
     """All arrays of a checkpoint."""
-    folder = (workdir / "checkpoints" / str(step)).resolve()
-    return {item: ocp.StandardCheckpointer().restore(folder / item) for item in ("variables", "progress", "average")}
+    folder = Run(workdir).checkpoints.resolve() / str(step)
+    return {item: ocp.StandardCheckpointer().restore(folder / item) for item in (VARIABLES, PROGRESS, AVERAGE)}
 
 
 def torture(place, kills, seed):
@@ -121,35 +108,39 @@ def torture(place, kills, seed):
         if (last := max(saved_steps(workdir)[0])) != total_steps:
             raise SystemExit(f"{workdir} ended at step {last} of {total_steps}")
     jax.tree.map(np.testing.assert_array_equal, arrays(killed, total_steps), arrays(straight, total_steps))
-    losses = dict(logged(straight))
-    different = [step for step, loss in logged(killed) if loss != losses[step]]
+    losses = dict(tiny_run.logged(straight))
+    different = [step for step, loss in tiny_run.logged(killed) if loss != losses[step]]
     if different:
         raise SystemExit(f"the losses of steps {different} differ")
     return lives
 
 
-def main(_):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="how many times")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    parser.add_argument("--keep", help="new directory for the two runs; a temporary one by default")
+    options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)  # orbax tells of every array
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        lives = torture(Path(KEEP.value or temporary), KILLS.value, SEED.value)
+        lives = torture(Path(options.keep or temporary), options.kills, options.seed)
     if not any(life["half"] for life in lives):
         raise SystemExit("no kill came within a save; try more kills or another seed")
     kinds = {
         number: [life for life in lives if life["signal"] == number] for number in (signal.SIGKILL, signal.SIGTERM)
     }
     print(f"kills survived: {len(lives)} ({', '.join(f'{len(some)} {number.name}' for number, some in kinds.items())})")
-    print(
-        f"  while it started: {sum(not life['started'] for life in lives)}; within a save: {sum(life['half'] for life in lives)}"
-    )
+    starting, saving = sum(not life["started"] for life in lives), sum(life["half"] for life in lives)
+    print(f"  while it started: {starting}; within a save: {saving}")
     lost = [life["lost"] for life in kinds[signal.SIGKILL]]
     print(
-        f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at once; "
-        f"by the {sum(life['caught'] for life in lives)} SIGTERMs that were caught none"
+        f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at "
+        f"once; by the {sum(life['caught'] for life in lives)} SIGTERMs that were caught none"
     )
     print("the end: parameters, statistics, optimiser, moving average and all losses equal to the last bit")
     print(f"{time.monotonic() - start:.0f} s in all; the run was saved every 2 steps")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

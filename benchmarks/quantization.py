@@ -2,12 +2,13 @@
 
     python -m benchmarks.quantization [--shapes FILE.npz] [--out docs/figures]
 
-The shapes are every array `[N, 68, 2]` of the archive (default: `../shared/data/shapes/ibug68_shapes.npz` beside the
-repository), or random ones where it is absent; the output says which. Each is cropped as protocol P1 has it, the
-landmarks' box times 1.25, square; NME is in percent of the distance of the outer eye corners. Prints the analysis of
-the paper on the same coordinates (bias of threshold rounding, Theorems 1 and 2), then the mean error per codec for
-input sizes and strides, and what decoding by the wrong
-activation costs. Writes quantization.png and bias.png.
+The shapes are all arrays `[N, 68, 2]` of the archive (default: `../shared/data/shapes/ibug68_shapes.npz` beside the
+repository). If there is no such file they are random, and the output says so. Each is cropped by protocol P1: the
+square around the landmarks, times 1.25. NME is in percent of the distance between the outer eye corners.
+
+The command prints the analysis of the paper on the same coordinates (bias of threshold rounding, Theorems 1 and 2),
+then the mean error of each codec for several input sizes and strides, and the error of decoding with the wrong
+activation. It writes quantization.png and bias.png.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def rounding(threshold):
     return encode
 
 
-# What the codecs are measured against, before `codec.CODECS` itself.
+# Simple codecs to compare with `codec.CODECS`.
 BASELINES = {
     "rounded down": codec.Codec(rounding(1.0), codec.maximum),
     "nearest cell": codec.Codec(rounding(0.5), codec.maximum),
@@ -46,7 +47,7 @@ ALL = BASELINES | codec.CODECS
 
 
 def load_shapes(path):
-    """Landmarks `float64[N, 68, 2]`, and what they are."""
+    """Landmarks `float64[N, 68, 2]`, and a phrase that describes them."""
     if path.is_file():
         with np.load(path) as archive:
             shapes = np.concatenate([archive[name] for name in archive]).astype(np.float64)
@@ -95,18 +96,20 @@ def analysis(shapes, size=256, stride=4):
         x, y = error.reshape(-1, 2).mean(axis=0)
         theory, largest = codec.quantization_bias(threshold, stride), np.linalg.norm(error, axis=-1).max()
         print(f"{threshold:10.1f} {x:10.4f} {y:10.4f} {theory:10.4f} {largest:10.4f}")
-    print(
-        f"Theorem 1: nearest cells are within {codec.quantization_bound(stride):.4f}; seen {np.linalg.norm(errors[5], axis=-1).max():.4f}"
-    )
+    seen = np.linalg.norm(errors[5], axis=-1).max()
+    print(f"Theorem 1: nearest cells are within {codec.quantization_bound(stride):.4f}; seen {seen:.4f}")
     exact = np.abs(round_trip("expected_rounding", coordinates, size, stride) - coordinates).max()
     print(f"Theorem 2: the expectation gives the coordinate back; largest difference {exact:.1e}")
     return thresholds, np.stack([error.reshape(-1, 2).mean(axis=0) for error in errors])
 
 
 def mismatch(count=401):
-    """Beliefs as each loss makes them, decoded by each activation: `(fractions, {name: decoded minus true, cells})`.
+    """The error of decoding perfect beliefs with the right and the wrong activation, after a binary cross-entropy.
 
-    In x, for coordinates with equal fractions in x and y; prints the mean distance over independent uniform ones.
+    Prints the mean distance over coordinates whose fractions in x and y are independent and uniform.
+
+    Returns:
+      Fractions `[count - 2]`, equal in x and y; and name -> decoded minus true, in x, in cells, at these fractions.
     """
     fractions = np.linspace(0, 1, count)[1:-1].astype(np.float32)
     square = np.random.default_rng(0).uniform(0, 1, (20_000, 2)).astype(np.float32)

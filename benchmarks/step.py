@@ -3,14 +3,15 @@
     python -m benchmarks.step [--model mobilenet_v2 --size 128 --batch 16 --landmarks 98 --dtype bfloat16 --compile]
 
 A train step is the forward pass with statistics of the batch, the spatial softmax cross-entropy against four
-weighted points per landmark, the gradient, and an update by SGD with momentum 0.9. PyTorch runs
-channels-last, in bfloat16 by its autocast, and with `--compile` through `torch.compile`; on the GPU where JAX does.
-The four are run in turn, in one process, so that a busy machine slows all of them; the table
-gives medians and the ratio of ours to PyTorch's, of the time that passed and of the processor time, which
-depends less on what else runs. Both use the processors that the process may use.
+weighted points per landmark, the gradient, and an update by SGD with momentum 0.9. PyTorch runs channels-last, in
+bfloat16 by its autocast, and with `--compile` through `torch.compile`. It runs on the GPU if JAX does.
 
-On Linux a good part of a train step on a CPU goes into page faults: XLA asks for its memory anew in every
-step, and glibc gives large blocks back to the system. This keeps them:
+The four run in turn, in one process, so that a busy machine slows all of them. The table gives medians, and the
+ratio of ours to PyTorch's: of the time that passed, and of the processor time, which depends less on other programs.
+Both use the processors that the process may use.
+
+On Linux a good part of a train step on a CPU goes into page faults: XLA asks for its memory anew in every step, and
+glibc gives large blocks back to the system. This keeps them, as train.py does by itself:
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_ARENA_MAX=1 python -m benchmarks.step
 """
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 
 import jax
@@ -28,9 +28,8 @@ import numpy as np
 import optax
 import torch
 
-from benchmarks import processor, torch_device
+from benchmarks import medians, processor, torch_device, torch_hrnet, torch_networks
 from h3r_jax import models
-from tests.models import torch_hrnet, torch_networks
 
 TORCH_BACKBONES = {
     "mobilenet_v2": torch_networks.MobileNetV2,
@@ -136,13 +135,7 @@ def main():
     infer, train, infer_build, train_build = jax_runs(arguments, images, cells, weights)
     torch_infer, torch_train = torch_runs(arguments, images, cells, weights)
     runs = {"infer": infer, "torch infer": torch_infer, "train": train, "torch train": torch_train}
-    times = {name: [] for name in runs}
-    for round_ in range(arguments.rounds + 3):
-        for name, run in runs.items():
-            start = time.perf_counter(), time.process_time()
-            run()
-            if round_ >= 3:
-                times[name].append((1e3 * (time.perf_counter() - start[0]), 1e3 * (time.process_time() - start[1])))
+    times = medians(runs, arguments.rounds, warm_up=3)
 
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("XLA_", "MALLOC_"))]
     print(
@@ -160,8 +153,8 @@ def main():
         "|------------|---------:|------------:|------:|-------------------:|--------:|------:|---------:|-----------:|"
     )
     for name, label, build in (("infer", "inference", infer_build), ("train", "train step", train_build)):
-        (ours, ours_processor), (theirs, theirs_processor) = (
-            map(statistics.median, zip(*times[key])) for key in (name, "torch " + name)
+        ours, ours_processor, theirs, theirs_processor = (
+            1e3 * seconds for key in (name, f"torch {name}") for seconds in times[key]
         )
         print(
             f"| {label:<11}| {ours:8.1f} | {theirs:11.1f} | {ours / theirs:5.2f} | {ours_processor:18.1f} "

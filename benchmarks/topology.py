@@ -1,15 +1,18 @@
-"""What the train and evaluation steps of a recipe become on a number of TPU chips or on GPUs, without having any.
+"""The train and evaluation steps of a recipe, compiled for TPU chips and lowered for GPUs, without any of them.
 
     pip install "libtpu==0.0.42.*"
     python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16]
 
-Compiles both steps for TPU topologies, by default 4, 8 and 256 chips of a v5e, with the functions that train.py and
-eval.py use, and the loss with its gradient alone, and prints for each the bytes and operations per device, the bytes that
-the compiler counts as moved, and the collectives: how often each stands in the compiled program, and the bytes of what it
-gives on one device.
-Then lowers both for CUDA, which checks that every operation has a form there; compiling that takes a GPU.
-The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are. Compiling is done
-with the least effort that the compiler for TPUs knows, for the sake of time: what is printed is an upper bound.
+The command compiles for TPU topologies, by default 4, 8 and 256 chips of a v5e: the training step of train.py, the
+network with its decoder as eval.py runs it, and the loss with its gradient alone. It prints for each
+
+- the bytes and operations per device, and the bytes that the compiler counts as moved,
+- the collectives: how often each stands in the compiled program, and the bytes of its result on one device.
+
+Then it lowers all three for CUDA, which checks that every operation has a form there; to compile that takes a GPU.
+
+The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are. To save time
+the compiler for TPUs works with its least effort, so the figures are upper bounds.
 """
 
 import os
@@ -24,10 +27,11 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks.collectives import collectives
-from h3r_jax import augment, codec, losses, models
-from h3r_jax.training import config as run_config
+from h3r_jax import augment, codec, losses
+from h3r_jax.errors import sentences
 from h3r_jax.training import sharding, step
-from h3r_jax.training.state import create_state, make_optimizer, make_schedule
+from h3r_jax.training.recipe import Recipe
+from h3r_jax.training.state import create_state, optimizer_of
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2 v5e:2x4 v5e:16x16", "TPU topologies, separated by spaces")
@@ -38,12 +42,10 @@ flags.mark_flag_as_required("config")
 
 def steps(config, mesh, per_device):
     """The jitted train and evaluation step over a mesh, and the loss, each with the shapes of its arguments."""
-    scheme = run_config.make_scheme(config)
-    recipe = run_config.make_recipe(config, scheme)
-    schedule = make_schedule(learning_rate=config.train.learning_rate, warmup_steps=100, total_steps=1000)
-    optimizer = make_optimizer(schedule, weight_decay=config.train.weight_decay, clip_norm=config.train.clip_norm)
-    variables = jax.eval_shape(lambda: models.initialize(recipe.model, 0, (*recipe.shape, 3)))
-    keep_average = config.train.average_decay > 0
+    recipe = Recipe.from_config(config)
+    network, landmarks = recipe.network, recipe.network.scheme.num_landmarks
+    optimizer = optimizer_of(config.train, warmup_steps=100, total_steps=1000)
+    variables, keep_average = network.shapes(), recipe.average_decay > 0
     state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=keep_average), variables)
 
     def images(batch_size, shape):
@@ -54,26 +56,24 @@ def steps(config, mesh, per_device):
     sharding.check_batch_size(train_size, mesh, config.train.accumulation)
     sharding.check_batch_size(eval_size, mesh)
     batch = {
-        "image": images(train_size, augment.canvas_shape(recipe.augmentation, recipe.shape)),
-        "landmarks": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks, 2), jnp.float32),
-        "weight": jax.ShapeDtypeStruct((train_size, scheme.num_landmarks), jnp.float32),
+        "image": images(train_size, augment.canvas_shape(recipe.augmentation, network.shape)),
+        "landmarks": jax.ShapeDtypeStruct((train_size, landmarks, 2), jnp.float32),
+        "weight": jax.ShapeDtypeStruct((train_size, landmarks), jnp.float32),
         "index": jax.ShapeDtypeStruct((train_size,), jnp.int32),
-        "readable": jax.ShapeDtypeStruct((train_size,), jnp.bool_),
     }
-    decoders = dict([run_config.make_decoder(config, recipe)])
-    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=config.eval.flip)
-    split = sharding.batch_sharding(mesh)
+    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    eval_step = jax.jit(network.decode, in_shardings=(whole, split), out_shardings=whole)
 
     def loss(logits, landmarks):
-        points = codec.activation_points(landmarks, heatmap_shape=recipe.heatmap_shape, stride=recipe.stride)
+        points = codec.activation_points(landmarks, heatmap_shape=network.heatmap_shape, stride=network.stride)
         return losses.LOSSES[recipe.loss](logits, points).mean()
 
-    logits = jax.ShapeDtypeStruct((train_size, *recipe.heatmap_shape, scheme.num_landmarks), jnp.float32)
-    both = jax.jit(jax.value_and_grad(loss), in_shardings=split, out_shardings=(sharding.replicated(mesh), split))
+    logits = jax.ShapeDtypeStruct((train_size, *network.heatmap_shape, landmarks), jnp.float32)
+    both = jax.jit(jax.value_and_grad(loss), in_shardings=split, out_shardings=(whole, split))
     return {
         f"loss with gradient, batch {train_size}": (both, (logits, batch["landmarks"])),
         f"train step, batch {train_size}": (step.jit_train_step(recipe, optimizer, mesh), (state, batch)),
-        f"eval step, batch {eval_size}": (eval_step, (variables, images(eval_size, recipe.shape))),
+        f"eval step, batch {eval_size}": (eval_step, (variables, images(eval_size, network.shape))),
     }
 
 
@@ -95,20 +95,18 @@ def main(_):
     config = CONFIG.value
     jax.config.update("jax_exec_time_optimization_effort", EFFORT.value)
     jax.config.update("jax_memory_fitting_effort", EFFORT.value)
-    with run_config.clear_errors():
+    with sentences():
         for name in TOPOLOGY.value.split():
             devices = topologies.get_topology_desc(name, "tpu").devices
             mesh = sharding.make_mesh(devices)
-            print(
-                f"{config.model.name} {config.model.input_size} on {name}, {mesh.size} chips of {devices[0].device_kind}:"
-            )
+            chips = f"{mesh.size} chips of {devices[0].device_kind}"
+            print(f"{config.model.name} {config.model.input_size} on {name}, {chips}:")
             for label, (function, arguments) in steps(config, mesh, PER_DEVICE.value).items():
                 start = time.perf_counter()
                 compiled = function.lower(*arguments).compile()
                 report(label, compiled, time.perf_counter() - start)
-        for label, (function, arguments) in steps(
-            config, sharding.make_mesh(jax.devices()[:1]), PER_DEVICE.value
-        ).items():
+        one = sharding.make_mesh(jax.devices()[:1])
+        for label, (function, arguments) in steps(config, one, PER_DEVICE.value).items():
             text = function.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
             print(f"cuda, {label}: lowered to {len(text.splitlines())} lines of StableHLO")
 

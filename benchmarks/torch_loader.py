@@ -1,6 +1,6 @@
-"""The input path that a PyTorch user would write: files read, warped and changed by OpenCV in the workers of a DataLoader.
+"""The input path that a PyTorch user would write: OpenCV reads, warps and changes files in the workers of a DataLoader.
 
-Its workers import this module, hence neither JAX nor TensorFlow.
+The workers import this module, so it imports neither JAX nor TensorFlow.
 """
 
 import cv2
@@ -14,7 +14,9 @@ cv2.setNumThreads(0)  # the workers are the threads
 class Faces(data.Dataset):
     """Training examples of a folder.
 
-    paths: of the images; matrices: `float64[N, 2, 3]`, image to network pixels; landmarks: `float64[N, K, 2]`, image pixels.
+    paths: of the images.
+    matrices: `float64[N, 2, 3]`, image to network pixels.
+    landmarks: `float64[N, K, 2]`, image pixels.
     mirror_order: landmark i of the mirrored image is landmark `mirror_order[i]`.
     ranges: the random changes, a dictionary with the fields of `h3r_jax.augment.Augmentation`.
     """

@@ -9,7 +9,7 @@ from h3r_jax import models
 from h3r_jax.models import hrnet
 
 torch = pytest.importorskip("torch")
-from tests.models import torch_hrnet, torch_networks
+from benchmarks import torch_hrnet, torch_networks
 
 TINY = torch_hrnet.TINY
 NETWORKS = {

@@ -16,8 +16,8 @@ from h3r_jax.convert import files
 
 torch = pytest.importorskip("torch")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
+from benchmarks import torch_networks
 from tests.converting import NETWORKS, save_torch, state, tiny_backbones  # noqa: F401  (a fixture)
-from tests.models import torch_networks
 
 
 def equal(first, second):

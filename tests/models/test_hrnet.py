@@ -12,8 +12,8 @@ from h3r_jax import convert, models
 from h3r_jax.models import hrnet
 
 torch = pytest.importorskip("torch")
+from benchmarks import torch_hrnet, torch_networks
 from tests.converting import TINY, tiny_backbones  # noqa: F401  (a fixture)
-from tests.models import torch_hrnet, torch_networks
 
 FORMS = {
     "concatenated": lambda: torch_hrnet.H3R(torch_hrnet.HRNet(**TINY), 10),

@@ -11,7 +11,7 @@ from h3r_jax import models
 from h3r_jax.models import layers, mobilenet_v2
 
 torch = pytest.importorskip("torch")
-from tests.models import torch_networks
+from benchmarks import torch_networks
 
 
 def random(shape, seed=0):

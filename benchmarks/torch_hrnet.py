@@ -9,7 +9,7 @@ import torch
 from torch import library, nn
 from torch.nn import functional
 
-from tests.models.torch_networks import MobileNetV2
+from benchmarks.torch_networks import MobileNetV2
 
 # What differs between the networks; all have a stem of 64 and bottlenecks of 64 -> 256 channels.
 W18 = {"widths": (18, 36, 72, 144), "modules": (1, 4, 3), "blocks": 4, "bottlenecks": 4}

@@ -25,7 +25,7 @@ def choose(rows: Mapping[str, Any], variant: str) -> Any:
     return rows[variant]
 
 
-def published(name: str, scheme: str, rows: Mapping[str, tuple], variant: str, **data: str) -> ConfigDict:
+def published(name: str, scheme: str, rows: Mapping[str, tuple], variant: str, **data: Any) -> ConfigDict:
     """A recipe for a published data set, with two per cent of the training split held out.
 
     Args:
@@ -48,7 +48,7 @@ def published(name: str, scheme: str, rows: Mapping[str, tuple], variant: str, *
     return config
 
 
-def published_body(*arguments: Any, **data: str) -> ConfigDict:
+def published_body(*arguments: Any, **data: Any) -> ConfigDict:
     """`published` for human pose: HRNet's own head, larger turns, at times half of a body, few landmarks."""
     config = published(*arguments, **data)
     config.model.head = "pose"
@@ -62,7 +62,7 @@ def all_recipes() -> dict[str, ConfigDict]:
 
     A file without variants goes by its own name, `quickstart`.
     """
-    recipes = {}
+    recipes: dict[str, ConfigDict] = {}
     for file in sorted(path.stem for path in Path(__file__).parent.glob("*.py")):
         if file in ("common", "variants"):
             continue

@@ -8,39 +8,37 @@ https://mmlab.ie.cuhk.edu.hk/projects/compositional.html. The folder holds
     flickr/{0,2,3}/*.jpg        nameList starts at these: 0/image22568.jpg
 
 `ra` is a permutation that counts from 1: its first 20,000 faces are `train`, the others
-`test`. `data` has 19 x, then 19 y, `bbox` x0 x1 y0 y1; both are taken as they stand, as all
-published code does. Every landmark has coordinates, also one that `mask_new` calls
-invisible, and the protocol counts them all: every weight is 1. The subset `frontal`
-are the test faces without an invisible landmark. `box` is `bbox`, and `object_size` its longer
-side, the unit of the error.
+`test`. A row of `data` is 19 x, then 19 y; a row of `bbox` is x0, x1, y0, y1. Published code
+takes both as they stand, and so does this builder. Every landmark has coordinates, also one
+that `mask_new` calls invisible. The protocol counts them all: every weight is 1. The subset
+`frontal` are the test faces without an invisible landmark. `box` is `bbox`; `object_size`, the
+unit of the error, is the longer side of it.
 """
 
-import typing
+from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 FILE = "AFLWinfo_release.mat"
 TRAIN_COUNT = 20000
 
 
-class Aflw(LandmarkBuilder, skip_registration=True):
+class Aflw(LandmarkBuilder):
     """Faces of AFLW (see the module's documentation)."""
 
     SCHEME = "aflw19"
     NUM_LANDMARKS = 19
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": TRAIN_COUNT, "test": 4386}
+    FILES = (FILE,)
+    OFFICIAL_COUNTS: ClassVar = {"train": TRAIN_COUNT, "test": 4386}
 
     @classmethod
-    def annotation_files(cls, folder):
-        """The one file."""
-        return [folder / name for name in parsing.present(folder, [FILE], __name__)]
-
-    @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records; no split "test" unless there are more faces than "train" has."""
         path = folder / FILE
         names, boxes, data, visible, order = parsing.read_mat(
@@ -53,7 +51,7 @@ class Aflw(LandmarkBuilder, skip_registration=True):
                 "is it the file of the data set's own distribution?"
             )
 
-        def records(split, faces):
+        def records(split: str, faces: np.ndarray) -> Iterator[Record]:
             for face in faces:
                 image = str(np.squeeze(names[face, 0])[()])
                 name = f"{path} face {face + 1} ({image})"

@@ -1,17 +1,18 @@
-"""What all builders share: one record of a data set, and the TFDS builder that stores records in the common features."""
+"""The common part of all builders: one record of a data set, and the TFDS builder that stores records."""
 
-import contextlib
 import dataclasses
 import hashlib
 import math
 import os
-import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
+from data import parsing
 from data.features import check_image, landmark_features, read_image, store_pixels
 from h3r_jax.errors import UserError
 
@@ -20,19 +21,19 @@ from h3r_jax.errors import UserError
 class Record:
     """One object with its landmarks.
 
-    name: what a message calls the record: file, and line or key within it.
+    name: the record's name for messages: file, and line or key within it.
     image: path of the image file, or its bytes, or its pixels `uint8[H, W]` or `uint8[H, W, 3]`.
-    landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; NaN where weight is zero is legal.
+    landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; may be NaN where the weight is zero.
     weight: `[K]`, how much each landmark counts in the loss, zero where it is not labelled; None for ones.
     box: `[4]`, x0, y0, x1, y1, the outermost pixel centres of the delivered box; None if none is delivered.
-    subsets: names of the protocol's subsets that it belongs to.
-    object_size: length in image pixels that the data set delivers as a unit of the error; NaN if none.
-    score: of the detector that found the box; NaN if it was labelled.
-    image_id: by which a protocol groups the objects of one image; -1 if none does.
+    subsets: names of the protocol's subsets that hold the record.
+    object_size: the data set's own unit of the error, image pixels; NaN if it has none.
+    score: of the detector that found the box; NaN if the box was labelled.
+    image_id: number of the image, where a protocol groups the objects of an image; else -1.
     """
 
     name: str
-    image: object
+    image: epath.Path | bytes | np.ndarray
     landmarks: np.ndarray
     weight: np.ndarray | None = None
     box: np.ndarray | None = None
@@ -41,12 +42,15 @@ class Record:
     score: float = math.nan
     image_id: int = -1
 
-    def features(self, holder=-1, size=None, *, stored_pixels=False):
-        """The record as `data.features.landmark_features` wants it; ValueError if its image cannot be read.
+    def features(self, holder: int = -1, size: Any = None, *, stored_pixels: bool = False) -> dict[str, Any]:
+        """The record as `data.features.landmark_features` wants it.
 
         Args:
-          holder: index of an earlier record with the same image, whose `size` is given; -1 for none.
+          holder: index of an earlier record that holds the same image, of `size` (height, width); -1 for none.
           stored_pixels: see `data.features.read_image`.
+
+        Raises:
+          UserError: the image cannot be read; names record and file.
         """
         if holder >= 0:
             content = b""
@@ -72,63 +76,73 @@ class Record:
         }
 
 
+Splits = Mapping[str, Iterable[Record]]
+
+
 @dataclasses.dataclass
 class FolderConfig(tfds.core.BuilderConfig):
     """A raw data set as it was when it was fingerprinted.
 
     folder: its directory.
-    splits: split -> iterable of Records, read when the set is prepared; None for "ask `read_splits`".
     num_landmarks: K.
+    splits: split -> its Records; None to ask `LandmarkBuilder.read_splits` when the set is prepared.
     """
 
-    folder: object = None
+    folder: epath.Path | None = None
     num_landmarks: int = 0
-    splits: dict = dataclasses.field(default=None, repr=False)
+    splits: Splits | None = dataclasses.field(default=None, repr=False)
 
 
-class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder of the common features. A subclass per data set has the documentation, and says where records come from.
+class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A builder of the common features; each data set has a subclass that reads its records.
 
-    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has it.
-    NUM_LANDMARKS: K.
-    OFFICIAL_COUNTS: split -> number of records of the complete distribution, for `python -m data.prepare`.
-    OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution, likewise.
-    STORED_PIXELS: whether landmarks are of the pixels as they are stored, as official ones are: MATLAB, PIL and HRNet's
-      loaders obey no EXIF orientation. False where nobody says; then an image that asks to be turned is refused.
+    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme.
+    NUM_LANDMARKS: K; 0 where the user says.
+    FILES: the files that decide what the records are, relative to the folder; one of them must be there.
+    OFFICIAL_COUNTS: split -> number of records of the complete distribution.
+    OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution.
+    STORED_PIXELS: whether landmarks are known to be of the pixels as they are stored. They are in official data sets:
+      MATLAB, PIL and HRNet's loaders obey no EXIF orientation. Where it is False, an image with one is refused.
 
-    Of a prepared one `info.metadata["left_out"]` is split -> reason -> number of entries that are no record.
+    In a prepared set, `info.metadata["left_out"]` is split -> reason -> number of entries that the protocol leaves out.
     """
 
-    VERSION = tfds.core.Version("2.0.0")  # to be raised when the features change
+    VERSION = tfds.core.Version("2.0.0")  # to be raised when the features change, or the records of a builder
     SCHEME = ""
     NUM_LANDMARKS = 0
+    FILES: tuple[str, ...] = ()
     STORED_PIXELS = True
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {}
-    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {}
+    OFFICIAL_COUNTS: ClassVar[Mapping[str, int]] = {}
+    OFFICIAL_SUBSETS: ClassVar[Mapping[str, Mapping[str, int]]] = {}
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(skip_registration=True, **options)  # TFDS keeps one list for the whole program
 
     @classmethod
-    def annotation_files(cls, folder):
-        """The files that say what the records are, in a fixed order; the prepared set is made anew when one changes.
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The files that decide what the records are, in a fixed order; if one changes, the set is prepared anew.
 
         Raises:
           FileNotFoundError: the folder is not laid out as the module's documentation says; names what is missing.
         """
-        raise TypeError(f"{cls.__name__} has no files")  # a subclass without is a mistake in the program
+        return [folder / name for name in parsing.present(folder, cls.FILES, cls.__module__)] if cls.FILES else []
 
     @classmethod
-    def read_splits(cls, folder):
-        """split -> iterable of Records; ValueError or FileNotFoundError for a fault, by file and record.
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """split -> its Records. An iterable may have an attribute `left_out`: reason -> number of entries left out.
 
-        Where the protocol leaves entries of the files out, the iterable has a `left_out`: reason -> how many.
+        Raises (at once, or when the records are read):
+          UserError: a fault in a file; names file and record.
+          FileNotFoundError: as `annotation_files`.
         """
         raise TypeError(f"{cls.__name__} has no records")
 
     @classmethod
-    def truth_file(cls, folder, split):
-        """The official file against which predictions of a split are scored, where a protocol needs one; else None."""
-        del folder, split
+    def truth_file(cls, folder: epath.Path, split: str) -> epath.Path | None:
+        """The official file that the predictions of a split are scored with; None unless the protocol needs one."""
+        return None
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=landmark_features(self.builder_config.num_landmarks),
             description=self.__doc__,
@@ -136,24 +150,32 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager):
-        del dl_manager
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         config = self.builder_config
         splits = self.read_splits(config.folder) if config.splits is None else config.splits
         self.info.metadata["left_out"] = {split: getattr(records, "left_out", {}) for split, records in splits.items()}
         return {split: self._generate_examples(records) for split, records in splits.items()}
 
-    def _generate_examples(self, records):
-        holders = {}  # path of an image -> index of the record that holds it, and its size
+    def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
+        holders: dict[str, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
             path = None if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
-            features = record.features(*holders.get(path, ()), stored_pixels=self.STORED_PIXELS)
+            holder, size = (-1, None) if path is None else holders.get(path, (-1, None))
+            features = record.features(holder, size, stored_pixels=self.STORED_PIXELS)
             if path is not None:
                 holders.setdefault(path, (index, features["size"]))
             yield index, features
 
 
-def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, fingerprint=None):
+def make_builder(
+    cls: type[LandmarkBuilder],
+    folder: epath.Path,
+    prepared_dir: epath.Path,
+    num_landmarks: int | None,
+    *,
+    splits: Splits | None = None,
+    fingerprint: bytes | None = None,
+) -> LandmarkBuilder:
     """The builder `cls` for a folder.
 
     Args:
@@ -161,11 +183,11 @@ def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, finge
       folder: directory of the raw data.
       prepared_dir: where TFDS keeps prepared data.
       num_landmarks: K of the landmark scheme; None for the data set's own.
-      splits: the records, where reading `folder` again would be waste; see `FolderConfig`.
+      splits: the records, if they have been read already; see `FolderConfig`.
       fingerprint: bytes that change with the data; None for the state of `cls.annotation_files(folder)`.
 
     Raises:
-      ValueError: the data set has another number of landmarks.
+      UserError: the data set has another number of landmarks.
       FileNotFoundError: see `LandmarkBuilder.annotation_files`.
     """
     if num_landmarks is None:
@@ -182,22 +204,16 @@ def make_builder(cls, folder, prepared_dir, num_landmarks, *, splits=None, finge
         num_landmarks=num_landmarks,
         splits=splits,
     )
-    with _quiet():  # TFDS warns of every configuration that is not written into the class
-        return cls(config=config, data_dir=prepared_dir)
-
-
-@contextlib.contextmanager
-def _quiet():
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
     try:
-        yield
+        return cls(config=config, data_dir=prepared_dir)
     finally:
         logging.set_verbosity(verbosity)
 
 
-def file_state(path):
-    """What changes when a file is written again: its length and time, to the nanosecond where the file system tells."""
+def file_state(path: epath.Path) -> tuple[int, int] | None:
+    """Length and time of a file, to the nanosecond where the file system tells; None if it is not there."""
     try:
         status = os.stat(path)
         return status.st_size, status.st_mtime_ns

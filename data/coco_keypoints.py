@@ -8,32 +8,33 @@ https://github.com/leoxiaobin/deep-high-resolution-net.pytorch. FOLDER is by def
     FOLDER/train2017/%012d.jpg, FOLDER/val2017/%012d.jpg
     FOLDER/person_detection_results/COCO_val2017_detections_AP_H_56_person.json, if there is one
 
-Splits `train` and `val` hold the labelled people, `val_detections` the boxes of
-people that a detector found in the images of `val`, with its `score` and without
-landmarks. An image is looked for in both folders, as its number is unique; a split
-with none of its images there, or without its annotation file, is not there. As in
-HRNet, a labelled person needs an area, a labelled joint and a box within the image,
-and must not be a crowd; who is left out is counted and printed. People are read
-image by image, so that a part of a split divides one image at most at each end.
+The splits `train` and `val` hold the labelled people. The split `val_detections` holds
+the boxes of people that a detector found in the images of `val`, with its `score` and
+without landmarks. A split without its annotation file, or without any of its images, is
+left out. An image may lie in either folder, since its number is unique. As in HRNet, a
+labelled person needs an area, a labelled joint and a box within the image, and must not
+be a crowd; entries that are left out are counted and printed. A split keeps the people
+of one image side by side, so that each end of a part divides one image at most.
 
-A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; a labelled
-one is cut off at the border of its image. `object_size` is the square root of the
-segment's area, `image_id` the number of the image. A joint that is not labelled has
-weight zero and NaN for its coordinates; one that is labelled and hidden counts
-as any other.
+A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; the box of a
+labelled person is cut off at the border of the image. `object_size` is the square root of
+the segment's area, `image_id` the number of the image. A joint that is not labelled has
+weight zero and NaN for its coordinates. A joint that is labelled and hidden has weight
+one, as a visible one.
 """
 
 import collections
 import dataclasses
 import math
 import sys
-import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epath
 
-from data.builder import LandmarkBuilder, Record
-from data.json_file import read_json
+from data import parsing
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 NUM_JOINTS = 17
@@ -43,19 +44,19 @@ DETECTIONS = "person_detection_results/COCO_val2017_detections_AP_H_56_person.js
 IMAGES = ("train2017", "val2017")
 
 
-class People(list):
-    """The Records of a split, their images by file name until `find_images`.
+class People(list[Record]):
+    """The Records of a split; their images are file names until `find_images` makes them paths.
 
-    left_out: reason -> number of entries of the file that are no record.
+    left_out: reason -> number of entries of the file that are left out.
     """
 
-    def __init__(self, records, left_out):
+    def __init__(self, records: Iterable[Record], left_out: Mapping[str, int]):
         super().__init__(records)
         self.left_out = dict(left_out)
 
 
-def field(name, entry, key, kind):
-    """`entry[key]`, checked to be a `kind` ("number" for a finite one); ValueError names the record."""
+def field(name: str, entry: Any, key: str, kind: Any) -> Any:
+    """`entry[key]`, which must be a `kind`: a type, or "number" for a finite number; UserError names the record."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if kind == "number":
         good = isinstance(value, (int, float)) and math.isfinite(value)
@@ -67,8 +68,8 @@ def field(name, entry, key, kind):
     return value
 
 
-def read_box(name, entry):
-    """Place `float64[2]` and size `float64[2]` of a box, pixels; ValueError names the record."""
+def read_box(name: str, entry: Any) -> np.ndarray:
+    """Place and size `float64[2, 2]` of a box, pixels; UserError names the record."""
     try:
         box = np.array(field(name, entry, "bbox", list), np.float64).reshape(2, 2)
         good = np.isfinite(box).all() and (box[1] >= 0).all()
@@ -79,8 +80,8 @@ def read_box(name, entry):
     return box
 
 
-def read_joints(name, annotation):
-    """Joints `float64[17, 2]`, NaN where not labelled, and which are, `bool[17]`; ValueError names the record."""
+def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Joints `float64[17, 2]`, NaN where not labelled, and `bool[17]`, whether labelled; UserError names the record."""
     try:
         values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
     except (TypeError, ValueError):
@@ -97,8 +98,8 @@ def read_joints(name, annotation):
     return np.where(visible[:, None], joints, np.nan), visible
 
 
-def read_images(path, content):
-    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; ValueError names a bad one."""
+def read_images(path: epath.Path, content: Any) -> dict[int, dict[str, Any]]:
+    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names the entry."""
     entries = {}
     for i, entry in enumerate(field(path, content, "images", list)):
         name = f"{path} image {i}"
@@ -108,8 +109,8 @@ def read_images(path, content):
     return entries
 
 
-def image_of(name, entry, images):
-    """The entry of `read_images` that an annotation or a detection is of; ValueError names the record."""
+def image_of(name: str, entry: Any, images: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """The image, an entry of `read_images`, of an annotation or a detection; UserError names the record."""
     number = field(name, entry, "image_id", int)
     if number not in images:
         raise UserError(
@@ -118,9 +119,9 @@ def image_of(name, entry, images):
     return images[number]
 
 
-def read_labelled(path, content, images):
-    """The labelled People of an annotation file."""
-    records, left_out = [], collections.Counter()
+def read_labelled(path: epath.Path, content: Any, images: Mapping[int, dict[str, Any]]) -> People:
+    """The labelled People of an annotation file; UserError names the annotation."""
+    records, left_out = [], collections.Counter[str]()
     for i, annotation in enumerate(field(path, content, "annotations", list)):
         name = f"{path} annotation {field(f'{path} annotation at place {i}', annotation, 'id', int)}"
         if field(name, annotation, "category_id", int) != PERSON:
@@ -155,10 +156,10 @@ def read_labelled(path, content, images):
     return People(sorted(records, key=lambda record: record.image_id), left_out)
 
 
-def read_detected(path, detections, images):
-    """The detected People of a file of detections."""
+def read_detected(path: epath.Path, detections: list[Any], images: Mapping[int, dict[str, Any]]) -> People:
+    """The detected People of a file of detections; UserError names the detection."""
     unknown = np.full((NUM_JOINTS, 2), np.nan), np.zeros(NUM_JOINTS)
-    records, left_out = [], collections.Counter()
+    records, left_out = [], collections.Counter[str]()
     for i, detection in enumerate(detections):
         name = f"{path} detection {i}"
         if field(name, detection, "category_id", int) != PERSON:
@@ -171,21 +172,21 @@ def read_detected(path, detections, images):
     return People(sorted(records, key=lambda record: record.image_id), left_out)
 
 
-def find_images(folder, split, people):
-    """The People with the paths of their images; None, and a printed line, if none of the images is there.
+def find_images(folder: epath.Path, split: str, people: People) -> People:
+    """The People with the paths of their images; none, and a line on standard error, if no image is there.
 
     Raises:
-      ValueError: some images are there and one is not; names the record.
+      UserError: some images are there and others are not; names a record.
     """
     paths = {path.name: path for part in IMAGES if (folder / part).exists() for path in (folder / part).iterdir()}
     missing = [record for record in people if record.image not in paths]
     if len(missing) == len(people):
         # Standard output is silenced while a set is prepared, so this goes to standard error as the progress bars do.
         print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
-        return None
+        return People([], {})
     if missing:
         raise UserError(
-            f"{missing[0].name}: there is no image {missing[0].image} in {' or '.join(IMAGES)} of {folder}, nor are "
+            f"{missing[0].name}: there is no image {missing[0].image!s} in {' or '.join(IMAGES)} of {folder}, nor are "
             f"those of {len(missing) - 1} other people; unpack the images again, or remove the entries"
         )
     return People([dataclasses.replace(record, image=paths[record.image]) for record in people], people.left_out)
@@ -194,42 +195,37 @@ def find_images(folder, split, people):
 class CocoKeypoints(LandmarkBuilder):
     """COCO 2017 keypoints (see the module's documentation)."""
 
-    VERSION = tfds.core.Version("2.0.0")  # from here on people are read image by image
     SCHEME = "coco17"
     NUM_LANDMARKS = NUM_JOINTS
-    OFFICIAL_COUNTS: typing.ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}
+    FILES = tuple(ANNOTATIONS.values())
+    OFFICIAL_COUNTS: ClassVar = {"train": 149813, "val": 6352, "val_detections": 104125}
 
     @classmethod
-    def annotation_files(cls, folder):
-        # With the folders of images: what lies in them decides which splits there are.
-        files = [folder / name for name in (*ANNOTATIONS.values(), DETECTIONS, *IMAGES) if (folder / name).exists()]
-        if not any((folder / name).exists() for name in ANNOTATIONS.values()):
-            raise FileNotFoundError(
-                f"{folder} holds neither {' nor '.join(ANNOTATIONS.values())}; is config.data_dir right?"
-            )
-        if not any((folder / name).exists() for name in IMAGES):
-            raise FileNotFoundError(f"{folder} holds neither {' nor '.join(IMAGES)}; unpack the images there")
-        return files
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The files that are there, and the folders of images: their content decides which splits there are."""
+        detections = [folder / DETECTIONS] if (folder / DETECTIONS).exists() else []
+        images = [folder / name for name in parsing.present(folder, IMAGES, __name__)]
+        return [*super().annotation_files(folder), *detections, *images]
 
     @classmethod
-    def truth_file(cls, folder, split):
-        """The labelled people of all images, those without a detection among them."""
+    def truth_file(cls, folder: epath.Path, split: str) -> epath.Path:
+        """The annotation file: the labelled people of all images, with or without a detection."""
         return folder / ANNOTATIONS[split.partition("_")[0]]
 
     @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """split -> People, of the annotation files and images that are there."""
         files = cls.annotation_files(folder)
         splits = {}
         for split, name in ANNOTATIONS.items():
             if (path := folder / name) not in files:
                 continue
-            content = read_json(path, dict)
+            content = parsing.read_json(path, dict)
             images = read_images(path, content)
             splits[split] = read_labelled(path, content, images)
             if split == "val" and (path := folder / DETECTIONS) in files:
-                splits["val_detections"] = read_detected(path, read_json(path, list), images)
-        found = {split: find_images(folder, split, people) for split, people in splits.items()}
-        found = {split: people for split, people in found.items() if people is not None}
+                splits["val_detections"] = read_detected(path, parsing.read_json(path, list), images)
+        found = {split: there for split, people in splits.items() if (there := find_images(folder, split, people))}
         if not found:
             raise FileNotFoundError(f"{folder} holds no image of the people in {', '.join(map(str, files[:2]))}")
         return found

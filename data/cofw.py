@@ -5,47 +5,52 @@ Get COFW_color.zip from https://data.caltech.edu/records/bc0bf-nc666, free to do
     COFW_train_color.mat        IsTr, phisTr, bboxesTr
     COFW_test_color.mat         IsT, phisT, bboxesT
 
-MATLAB files of version 7.3, which are HDF5: arrays come transposed, an image as
-`[3, W, H]` or, where it is grey, `[W, H]`; `phis` has 29 x, 29 y and 29 flags per face.
-Landmarks and boxes count pixels from 1: one is subtracted. `box` is `bboxes`, which are
-x, y, width and height; the last pixel is x + width - 1. The flags say which landmarks
-are occluded. They are not read: no protocol for faces leaves an occluded landmark out,
-so every weight is 1. There are neither subsets nor an object size.
+These are MATLAB files of version 7.3, which are HDF5. Arrays come transposed: an image is
+`[3, W, H]`, or `[W, H]` where it is grey. `phis` has 29 x, 29 y and 29 flags per face.
+Landmarks and boxes count pixels from 1: one is subtracted. `box` is `bboxes`: x, y, width
+and height, so the last pixel is x + width - 1. The flags say which landmarks are occluded.
+They are not read: no protocol for faces leaves an occluded landmark out, so every weight
+is 1. There are neither subsets nor an object size.
 """
 
-import typing
+from collections.abc import Iterator
+from typing import ClassVar
 
 import h5py
 import numpy as np
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
-# split -> its file, and the end of its variables' names
-FILES = {"train": ("COFW_train_color.mat", "Tr"), "test": ("COFW_test_color.mat", "T")}
+ENDS = {"train": "Tr", "test": "T"}  # split -> the last letters of its variables' names
 
 
-class Cofw(LandmarkBuilder, skip_registration=True):
+class Cofw(LandmarkBuilder):
     """Faces of COFW (see the module's documentation)."""
 
     SCHEME = "cofw29"
     NUM_LANDMARKS = 29
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 1345, "test": 507}
+    FILES = ("COFW_train_color.mat", "COFW_test_color.mat")
+    OFFICIAL_COUNTS: ClassVar = {"train": 1345, "test": 507}
 
     @classmethod
-    def annotation_files(cls, folder):
-        """The files that are there."""
-        return [folder / name for name in parsing.present(folder, [name for name, _ in FILES.values()], __name__)]
-
-    @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the files that are there."""
-        return {split: _read(folder / name, end) for split, (name, end) in FILES.items() if (folder / name).exists()}
+        return {
+            split: _read(path, ENDS[split])
+            for split, path in zip(ENDS, map(folder.joinpath, cls.FILES))
+            if path.exists()
+        }
 
 
-def _read(path, end):
-    shapes = {f"Is{end}": (1, "N"), f"phis{end}": (3 * Cofw.NUM_LANDMARKS, "N"), f"bboxes{end}": (4, "N")}
+def _read(path: epath.Path, end: str) -> Iterator[Record]:
+    shapes: parsing.Shapes = {
+        f"Is{end}": (1, "N"),
+        f"phis{end}": (3 * Cofw.NUM_LANDMARKS, "N"),
+        f"bboxes{end}": (4, "N"),
+    }
     with path.open("rb") as stream:
         try:
             file = h5py.File(stream, "r")
@@ -64,7 +69,7 @@ def _read(path, end):
                 )
 
 
-def _image(file, reference, name):
+def _image(file: h5py.File, reference: h5py.Reference, name: str) -> np.ndarray:
     try:
         pixels = file[reference][()].T  # [H, W] or [H, W, 3]
     except (AttributeError, KeyError, OSError, ValueError) as error:

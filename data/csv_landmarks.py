@@ -4,17 +4,19 @@
     FOLDER/train/..., FOLDER/val/...      or the images beside the CSV files
 
 The first line names the columns: `image`, then `x0, y0, x1, y1, ...` in pixels,
-0-based, pixel centres at integers; optionally a box `box_x0, box_y0, box_x1, box_y1`
-and a weight per landmark `v0, v1, ...` (0: not labelled, its coordinates may be
-empty). An image path is relative to `FOLDER/<split>` or to `FOLDER`.
+0-based, pixel centres at integers. Optional columns are a box `box_x0, box_y0, box_x1, box_y1`
+and a weight per landmark `v0, v1, ...`; a landmark with weight 0 is not labelled, and its
+coordinates may be empty. An image path is relative to `FOLDER/<split>` or to `FOLDER`.
 """
 
 import csv
 import dataclasses
 import io
 import math
+from typing import Any
 
 import numpy as np
+from etils import epath
 
 from data import builder, parsing
 from data.builder import LandmarkBuilder, Record, file_state
@@ -24,7 +26,7 @@ SPLITS = ("train", "val", "test")
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
-def read_rows(path, num_landmarks):
+def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     """All rows of a CSV file, as Records whose image is the name in the row.
 
     Args:
@@ -32,8 +34,8 @@ def read_rows(path, num_landmarks):
       num_landmarks: K.
 
     Raises:
-      ValueError: another header than the module's documentation says, a row of the wrong length, a
-        value that is not a number, a box of no size, or no rows; names file and line.
+      UserError: a header unlike the module's documentation, a row of the wrong length, a value that is
+        not a number, a box of no size, or no rows; names file and line.
     """
     lines = csv.reader(io.StringIO(parsing.read_text(path), newline=""), strict=True)
     try:
@@ -44,7 +46,7 @@ def read_rows(path, num_landmarks):
         ) from None
 
 
-def _parse_lines(path, lines, num_landmarks):
+def _parse_lines(path: epath.Path, lines: Any, num_landmarks: int) -> list[Record]:
     coordinates = [f"{axis}{i}" for i in range(num_landmarks) for axis in "xy"]
     weights = [f"v{i}" for i in range(num_landmarks)]
     lines_with_text = (cells for cells in lines if len(cells) > 1 or any(map(str.strip, cells)))
@@ -69,13 +71,13 @@ def _parse_lines(path, lines, num_landmarks):
     return rows
 
 
-def _parse_row(path, line, cells, header, num_landmarks):
+def _parse_row(path: epath.Path, line: int, cells: list[str], header: list[str], num_landmarks: int) -> Record:
     name = f"{path} line {line}"
     if len(cells) != len(header):
         raise UserError(f"{name}: {len(cells)} columns, but the header names {len(header)}; correct or remove the row")
     values = dict(zip(header, cells))
 
-    def number(column, empty=None):
+    def number(column: str, empty: float | None = None) -> float:
         text = values[column].strip()
         if not text and empty is not None:
             return empty
@@ -106,18 +108,12 @@ class CsvLandmarks(LandmarkBuilder):
     STORED_PIXELS = False
 
 
-def image_path(folder, split, name):
-    """Where an image of a split lies: under `folder/split` or else under `folder`."""
-    beside = folder / split / name
-    return beside if beside.exists() else folder / name
-
-
-def make_builder(folder, prepared_dir, num_landmarks):
-    """The builder of a folder; a changed CSV file or image makes another one, prepared anew.
+def make_builder(folder: epath.Path, prepared_dir: epath.Path, num_landmarks: int | None) -> LandmarkBuilder:
+    """The builder of a folder; when a CSV file or an image has changed, it is another one, to be prepared anew.
 
     Raises:
       FileNotFoundError: no train.csv, val.csv or test.csv in `folder`.
-      ValueError: see `read_rows`; also if `num_landmarks` is None.
+      UserError: as `read_rows`; also if `num_landmarks` is None.
     """
     if num_landmarks is None:
         raise UserError("a csv data set does not say how many landmarks it has; give --landmarks=K")
@@ -126,13 +122,15 @@ def make_builder(folder, prepared_dir, num_landmarks):
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
     fingerprint = [str(num_landmarks).encode()]
-    splits = {}
+    splits: dict[str, list[Record]] = {}
     for split, records in rows.items():
         fingerprint += [split.encode(), files[split].read_bytes()]
-        splits[split] = [
-            dataclasses.replace(row, name=f"{row.name} ({row.image})", image=image_path(folder, split, row.image))
-            for row in records
-        ]
+        splits[split] = []
+        for row in records:
+            name = str(row.image)
+            path = folder / split / name
+            image = path if path.exists() else folder / name
+            splits[split].append(dataclasses.replace(row, name=f"{row.name} ({name})", image=image))
         fingerprint += [f"{record.name} {file_state(record.image)}".encode() for record in splits[split]]
     return builder.make_builder(
         CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, fingerprint=b"".join(fingerprint)

@@ -1,10 +1,11 @@
-"""The features that every builder gives, and the checks that every record passes before it is stored."""
+"""The features that every builder gives, and the checks that every image passes before it is stored."""
 
 import io
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image, UnidentifiedImageError
 
 from h3r_jax.errors import UserError
@@ -13,23 +14,23 @@ from h3r_jax.images import to_rgb
 EXIF_ORIENTATION = 0x0112
 
 
-def landmark_features(num_landmarks):
-    """The common feature set.
+def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
+    """The common feature set, for K landmarks.
 
-    image: the file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of it.
-    image_of: `int64[]`, the record of the split that holds the image, where several objects share one; then `image`
-      is empty here. -1 where it is this record.
+    image: the file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of its pixels.
+      Empty if an earlier record of the split has the same image.
+    image_of: `int64[]`, the place in the split of that earlier record; -1 if this record holds its image.
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
-    weight: `float32[K]`, how much each landmark counts in the loss; zero where it is not labelled. Metrics count every landmark
-      above zero alike.
-    box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it, NaN if it delivers none.
-    subsets: names of the protocol's subsets that the record belongs to, with spaces between.
-    object_size: `float32[]`, a length in image pixels that the data set delivers as unit of the error: the head
-      size of MPII, the square root of COCO's segment area, the side of AFLW's face box; NaN if it delivers none.
-    score: `float32[]`, of the detector that found the box; NaN where the box was labelled.
+    weight: `float32[K]`, how much each landmark counts in the loss, zero where it is not labelled. Metrics count every
+      landmark above zero alike.
+    box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it; NaN if it delivers none.
+    subsets: names of the protocol's subsets that hold the record, with spaces between.
+    object_size: `float32[]`, image pixels, the data set's own unit of the error: MPII's head size, the square root of
+      COCO's segment area, the side of AFLW's face box; NaN if it has none.
+    score: `float32[]`, of the detector that found the box; NaN if the box was labelled.
     image_id: `int64[]`, by which COCO's protocol groups the objects of an image; -1 elsewhere.
     size: `int32[2]`, height and width.
-    name: what a message calls the record.
+    name: the record's name for messages.
     """
     return tfds.features.FeaturesDict(
         {
@@ -48,7 +49,7 @@ def landmark_features(num_landmarks):
     )
 
 
-def decode_image(content):
+def decode_image(content: tf.Tensor) -> tf.Tensor:
     """The pixels `uint8[H, W, 3]` of a stored image, JPEG or PNG; `content` is `string[]`."""
     return tf.cond(
         tf.io.is_jpeg(content),
@@ -58,18 +59,18 @@ def decode_image(content):
     )
 
 
-def read_image(path, name, *, stored_pixels=False):
+def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> tuple[bytes, tuple[int, int]]:
     """The bytes to store for an image file and its `(height, width)`, after decoding all of it.
 
     Args:
       path: of the file.
-      name: what a message calls the record.
-      stored_pixels: whether landmarks are known to be of the pixels as they are stored, so that an EXIF orientation,
-        which asks a viewer to turn them, does not matter.
+      name: the record's name for messages.
+      stored_pixels: whether landmarks are known to be of the pixels as they are stored. Then an EXIF orientation, which
+        asks a viewer to turn the image, is ignored; otherwise it is refused.
 
     Raises:
-      ValueError: the file is missing, does not decode, asks to be turned unless `stored_pixels`, or has pixels without a
-        known white.
+      UserError: the file is missing, does not decode, has an EXIF orientation unless `stored_pixels`, or has pixels of
+        32 bits, whose white nobody knows.
     """
     try:
         content = path.read_bytes()
@@ -80,8 +81,10 @@ def read_image(path, name, *, stored_pixels=False):
     return check_image(content, path, name, stored_pixels=stored_pixels)
 
 
-def check_image(content, path, name, *, stored_pixels=False):
-    """The bytes to store for those of an image file, and its `(height, width)`; see `read_image`."""
+def check_image(
+    content: bytes, path: epath.Path | str, name: str, *, stored_pixels: bool = False
+) -> tuple[bytes, tuple[int, int]]:
+    """As `read_image`, for the `content` of the file; `path` is for messages."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
@@ -106,12 +109,12 @@ def check_image(content, path, name, *, stored_pixels=False):
     return content, size
 
 
-def store_pixels(pixels):
-    """The bytes to store for pixels `uint8[H, W]` or `uint8[H, W, 3]` that come in no file: a PNG."""
+def store_pixels(pixels: np.ndarray) -> bytes:
+    """A PNG to store for pixels `uint8[H, W]` or `uint8[H, W, 3]` that come in no image file."""
     return _png(Image.fromarray(pixels).convert("RGB"))
 
 
-def _png(image):
+def _png(image: Image.Image) -> bytes:
     stored = io.BytesIO()
     image.save(stored, "PNG", compress_level=1)
     return stored.getvalue()

@@ -4,9 +4,9 @@
 
 writes DIR/ytfaces68/{train.csv,val.csv,train/,val/}: frames of YouTube Faces with the
 landmarks that github.com/udacity/P1_Facial_Keypoints publishes, in 300W's order.
-Every image of the archive's test part is also in its training part, so all are pooled,
-each name once, and divided anew by person: every eighth in alphabetical order is in
-`val`. People become numbers.
+Every image of the archive's test part is also in its training part. So the images are
+pooled, each name once, and divided anew by person: every eighth person in alphabetical
+order is in `val`. People's names become numbers.
 """
 
 import argparse
@@ -17,12 +17,14 @@ import shutil
 import sys
 import urllib.request
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 from tqdm import tqdm
 
 from configs import common
+from data.parsing import numbers
 from h3r_jax.errors import UserError
 
 SOURCES = (
@@ -37,11 +39,11 @@ VALIDATION_EVERY = 8  # people
 NAME = re.compile(r"(?P<person>.+)_(?P<frame>\d+)\.\w+")
 
 
-def download(url, path, timeout=60):
-    """A file of the web; what came is removed again if not all of it did.
+def download(url: str, path: Path, timeout: float = 60) -> None:
+    """Downloads a file of the web to `path`; a part of a file is removed again. `timeout` is in seconds.
 
     Raises:
-      OSError: no answer, or less than was announced.
+      OSError: no answer, or fewer bytes than were announced.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "h3r_jax"})
     try:
@@ -58,20 +60,20 @@ def download(url, path, timeout=60):
         raise
 
 
-def read_archive(archive):
+def read_archive(archive: zipfile.ZipFile) -> dict[str, tuple[str, list[str]]]:
     """The images of an archive with their landmarks.
 
     Args:
-      archive: zipfile.ZipFile that holds, in any one folder, the annotation files and image folders of `PARTS`.
+      archive: holds, in any one folder, the annotation files and image folders of `PARTS`.
 
     Returns:
-      name -> (member of the archive, `2 * 68` strings x0, y0, ...), each name once, the training part first.
+      name -> (member of the archive, `2 * 68` strings x0, y0, ... in pixels), the training part first.
 
     Raises:
-      ValueError: an annotation file or image is missing, or a row is not of the form that is published; names it.
+      UserError: an annotation file or an image is missing, or a row has not the published form; names it.
     """
     members = set(archive.namelist())
-    images = {}
+    images: dict[str, tuple[str, list[str]]] = {}
     for annotation, folder in PARTS.items():
         path = next((m for m in sorted(members) if PurePosixPath(m).name == annotation and "__MACOSX" not in m), None)
         if path is None:
@@ -90,22 +92,22 @@ def read_archive(archive):
             member = str(PurePosixPath(path).with_name(folder) / name)
             if member not in members:
                 raise UserError(f"{place}: the archive holds no {member}; fetch it anew")
-            images.setdefault(name, (member, [f"{float(value):g}" for value in values]))
+            images.setdefault(name, (member, [f"{value:g}" for value in numbers(values, place)]))
     return images
 
 
-def convert(archive, folder):
+def convert(archive: Path, folder: Path) -> dict[str, int]:
     """Writes the images and landmarks of an archive as a `csv` data set.
 
     Args:
       archive: path of the zip file.
-      folder: of the data set; nothing is there until all is written.
+      folder: of the data set; it appears when all is written.
 
     Returns:
       split -> number of images.
 
     Raises:
-      ValueError: see `read_archive`; also a file that is no zip file, or an image that does not decode.
+      UserError: as `read_archive`; also a file that is no zip file, or an image that does not decode.
     """
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,8 +122,9 @@ def convert(archive, folder):
     return counts
 
 
-def _write(file, images, folder):
-    people = sorted({NAME.fullmatch(name)["person"] for name in images})
+def _write(file: zipfile.ZipFile, images: Mapping[str, tuple[str, list[str]]], folder: Path) -> dict[str, int]:
+    frames = {name: name.rpartition(".")[0].rpartition("_") for name in images}  # person, "_", frame: see NAME
+    people = sorted({person for person, _, _ in frames.values()})
     number = {person: i for i, person in enumerate(people)}
     header = ["image", *(f"{axis}{i}" for i in range(NUM_LANDMARKS) for axis in "xy")]
     tables = {"train": [header], "val": [header]}
@@ -129,7 +132,7 @@ def _write(file, images, folder):
         (folder / split).mkdir(parents=True)
     for name in tqdm(sorted(images), unit="image", desc="writing"):
         member, values = images[name]
-        person, frame = NAME.fullmatch(name).groups()
+        person, _, frame = frames[name]
         split = "train" if number[person] % VALIDATION_EVERY else "val"
         stored = f"person{number[person]:03d}_{frame}.jpg"
         try:
@@ -146,11 +149,11 @@ def _write(file, images, folder):
     return {split: len(table) - 1 for split, table in tables.items()}
 
 
-def fetch(data_dir, sources=SOURCES):
-    """Downloads and converts the archive from the first of `sources` that has it whole.
+def fetch(data_dir: Path, sources: Sequence[str] = SOURCES) -> dict[str, int]:
+    """Downloads and converts the archive from the first of `sources` that has it whole; see `convert`.
 
     Raises:
-      ConnectionError: none has; says why and what to do by hand.
+      ConnectionError: no source has it; says why and what to do by hand.
     """
     archive, reasons = data_dir / "ytfaces68.zip.part", []
     for url in sources:
@@ -167,7 +170,8 @@ def fetch(data_dir, sources=SOURCES):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the module's documentation."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data_dir", default=common.get_config().data_dir, help="directory of raw data sets")
     parser.add_argument("--archive", help="a zip file that is already here, instead of fetching one")
@@ -180,7 +184,7 @@ def main(arguments=None):
     data_dir.mkdir(parents=True, exist_ok=True)
     try:
         counts = convert(Path(options.archive).expanduser(), folder) if options.archive else fetch(data_dir)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{folder}: " + ", ".join(f"{count} images in {split}" for split, count in counts.items()))
 

@@ -1,23 +1,27 @@
-"""Records out of data sets that TFDS itself knows how to download and read."""
+"""Records of data sets that TFDS itself downloads and reads."""
+
+from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
+from etils import epath
 
 from data import parsing
 from data.builder import Record
 
-SIZE = 450  # pixels; TFDS divides the coordinates of these sets by it
+SIZE = 450  # pixels, by which TFDS divides the coordinates of these sets
 
 
-def read(name, folder, feature):
-    """The Records of the split `train` of a data set of TFDS, in its order; images stay as they are encoded.
+def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
+    """The Records of the split `train` of a data set of TFDS, in the order of TFDS; images stay encoded.
 
     Args:
       name: of the data set.
-      folder: where TFDS keeps it; it is downloaded to there first, unless it is there already.
-      feature: of the landmarks, `[K, 2]`, pixels counted from 1 and divided by `SIZE`.
+      folder: where TFDS keeps the data set; if it is not there, TFDS downloads it to there first.
+      feature: the name of the landmarks, `[K, 2]`, pixels counted from 1 and divided by `SIZE`.
 
     Raises:
-      FileNotFoundError: it is not there, and it cannot be downloaded.
+      FileNotFoundError: the data set is not there and cannot be downloaded.
+      UserError: a landmark is not finite; names the record.
     """
     source = tfds.builder(name, data_dir=folder)
     try:

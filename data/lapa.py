@@ -7,39 +7,42 @@ not for commerce. The folder holds
     {train,val,test}/landmarks/*.txt        106, then 106 lines x y
     {train,val,test}/labels/*.png           (not read)
 
-A split that is not there is left out. Coordinates count pixels from 0 and are taken as
+A split whose directory is missing is left out. Coordinates count pixels from 0 and are taken as
 they stand. There is no box, no subset and no object size.
 """
 
-import typing
+from collections.abc import Iterator
+from typing import ClassVar
+
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 
 
-class Lapa(LandmarkBuilder, skip_registration=True):
+class Lapa(LandmarkBuilder):
     """Faces of LaPa (see the module's documentation)."""
 
     SCHEME = "lapa106"
     NUM_LANDMARKS = 106
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 18176, "val": 2000, "test": 2000}
+    OFFICIAL_COUNTS: ClassVar = {"train": 18176, "val": 2000, "test": 2000}
 
     @classmethod
-    def annotation_files(cls, folder):
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
         """All files of landmarks."""
         splits = parsing.present(folder, SPLITS, __name__)
         return [path for split in splits for path in parsing.files_in(folder / split / "landmarks", (".txt",))]
 
     @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the splits that are there."""
         return {split: _read(folder / split) for split in parsing.present(folder, SPLITS, __name__)}
 
 
-def _read(folder):
+def _read(folder: epath.Path) -> Iterator[Record]:
     for path, image in parsing.pair_files(folder / "landmarks", folder / "images", ".txt"):
         lines = parsing.read_lines(path)
         if lines[0][1] != [str(Lapa.NUM_LANDMARKS)]:

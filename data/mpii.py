@@ -6,41 +6,40 @@ annotations from the links in the README of https://github.com/leoxiaobin/deep-h
     FOLDER/annot/train.json, FOLDER/annot/valid.json, FOLDER/annot/gt_valid.mat
     FOLDER/images/*.jpg
 
-Splits `train` and `valid`; one whose JSON is absent is not there. The files count
-pixels from 1, records from 0. The box is the square of side `200 * scale` whose
-centre lies `15 * scale` below `center`: grown by `config.data.box_scale=1.25` it is
-HRNet's person. HRNet's loader leaves a center of -1 where it is; that is no place
-in the image, so such a person has no box. The unit of PCKh, 0.6 of the diagonal of
-the head's box, is `object_size` of `valid`; `train` has none. A joint that is not
-labelled has weight zero and NaN for its coordinates.
+The splits are `train` and `valid`; one whose JSON is missing is left out. The files
+count pixels from 1, records from 0. The box is the square of side `200 * scale` whose
+centre lies `15 * scale` below `center`. Grown by `config.data.box_scale=1.25`, it is the
+box that HRNet crops. A person whose center is -1, which is no place in the image, has no
+box. `object_size` of `valid` is the unit of PCKh, 0.6 of the diagonal of the head's box;
+`train` has none. A joint that is not labelled has weight zero and NaN for its coordinates.
 """
 
 import math
-import typing
+from typing import Any, ClassVar
 
 import numpy as np
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
-from data.json_file import read_json
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 NUM_JOINTS = 16
 BOX_SIDE = 200  # pixels per unit of `scale`
 BOX_DROP = 15  # pixels per unit of `scale` from the annotated centre down to the box's
-HEAD_SIZE = 0.6  # of the diagonal of the head's box: the unit of PCKh
+HEAD_SIZE = 0.6  # the unit of PCKh, per diagonal of the head's box
 
 
-def read_person(name, entry, images):
+def read_person(name: str, entry: Any, images: epath.Path) -> Record:
     """The Record of one entry of the JSON files, its pixels counted from 0.
 
     Args:
-      name: what a message calls the record.
+      name: the record's name for messages.
       entry: `{"image", "center", "scale", "joints", "joints_vis"}`.
       images: folder of the images.
 
     Raises:
-      ValueError: an entry of another form; names the record.
+      UserError: the entry has another form; names the record.
     """
     try:
         image = images / entry["image"]
@@ -69,8 +68,8 @@ def read_person(name, entry, images):
     return Record(name, image, labelled(name, joints - 1, visible), visible, box)
 
 
-def labelled(name, joints, visible):
-    """Joints `[16, 2]`, NaN where `visible` is zero; ValueError for one that is labelled and not finite."""
+def labelled(name: str, joints: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Joints `[16, 2]`, NaN where `visible` is zero; UserError if another is not finite."""
     bad = (visible > 0) & ~np.isfinite(joints).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
@@ -78,11 +77,11 @@ def labelled(name, joints, visible):
     return np.where(visible[:, None] > 0, joints, np.nan)
 
 
-def read_ground_truth(path):
-    """What `valid` is scored with: joints `float64[N, 16, 2]`, from 0, visible `[N, 16]` and head size `[N]`.
+def read_ground_truth(path: epath.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The truth of `valid`: joints `float64[N, 16, 2]`, 0-based pixels, visible `[N, 16]`, head size `[N]`, pixels.
 
     Raises:
-      ValueError: the file is not MATLAB's, or lacks a variable, or one has another shape; names it.
+      UserError: the file is not MATLAB's, lacks a variable, or has one of another shape; names file and variable.
     """
     shapes = {"pos_gt_src": (NUM_JOINTS, 2), "jnt_missing": (NUM_JOINTS,), "headboxes_src": (2, 2)}
     variables = parsing.load_mat(path, shapes)
@@ -99,11 +98,13 @@ def read_ground_truth(path):
     return joints - 1, 1 - missing, HEAD_SIZE * np.linalg.norm(head[:, 1] - head[:, 0], axis=-1)
 
 
-def with_ground_truth(record, joints, visible, head_size, path, column):
-    """A Record of valid.json with the joints and head size of gt_valid.mat, which the protocol scores.
+def with_ground_truth(
+    record: Record, joints: np.ndarray, visible: np.ndarray, head_size: float, path: epath.Path, column: int
+) -> Record:
+    """A Record of valid.json with joints and head size of gt_valid.mat, which the protocol scores.
 
     Raises:
-      ValueError: no head size, or the file's joints are those of another person; names file and column.
+      UserError: no head size, or the joints of another person; names file and column.
     """
     name = f"{path} column {column}"
     if not (head_size > 0 and math.isfinite(head_size)):
@@ -126,15 +127,13 @@ class Mpii(LandmarkBuilder):
 
     SCHEME = "mpii16"
     NUM_LANDMARKS = NUM_JOINTS
-    OFFICIAL_COUNTS: typing.ClassVar = {"train": 22246, "valid": 2958}
+    FILES = ("annot/train.json", "annot/valid.json")
+    OFFICIAL_COUNTS: ClassVar = {"train": 22246, "valid": 2958}
 
     @classmethod
-    def annotation_files(cls, folder):
-        files = [path for split in cls.OFFICIAL_COUNTS if (path := folder / "annot" / f"{split}.json").exists()]
-        if not files:
-            raise FileNotFoundError(
-                f"{folder} holds neither annot/train.json nor annot/valid.json; is config.data_dir right?"
-            )
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The JSON files that are there, and gt_valid.mat with valid.json."""
+        files = super().annotation_files(folder)
         if files[-1].stem == "valid":
             files.append(folder / "annot" / "gt_valid.mat")
             if not files[-1].exists():
@@ -142,23 +141,18 @@ class Mpii(LandmarkBuilder):
         return files
 
     @classmethod
-    def read_splits(cls, folder):
-        splits = {}
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """split -> Records, of the files that are there."""
+        splits: dict[str, list[Record]] = {}
         for path in cls.annotation_files(folder):
             if path.suffix == ".json":
-                entries = read_json(path, list)
-                splits[path.stem] = [
-                    read_person(f"{path} person {i}", e, folder / "images") for i, e in enumerate(entries)
-                ]
+                people = enumerate(parsing.read_json(path, list))
+                splits[path.stem] = [read_person(f"{path} person {i}", each, folder / "images") for i, each in people]
                 continue
-            joints, visible, head_size = read_ground_truth(path)
-            records = splits["valid"]
-            if len(records) != len(joints):
+            records, truth = splits["valid"], list(zip(*read_ground_truth(path)))
+            if len(records) != len(truth):
                 raise UserError(
-                    f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(joints)}; want as many"
+                    f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(truth)}; want as many"
                 )
-            splits["valid"] = [
-                with_ground_truth(record, joints[i], visible[i], head_size[i], path, i)
-                for i, record in enumerate(records)
-            ]
+            splits["valid"] = [with_ground_truth(records[i], *truth[i], path, i) for i in range(len(truth))]
         return splits

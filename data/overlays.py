@@ -2,28 +2,31 @@
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
+from data.builder import LandmarkBuilder
 from data.features import decode_image
 from data.source import Source
 from h3r_jax import visualize
 from h3r_jax.landmarks import SCHEMES
 
 COUNT, COLUMNS = 12, 4
-SIDE = 3.2  # of a picture, inches
-MARGIN = 0.5  # around landmarks and box, of their longer side
+SIDE = 3.2  # inches, of a picture
+MARGIN = 0.5  # around landmarks and box, as a share of their longer side
 TITLE = 48  # characters
 
 
-def surroundings(image, landmarks, box):
-    """The part of an image around landmarks and box, which may be NaN.
+def surroundings(image: np.ndarray, landmarks: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image around landmarks and box.
 
     Args:
       image: `[H, W, 3]`.
-      landmarks: `[K, 2]`, pixels of the image.
-      box: `[4]`, likewise.
+      landmarks: `[K, 2]`, image pixels; may be NaN.
+      box: `[4]`, x0, y0, x1, y1, image pixels; may be NaN.
 
     Returns:
-      The part, and the pixel `int[2]`, x and y, of the image where it begins. All of the image if nothing is known.
+      The part `[H', W', 3]`, and the image pixel `int[2]`, x and y, where it begins. If landmarks and box are all NaN,
+      the part is the whole image.
     """
     places = np.concatenate([landmarks, np.reshape(box, (2, 2))])
     places = places[np.isfinite(places).all(axis=1)]
@@ -37,21 +40,15 @@ def surroundings(image, landmarks, box):
     return image[y0 : y1 + 1, x0 : x1 + 1], np.array([x0, y0])
 
 
-def sheet(builder, split):
-    """The first `COUNT` records of a split of a prepared LandmarkBuilder, with landmarks, boxes and names.
-
-    Returns:
-      matplotlib Figure.
-    """
+def sheet(builder: LandmarkBuilder, split: str) -> Figure:
+    """A figure of the first `COUNT` records of a split of a prepared builder, with landmarks, boxes and names."""
     source = Source(builder, split)
-    columns = {"images": [], "landmarks": [], "weight": [], "boxes": [], "titles": []}
+    shown = []
     for example in source.examples(tf.data.Dataset.range(min(COUNT, len(source)))):
         landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
         part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
-        columns["images"].append(part)
-        columns["landmarks"].append(landmarks - origin)
-        columns["weight"].append(example["weight"].numpy())
-        columns["boxes"].append(box - np.tile(origin, 2))
         name = example["name"].numpy().decode()
-        columns["titles"].append(name if len(name) <= TITLE else f"...{name[-TITLE:]}")  # the end tells which it is
+        title = name if len(name) <= TITLE else f"...{name[-TITLE:]}"  # the end tells records apart
+        shown.append((part, landmarks - origin, example["weight"].numpy(), box - np.tile(origin, 2), title))
+    columns = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))
     return visualize.landmark_sheet(**columns, scheme=SCHEMES.get(builder.SCHEME), columns=COLUMNS, side=SIDE)

@@ -1,18 +1,28 @@
-"""What readers of annotation files share: every fault is one sentence that names the place and the remedy."""
+"""Reading annotation files.
+
+What a docstring says must hold is checked. A fault is a UserError: one sentence with the place and the remedy.
+"""
 
 import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.io
+from etils import epath
+from numpy.typing import ArrayLike
 
 from h3r_jax.errors import UserError
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what is stored
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # numbers are stored as float32
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+Shapes = Mapping[str, tuple[int | str, ...]]  # variable -> its shape
+Lines = Sequence[tuple[str, list[str]]]  # of a file: a line's name for messages, and its tokens
 
 
-def number(text):
-    """A number that can be stored as float32; ValueError, whose message goes on after "... is", for another text."""
+def number(text: str) -> float:
+    """The number of a text, which must be finite as float32; the message of the UserError continues "value 1 is"."""
     try:
         value = float(text.replace("_", "?"))  # Python would read 1_5 as 15
     except ValueError:
@@ -22,8 +32,8 @@ def number(text):
     return value
 
 
-def numbers(tokens, name):
-    """The numbers of a line as `float64[N]`; ValueError names the line and which of them is none."""
+def numbers(tokens: Iterable[str], name: str) -> np.ndarray:
+    """The tokens of the line called `name` as `float64[N]`; each must be a `number`."""
     values = []
     for i, token in enumerate(tokens, start=1):
         try:
@@ -33,44 +43,46 @@ def numbers(tokens, name):
     return np.array(values)
 
 
-def read_text(path):
-    """A text file; ValueError if it is not UTF-8."""
+def read_text(path: epath.Path) -> str:
+    """The content of a text file, which must be UTF-8."""
     try:
         return path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
 
 
-def read_lines(path):
-    """The lines of a text file that are not blank, as (name for messages, tokens between white space); ValueError if none is."""
-    lines = enumerate(read_text(path).splitlines(), start=1)
-    lines = [(f"{path} line {i}", line.split()) for i, line in lines if line.strip()]
+def read_json(path: epath.Path, kind: type) -> Any:
+    """The content of a JSON file, whose outermost value must be a `kind`: `list` or `dict`."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:  # of the text's encoding or of JSON
+        raise UserError(f"{path}: not a JSON file ({error}); unpack it again") from None
+    if isinstance(content, kind):
+        return content
+    raise UserError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")
+
+
+def read_lines(path: epath.Path) -> Lines:
+    """The lines of a text file that are not blank, with their tokens between white space; there must be one."""
+    numbered = enumerate(read_text(path).splitlines(), start=1)
+    lines = [(f"{path} line {i}", line.split()) for i, line in numbered if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty; fetch the file anew")
     return lines
 
 
-def read_points(lines, name, count):
-    """Points that stand one a line, `float64[count, 2]`.
-
-    Args:
-      lines: see `read_lines`.
-      name: of the file.
-      count: how many there must be.
-
-    Raises:
-      ValueError: another number of lines, or a line that is not two numbers.
-    """
+def read_points(lines: Lines, path: epath.Path, count: int) -> np.ndarray:
+    """Points `float64[count, 2]`; the `lines` of the file must be as many, of two numbers each."""
     if len(lines) != count:
-        raise UserError(f"{name}: {len(lines)} lines of points, want {count}; fetch the file anew")
+        raise UserError(f"{path}: {len(lines)} lines of points, want {count}; fetch the file anew")
     for line, tokens in lines:
         if len(tokens) != 2:
             raise UserError(f"{line}: {len(tokens)} values, want x and y; correct the line")
     return np.stack([numbers(tokens, line) for line, tokens in lines])
 
 
-def check_box(box, name):
-    """A box `[4]`, x0, y0, x1, y1, as `float64[4]`; ValueError if it is turned round, or a point, or not finite."""
+def check_box(box: ArrayLike, name: str) -> np.ndarray:
+    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; it must be finite and larger than a point."""
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
     if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):
@@ -80,8 +92,8 @@ def check_box(box, name):
     return box
 
 
-def check_finite(landmarks, name):
-    """Landmarks `[K, 2]` as `float64[K, 2]`; ValueError names the first that is not finite."""
+def check_finite(landmarks: ArrayLike, name: str) -> np.ndarray:
+    """The landmarks `[K, 2]` of the record `name` as `float64[K, 2]`; they must be finite."""
     landmarks = np.asarray(landmarks, np.float64)
     bad = ~np.isfinite(landmarks).all(axis=-1)
     if bad.any():
@@ -90,24 +102,21 @@ def check_finite(landmarks, name):
     return landmarks
 
 
-def read_mat(path, **shapes):
-    """Variables of a MATLAB file of a version before 7.3.
+def read_mat(path: epath.Path, **shapes: tuple[int | str, ...]) -> list[np.ndarray]:
+    """Variables of a MATLAB file of a version before 7.3, checked for their shapes.
 
     Args:
       path: of the file.
-      shapes: variable -> its shape; a letter stands for a length that is the same wherever it occurs.
+      shapes: variable -> its shape; a letter stands for any length, the same wherever the letter occurs.
 
     Returns:
-      The variables in that order.
-
-    Raises:
-      ValueError: the file cannot be read, or a variable is missing or of another shape.
+      The variables in the order of `shapes`.
     """
     return check_variables(path, load_mat(path, shapes), shapes)
 
 
-def load_mat(path, names):
-    """name -> array of a MATLAB file of a version before 7.3, those of `names` that it holds; ValueError as `read_mat`."""
+def load_mat(path: epath.Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """name -> array, for those of `names` that a MATLAB file of a version before 7.3 holds."""
     content = io.BytesIO(path.read_bytes())
     try:
         return scipy.io.loadmat(content, variable_names=list(names))
@@ -116,10 +125,10 @@ def load_mat(path, names):
         raise UserError(f"{path} is not a readable MATLAB file ({reason}); fetch it anew") from None
 
 
-def check_variables(path, variables, shapes):
-    """The arrays `shapes` out of a mapping, in that order; see `read_mat`."""
+def check_variables(path: epath.Path, variables: Mapping[str, Any], shapes: Shapes) -> list[Any]:
+    """As `read_mat`, for the `variables` of the file."""
     remedy = "is it the file of the data set's own distribution?"
-    lengths = {}
+    lengths: dict[int | str, int] = {}
     for variable, shape in shapes.items():
         if variable not in variables:
             raise UserError(f"{path} holds no variable {variable}; {remedy}")
@@ -134,12 +143,13 @@ def check_variables(path, variables, shapes):
     return [variables[variable] for variable in shapes]
 
 
-def present(folder, names, module):
-    """The files and directories of `names` (relative to `folder`) that are there, in that order.
+def present(folder: epath.Path, names: Iterable[str], module: str) -> list[str]:
+    """Those of `names`, files and directories relative to `folder`, that are there, in that order.
 
     Raises:
-      FileNotFoundError: none is; names them and the module that says how the folder is laid out.
+      FileNotFoundError: none is there; names them all, and the module that says how the folder is laid out.
     """
+    names = list(names)
     found = [name for name in names if (folder / name).exists()]
     if not found:
         raise FileNotFoundError(
@@ -148,11 +158,11 @@ def present(folder, names, module):
     return found
 
 
-def files_in(folder, suffixes):
-    """The files in a directory that end in one of `suffixes`, by name; FileNotFoundError if there is none."""
-    found = folder.iterdir() if folder.is_dir() else ()
+def files_in(folder: epath.Path, suffixes: Sequence[str]) -> list[epath.Path]:
+    """The files in a directory that end in one of `suffixes`, sorted by name; FileNotFoundError if there is none."""
+    paths = folder.iterdir() if folder.is_dir() else ()
     # Archives made on a Mac hold a hidden "._name" beside every file.
-    found = sorted(path for path in found if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    found = sorted(path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith("."))
     if not found:
         raise FileNotFoundError(
             f"{folder} holds no file that ends in {' or '.join(suffixes)}; is config.data_dir right, and the data set whole?"
@@ -160,23 +170,20 @@ def files_in(folder, suffixes):
     return found
 
 
-def pair_files(annotations, images, suffix):
-    """Each annotation file with the image of the same name.
+def pair_files(annotations: epath.Path, images: epath.Path, suffix: str) -> list[tuple[epath.Path, epath.Path]]:
+    """Each annotation file with the image of the same name, sorted by name.
 
     Args:
-      annotations: directory.
-      images: directory, which may be the same.
+      annotations: their directory.
+      images: their directory, which may be the same.
       suffix: of an annotation file, such as ".pts".
 
-    Returns:
-      [(annotation, image)] by name.
-
     Raises:
-      FileNotFoundError: a directory holds nothing of the kind.
-      ValueError: an annotation without image, an image without annotation, or two images of one name.
+      FileNotFoundError: there is no annotation file, or no image.
+      UserError: an annotation without image, an image without annotation, or two images of one name.
     """
     by_name = {path.stem: path for path in files_in(annotations, (suffix,))}
-    pairs = {}
+    pairs: dict[str, epath.Path] = {}
     for image in files_in(images, IMAGE_SUFFIXES):
         if image.stem not in by_name:
             missing = annotations / f"{image.stem}{suffix}"

@@ -1,24 +1,25 @@
-"""The tf.data pipeline: prepared records to batches of canvases with their landmarks.
+"""The tf.data pipeline: from prepared records to batches of canvases with their landmarks.
 
-The host decodes, crops and resizes; that is a function of the record alone, so
-a split whose canvases fit into `cache_bytes` is read once and kept. The order of
-examples is one global stream, a function of (seed, epoch, index), of which
-every process reads its slice of each global batch; a run is resumed by
-starting the stream at another step.
+The host decodes, crops and resizes. The result depends on the record alone, so a split
+whose canvases fit into `cache_bytes` is read once and kept. The order of examples is one
+global stream, a function of (seed, epoch, index). Every process reads its slice of each
+global batch. A run is resumed by starting the stream at another step.
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from data.canvases import Canvases
+from data.canvases import Canvases, Render
 from data.features import decode_image
-from h3r_jax import augment, geometry, reference_crop
+from data.source import Annotations, Source
+from h3r_jax import augment, geometry, images
 from h3r_jax.errors import UserError
 
 
-def global_order(seed, positions, num_examples):
+def global_order(seed: int, positions: np.ndarray, num_examples: int) -> np.ndarray:
     """The examples at `positions` of the endless training stream; epoch e is a permutation drawn from (seed, e).
 
     Args:
@@ -37,24 +38,27 @@ def global_order(seed, positions, num_examples):
     return result
 
 
-def random_variants(seed, positions, indices, available, probability):
-    """Which crop of its record each example of the training stream is: a function of (seed, epoch, index).
+def random_variants(
+    seed: int, positions: np.ndarray, indices: np.ndarray, available: np.ndarray, probability: float
+) -> np.ndarray:
+    """The part of the body that each example of the training stream shows: a function of (seed, epoch, index).
 
     Args:
-      seed, positions: as `global_order`; indices: `int64[n]`, what it gives.
-      available: `bool[N, 2]`, which halves of each record there are.
-      probability: that a record with a half is seen by halves; one with both shows either alike.
+      seed: of the run.
+      positions: `int64[n]`, places in the stream.
+      indices: `int64[n]`, the examples there, from `global_order`.
+      available: `bool[N, 2]`, whether a record has an upper and a lower half to show.
+      probability: of a half, for a record that has one. A record with both shows each equally often.
 
     Returns:
-      `int64[n]`: 0 for the whole, 1 and 2 for the halves.
+      `int64[n]`: 0 for the whole body, 1 for the upper half, 2 for the lower.
     """
     result = np.zeros(len(positions), np.int64)
     epochs = positions // len(available)
     for epoch in np.unique(epochs):
-        # Far along the random numbers of that epoch from those that `global_order` takes.
-        draws = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1])).random(
-            (len(available), 2)
-        )
+        # The counter starts far beyond the random numbers that `global_order` draws for the epoch.
+        generator = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1]))
+        draws = generator.random((len(available), 2))
         chosen = epochs == epoch
         (half, which), (upper, lower) = draws[indices[chosen]].T, available[indices[chosen]].T
         lower = lower & (~upper | (which < 0.5))
@@ -62,12 +66,12 @@ def random_variants(seed, positions, indices, available, probability):
     return result
 
 
-def render_canvas(image, matrix, shape):
+def render_canvas(image: tf.Tensor, matrix: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     """One image through an axis-parallel affine map, antialiased when it shrinks, zero beyond its border.
 
     Args:
       image: encoded bytes, `string[]`.
-      matrix: `float64[2, 3]`, image to canvas pixels, without rotation and with equal scales.
+      matrix: `float64[2, 3]`, image to canvas pixels, without rotation, one scale for both axes.
       shape: `(H, W)` of the canvas.
 
     Returns:
@@ -95,34 +99,39 @@ def render_canvas(image, matrix, shape):
     return tf.saturate_cast(tf.round(canvas), tf.uint8)
 
 
-def exact_crops(boxes, shape, scale):
-    """Crops by one affine map, for boxes `float64[N, 4]`: matrices, and what `Canvases` renders them from."""
-    matrices = geometry.crop_matrix(boxes, shape=shape, scale=scale)
-    return matrices, matrices, render_canvas
+Crops = tuple[np.ndarray, np.ndarray, Render]
 
 
-def reference_crops(boxes, shape, scale):
-    """Crops as the released H3R code cuts them (`h3r_jax.reference_crop`); ValueError unless `shape` is square."""
-    if shape[0] != shape[1]:
-        raise UserError(
-            f'eval.crop="reference" is square, but the input is {shape[0]}x{shape[1]}; want eval.crop="exact"'
+def crops(kind: str, boxes: np.ndarray, shape: tuple[int, int], scale: float) -> Crops:
+    """Crops of a kind.
+
+    Args:
+      kind: key of `h3r_jax.images.CROPS`.
+      boxes: `float64[N, 4]`, x0, y0, x1, y1, image pixels.
+      shape: `(H, W)` of the network's input.
+      scale: growth of the box.
+
+    Returns:
+      Matrices `float64[N, 2, 3]` from image to network pixels, and regions and render for `Canvases`.
+    """
+    crop = images.CROPS[kind]
+    matrices = crop.matrix(boxes, shape, scale)
+    if kind == "exact":  # by TensorFlow, as training's canvases
+        return matrices, matrices, render_canvas
+
+    def render(image: tf.Tensor, box: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+        pixels = tf.numpy_function(
+            lambda pixels, box: crop.cut(pixels, box, shape, scale),
+            [decode_image(image), box],
+            tf.uint8,
+            stateful=False,
         )
+        return tf.ensure_shape(pixels, (*shape, 3))
 
-    def render(image, box, shape):
-        def cut(pixels, box):
-            return reference_crop.reference_crop(pixels, box, shape[0], scale)
-
-        return tf.ensure_shape(
-            tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False), (*shape, 3)
-        )
-
-    return reference_crop.reference_matrix(boxes, shape[0], scale), boxes, render
+    return matrices, boxes, render
 
 
-CROPS = {"exact": exact_crops, "reference": reference_crops}
-
-
-def _share(batch_size, process_count):
+def _share(batch_size: int, process_count: int) -> int:
     if batch_size % process_count:
         raise UserError(f"a global batch of {batch_size} does not divide among {process_count} processes")
     return batch_size // process_count
@@ -131,32 +140,32 @@ def _share(batch_size, process_count):
 class TrainInput:
     """The training stream of one split.
 
-    source: data.source.Source; annotations: its Annotations. incomplete: see there.
-    shape: `(H, W)` of the network's input; box, box_scale: the crop's protocol.
-    matrices: `float64[N, 2, 3]`, image to network pixels, before augmentation; of whole bodies.
-    augmentation: h3r_jax.augment.Augmentation, which decides the canvas.
-    half_body: probability that a person is shown by the upper or the lower half (`geometry.half_body_boxes`). Above
-      zero there are three canvases of each record, the whole and the halves, and the budget is for all of them.
-    upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`).
-    cache_bytes, on_error: see `Canvases`.
+    source: the N records, and their annotations. name, incomplete: see Source.
+    shape: `(H, W)` of the network's input.
+    box, box_scale: which boxes are cropped (`Annotations.boxes`), and their growth.
+    augmentation: decides the size of the canvas. With `half_body` above zero each record has three canvases, the whole
+      body and its halves (`geometry.half_body_boxes`).
+    upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`), for `half_body`.
+    cache_bytes: the budget for all canvases, see `Canvases`.
+    matrices: `float64[N, 2, 3]`, image to network pixels, of whole bodies before augmentation.
+
+    Raises:
+      UserError: a record without a box, or `half_body` without `upper_body`.
     """
 
     def __init__(
         self,
-        source,
-        annotations,
+        source: Source,
+        annotations: Annotations,
         *,
-        shape,
-        box,
-        box_scale,
-        augmentation,
-        cache_bytes,
-        half_body=0.0,
-        upper_body=(),
-        on_error="stop",
+        shape: tuple[int, int],
+        box: str,
+        box_scale: float,
+        augmentation: augment.Augmentation,
+        cache_bytes: int,
+        upper_body: Sequence[int] = (),
     ):
-        if not 0 <= half_body <= 1:
-            raise UserError(f"augment.half_body is a probability, got {half_body}")
+        half_body = augmentation.half_body
         if half_body and not upper_body:
             raise UserError(
                 "augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0"
@@ -168,7 +177,8 @@ class TrainInput:
         if half_body:
             halves = geometry.half_body_boxes(annotations.landmarks, annotations.weight, upper_body)
             self._available = np.isfinite(halves).all(axis=-1)
-            halves = np.where(self._available[..., None], halves, boxes[0][:, None])  # whole instead, and never chosen
+            # A record without a half has its whole body in that place, which `random_variants` never chooses.
+            halves = np.where(self._available[..., None], halves, boxes[0][:, None])
             boxes = np.concatenate([boxes, np.moveaxis(halves, 1, 0)])
         self._half_body = half_body
         canvas = augment.canvas_shape(augmentation, shape)
@@ -176,31 +186,35 @@ class TrainInput:
         self.matrices = crops[0]
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
         landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
-        # Crop v of record i at v * N + i, as its landmarks.
+        # Variant v of record i is crop v * N + i.
         self.canvases = Canvases(
-            source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name, on_error
+            source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name
         )
         self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
-        self._visibility = annotations.weight
 
-    def _crops(self, seed, positions):
-        """Which crop `v * N + i` is at each of `positions` of the stream."""
+    def _crops(self, seed: int, positions: np.ndarray) -> np.ndarray:
+        """The crops `v * N + i` at `positions` of the stream."""
         indices = global_order(seed, positions, self.num_examples)
         if not self._half_body:
             return indices
         return indices + self.num_examples * random_variants(seed, positions, indices, self._available, self._half_body)
 
-    def batches(self, *, seed, batch_size, start_step, process_index=0, process_count=1):
+    def batches(
+        self, *, seed: int, batch_size: int, start_step: int, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Endless batches from `start_step` on: this process's slice of each global batch.
 
         Yields:
-          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "weight"
-          `float32[b, K]`, "index" `int32[b]`, "readable" `bool[b]`, whether the image could be read},
-          `b = batch_size / process_count`.
+          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "weight" `float32[b, K]`,
+          "index" `int32[b]`}, `b = batch_size / process_count`.
+
+        Raises:
+          UserError: the batch does not divide among the processes.
+          OSError: an image cannot be read; names the record and the prepared set.
         """
         share = _share(batch_size, process_count)
 
-        def crop_batches():
+        def crop_batches() -> Iterator[np.ndarray]:
             for step in itertools.count(start_step):
                 first = step * batch_size + process_index * share
                 yield self._crops(seed, np.arange(first, first + share))
@@ -210,42 +224,56 @@ class TrainInput:
             yield {
                 "image": image,
                 "landmarks": self._landmarks[crops],
-                "weight": self._visibility[indices],
+                "weight": self.annotations.weight[indices],
                 "index": indices.astype(np.int32),
-                "readable": ~np.isin(crops, list(self.canvases.unreadable)),
             }
 
 
 class EvalInput:
     """Each example of a split once, as the crop that the network sees.
 
-    source, annotations, shape, box, box_scale: as `TrainInput`.
-    crop: key of `CROPS`.
-    cache_bytes: see `Canvases`; an image that cannot be read always stops, since figures are of every example.
+    source, annotations, shape, box, box_scale, cache_bytes: as `TrainInput`.
+    crop: key of `h3r_jax.images.CROPS`.
     matrices: `float64[N, 2, 3]`, image to network pixels.
-    truth_file, whole, divided_images, incomplete, official_count: see data.source.Source.
+    name, truth_file, whole, incomplete, official_count, divided_images: see Source.
+
+    Raises:
+      UserError: an unknown crop, or a record without a box.
     """
 
-    def __init__(self, source, annotations, *, shape, box, box_scale, crop, cache_bytes):
-        if crop not in CROPS:
-            raise UserError(f"unknown crop {crop!r}; known are {', '.join(CROPS)}")
+    def __init__(
+        self,
+        source: Source,
+        annotations: Annotations,
+        *,
+        shape: tuple[int, int],
+        box: str,
+        box_scale: float,
+        crop: str,
+        cache_bytes: int,
+    ):
+        if crop not in images.CROPS:
+            raise UserError(f"unknown crop {crop!r}; known are {', '.join(images.CROPS)}")
         self.name, self.truth_file, self.whole = source.name, source.truth_file, source.whole
         self.incomplete, self.official_count = source.incomplete, source.official_count
         self.divided_images = source.divided_images()
         self.annotations = annotations
         self.shape = tuple(shape)
-        self.matrices, regions, render = CROPS[crop](annotations.boxes(box), shape, box_scale)
+        self.matrices, regions, render = crops(crop, annotations.boxes(box), shape, box_scale)
         self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
+        """N."""
         return len(self.matrices)
 
-    def batches(self, batch_size, process_index=0, process_count=1):
+    def batches(
+        self, batch_size: int, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[dict[str, np.ndarray]]:
         """This process's slice of each global batch, in order; the last batch is filled up with example 0.
 
         Yields:
-          {"image" `uint8[b, H, W, 3]`}, `b = batch_size / process_count`.
+          {"image" `uint8[b, H, W, 3]`}, `b = batch_size / process_count`; errors as `TrainInput.batches`.
         """
         share = _share(batch_size, process_count)
         indices = np.zeros(-(-self.num_examples // batch_size) * batch_size, np.int64)

@@ -2,7 +2,8 @@
 
     python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR] [--overlays=DIR]
 
-prepares one and says what is in it; with --overlays it also shows the first images of each split.
+prepares one and prints the counts of its splits; with --overlays it also draws the first images of each split.
+Raw data is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless --prepared_dir is given.
 """
 
 import argparse
@@ -12,34 +13,24 @@ import io
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow_datasets as tfds
 from etils import epath
 
 from configs import common
-from data import (
-    aflw,
-    aflw2k3d,
-    aflw2000,
-    coco_keypoints,
-    cofw,
-    csv_landmarks,
-    lapa,
-    mpii,
-    overlays,
-    phantom,
-    the300w_lp,
-    w300,
-    wflw,
-)
-from data.builder import make_builder
+from data import aflw, aflw2k3d, aflw2000, coco_keypoints, cofw, csv_landmarks, lapa, mpii, the300w_lp, w300, wflw
+from data.builder import LandmarkBuilder, make_builder
+from data.overlays import sheet
+from data.phantom.builder import Phantom
 from data.source import Source
 from h3r_jax import visualize
 from h3r_jax.errors import UserError
 
-# name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns a TFDS builder
-DATASETS = {
-    "phantom": functools.partial(make_builder, phantom.Phantom),
+# name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns the builder
+DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuilder]] = {
+    "phantom": functools.partial(make_builder, Phantom),
     "csv": csv_landmarks.make_builder,
     "mpii": functools.partial(make_builder, mpii.Mpii),
     "coco_keypoints": functools.partial(make_builder, coco_keypoints.CocoKeypoints),
@@ -52,33 +43,41 @@ DATASETS = {
     "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
     "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
 }
-# name -> directory under `config.data_dir`, where the data set's owners call it otherwise
+# name -> directory under `config.data_dir`, where its owners' name for it is another
 FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 
-def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
-    """A prepared TFDS builder; the first call reads every image of the raw data, later ones nothing.
+def prepare(
+    name: str, *, data_dir: epath.PathLike, prepared_dir: epath.PathLike | None, folder: str, num_landmarks: int | None
+) -> LandmarkBuilder:
+    """A prepared builder. The first call reads the raw data and decodes every image; later calls decode none.
 
     Args:
       name: in `DATASETS`.
       data_dir: directory of raw data sets.
-      prepared_dir: directory where TFDS keeps prepared ones.
+      prepared_dir: directory where TFDS keeps prepared ones; empty or None for `data_dir/prepared`.
       folder: the data set's directory under `data_dir`; empty for the one in `FOLDERS`, or else its name.
       num_landmarks: K, checked against the data; None for the data set's own.
 
     Raises:
-      ValueError: unknown name, or raw data that is not as the builder's documentation says; names file and record.
+      UserError: unknown name, or raw data that is not as the builder's documentation says; names file and record.
       FileNotFoundError: the raw data is not there.
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
-    raw = epath.Path(data_dir).expanduser() / (folder or FOLDERS.get(name, name))
-    builder = DATASETS[name](raw, epath.Path(prepared_dir).expanduser(), num_landmarks)
+    data_dir = epath.Path(data_dir).expanduser()
+    prepared = epath.Path(prepared_dir).expanduser() if prepared_dir else data_dir / "prepared"
+    builder = DATASETS[name](data_dir / (folder or FOLDERS.get(name, name)), prepared, num_landmarks)
     if new := not builder.info.splits:
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # TFDS announces a download, and mostly there is none; its bars are on stderr
+        versions = builder.data_path.parent
+        if older := [v for v in tfds.core.utils.version.list_all_versions(versions) if v < builder.version]:
+            print(
+                f"The features of prepared data have changed since version {older[-1]}, so it is made anew; "
+                f"{' and '.join(str(versions / str(version)) for version in older)} may be removed."
+            )
+    # TFDS announces a download here, and mostly there is none; its progress bars are on standard error.
+    with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(file_format="array_record")
     if new:
         for split in builder.info.splits:
@@ -87,28 +86,24 @@ def prepare(name, *, data_dir, prepared_dir, folder, num_landmarks):
     return builder
 
 
-def left_out(builder, split):
-    """Which entries of a split's files are no record, in words; empty if none."""
+def left_out(builder: LandmarkBuilder, split: str) -> str:
+    """The number of entries that the protocol leaves out of a split, by reason, in words; empty if there is none."""
     reasons = builder.info.metadata.get("left_out", {}).get(split, {})
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     return f"left out as the protocol says: {listed}" if listed else ""
 
 
-def complete(count, official):
-    """How many records of the official distribution are there, in words; `official` is None if nobody says."""
+def complete(count: int, official: int | None) -> str:
+    """A count of records beside the official one, in words; `official` is None if nobody says."""
     if official is None:
         return f"{count}"
-    if count == official:
-        return f"{count} of {official}"
-    return (
-        f"{count} of {official}: this copy is not complete"
-        if count < official
-        else f"{count}, more than the official {official}"
-    )
+    if count > official:
+        return f"{count}, more than the official {official}"
+    return f"{count} of {official}" + (": this copy is not complete" if count < official else "")
 
 
-def summary(builder, split):
-    """What is in a split, as lines of text."""
+def summary(builder: LandmarkBuilder, split: str) -> str:
+    """The counts of a split and its subsets, as lines of text."""
     official = builder.OFFICIAL_COUNTS.get(split)
     if split not in builder.info.splits:
         return f"{split} {complete(0, official)}"
@@ -119,36 +114,28 @@ def summary(builder, split):
         f"  landmarks outside their image: {annotations.outside_image()} of {int((annotations.weight > 0).sum())}",
         f"  records without box: {int(np.isnan(annotations.box).any(axis=1).sum())}",
     ]
-    official = builder.OFFICIAL_SUBSETS.get(split, {})
-    lines += [
-        f"  subset {name} {complete(subsets[name], official.get(name))}" for name in sorted({*subsets, *official})
-    ]
+    known = builder.OFFICIAL_SUBSETS.get(split, {})
+    lines += [f"  subset {name} {complete(subsets[name], known.get(name))}" for name in sorted({*subsets, *known})]
     if reasons := left_out(builder, split):
         lines.append(f"  {reasons}")
     return "\n".join(lines)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the module's documentation."""
     defaults = common.get_config()
     parser = argparse.ArgumentParser(
         description="Prepares a data set and says what is in it. "
         f"Known are {', '.join(DATASETS)}; the documentation of data/NAME.py says where each comes from and how it is laid out."
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
-    parser.add_argument(
-        "--data_dir", default=defaults.data_dir, help="directory of raw data sets (default: %(default)s)"
-    )
     others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
-    parser.add_argument(
-        "--folder", default="", help=f"the data set's directory under it (default: its name, but {others})"
-    )
-    parser.add_argument(
-        "--prepared_dir", default=defaults.prepared_dir, help="where prepared data sets are kept (default: %(default)s)"
-    )
+    prepared = defaults.prepared_dir or "DATA_DIR/prepared"
+    parser.add_argument("--data_dir", default=defaults.data_dir, help="of raw data sets (default: %(default)s)")
+    parser.add_argument("--folder", default="", help=f"of NAME in DATA_DIR (default: NAME, but {others})")
+    parser.add_argument("--prepared_dir", default=defaults.prepared_dir, help=f"of prepared sets (default: {prepared})")
     parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
-    parser.add_argument(
-        "--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: its first images with landmarks and boxes"
-    )
+    parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:
@@ -164,9 +151,9 @@ def main(arguments=None):
             print(summary(builder, split))
         for split in builder.info.splits if options.overlays else ():
             path = epath.Path(options.overlays).expanduser() / f"{options.name}-{split}.png"
-            visualize.save(overlays.sheet(builder, split), path)
+            visualize.save(sheet(builder, split), path)
             print(f"Wrote {path}")
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{builder.info.full_name} is ready in {builder.data_dir}, after {seconds:.1f} s.")
 

@@ -7,31 +7,27 @@ no network, the folder may hold what TFDS prepared elsewhere:
     the300w_lp/1.0.0/
 
 Its one split is `train`, 61,225 images of 450 x 450 pixels, without the mirrored copies. The
-landmarks are `landmarks_3d`, projections of a fitted 3-D face at any yaw, on which H3R
-trains; TFDS divides them by 450 and they count pixels from 1, so x is 450 v - 1. TFDS
-keeps no file names: a record is called by its number. There is no box, no subset and no
-object size.
+landmarks are `landmarks_3d`, projections of a fitted 3-D face at any yaw; H3R trains on
+them. They count pixels from 1, and TFDS divides them by 450: x is 450 v - 1. TFDS keeps no
+file names, so a record's name is its number. There is no box, no subset and no object size.
 """
 
-import typing
+from typing import ClassVar
+
+from etils import epath
 
 from data import from_tfds
-from data.builder import LandmarkBuilder
+from data.builder import LandmarkBuilder, Splits
 
 
-class The300wLp(LandmarkBuilder, skip_registration=True):
+class The300wLp(LandmarkBuilder):
     """Faces of 300W-LP (see the module's documentation)."""
 
     SCHEME = "ibug68"
     NUM_LANDMARKS = 68
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 61225}
+    OFFICIAL_COUNTS: ClassVar = {"train": 61225}
 
     @classmethod
-    def annotation_files(cls, folder):
-        """None: TFDS knows the checksum of what it downloads."""
-        return []
-
-    @classmethod
-    def read_splits(cls, folder):
-        """The one split and its Records."""
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """The one split and its Records; there are no FILES, since TFDS checks its downloads itself."""
         return {"train": from_tfds.read(cls.name, folder, "landmarks_3d")}

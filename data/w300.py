@@ -10,25 +10,26 @@ Unpacked side by side, the folder (by default called `300w`) holds
     300W/01_Indoor/  300W/02_Outdoor/                          -> private, the challenge's own test set, 300 + 300
     Bounding_Boxes/bounding_boxes_{afw,ibug,helen_trainset,...}.mat     (optional)
 
-where every image lies beside a .pts file of its name; there are no lists, so what lies
-there is what is read, and a directory that is not there is left out. The landmarks count
-pixels from 1, as MATLAB does, and so do the boxes, which were made with the same tools:
-one is subtracted from both. `box` is `bb_detector`, what iBUG's face detector found, and
-not `bb_ground_truth`, which is drawn round the landmarks; images that the files do not
-name, and all of `private`, have none. There is no object size: the unit is a distance of
-landmarks.
+Every image lies beside a .pts file of its name. There are no lists: every image in these
+directories is read, and a directory that is missing is left out. Landmarks and boxes count
+pixels from 1, as MATLAB does: one is subtracted. `box` is `bb_detector`, from iBUG's face
+detector; `bb_ground_truth`, drawn round the landmarks, is not read. An image without
+an entry in the files of boxes has no box; none of `private` has one. There is no object size:
+the unit of the error is the distance of two landmarks.
 """
 
-import typing
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 # directory -> its split, the subsets of its faces, and its file of boxes
-PARTS = {
+PARTS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "afw": ("train", (), "bounding_boxes_afw.mat"),
     "helen/trainset": ("train", (), "bounding_boxes_helen_trainset.mat"),
     "lfpw/trainset": ("train", (), "bounding_boxes_lfpw_trainset.mat"),
@@ -40,16 +41,16 @@ PARTS = {
 }
 
 
-class W300(LandmarkBuilder, skip_registration=True):
+class W300(LandmarkBuilder):
     """Faces of 300W (see the module's documentation)."""
 
     SCHEME = "ibug68"
     NUM_LANDMARKS = 68
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 3148, "test": 689, "private": 600}
-    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {"test": {"common": 554, "challenge": 135}}
+    OFFICIAL_COUNTS: ClassVar = {"train": 3148, "test": 689, "private": 600}
+    OFFICIAL_SUBSETS: ClassVar = {"test": {"common": 554, "challenge": 135}}
 
     @classmethod
-    def annotation_files(cls, folder):
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
         """All .pts files and the files of boxes."""
         files = []
         for part in parsing.present(folder, PARTS, __name__):
@@ -59,15 +60,15 @@ class W300(LandmarkBuilder, skip_registration=True):
         return files
 
     @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the directories that are there."""
-        parts = {}
+        parts: dict[str, list[str]] = {}
         for part in parsing.present(folder, PARTS, __name__):
             parts.setdefault(PARTS[part][0], []).append(part)
         return {split: _read_parts(folder, names) for split, names in parts.items()}
 
 
-def _read_parts(folder, parts):
+def _read_parts(folder: epath.Path, parts: Sequence[str]) -> Iterator[Record]:
     for part in parts:
         _, subsets, mat = PARTS[part]
         boxes = read_boxes(folder / "Bounding_Boxes" / mat) if mat else {}
@@ -75,8 +76,8 @@ def _read_parts(folder, parts):
             yield Record(str(path), image, read_pts(path), box=boxes.get(image.name), subsets=subsets)
 
 
-def read_pts(path):
-    """The landmarks of a .pts file, `float64[68, 2]`, 0-based; ValueError names file and line."""
+def read_pts(path: epath.Path) -> np.ndarray:
+    """The landmarks `float64[68, 2]` of a .pts file, 0-based; UserError names file and line of a fault."""
     lines = parsing.read_lines(path)
     braces = [i for i, (_, tokens) in enumerate(lines) if tokens in (["{"], ["}"])]
     if [lines[i][1] for i in braces] != [["{"], ["}"]]:
@@ -84,8 +85,8 @@ def read_pts(path):
     return parsing.read_points(lines[braces[0] + 1 : braces[1]], path, W300.NUM_LANDMARKS) - 1
 
 
-def read_boxes(path):
-    """name of the image -> its detector's box `float64[4]`, 0-based; empty if there is no such file."""
+def read_boxes(path: epath.Path) -> dict[str, np.ndarray]:
+    """name of an image -> its detector's box `float64[4]`, 0-based; UserError names a bad entry; empty without a file."""
     if not path.exists():
         return {}
     (cells,) = parsing.read_mat(path, bounding_boxes=(1, "N"))

@@ -8,15 +8,18 @@ research only. Unpacked, the folder holds
 
 A line of a list is one face: 196 coordinates x0 y0 ... x97 y97, the box x0 y0 x1 y1,
 six flags and the path of the image. Coordinates and box count pixels from 0 and are
-taken as they stand. `box` is the list's. `subsets` are the flags that are set, in both
-splits; the protocol reports them for `test`. There is no object size: the unit is a
-distance of landmarks.
+taken as they stand. A flag that is set puts the face into a subset, in both splits; the
+protocol reports the subsets of `test`. There is no object size: the unit of the error is
+the distance of two landmarks.
 """
 
-import typing
+from collections.abc import Iterator
+from typing import ClassVar
+
+from etils import epath
 
 from data import parsing
-from data.builder import LandmarkBuilder, Record
+from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
 LISTS = {
@@ -27,28 +30,24 @@ SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur") 
 TOKENS = 2 * 98 + 4 + len(SUBSETS) + 1
 
 
-class Wflw(LandmarkBuilder, skip_registration=True):
+class Wflw(LandmarkBuilder):
     """Faces of WFLW (see the module's documentation)."""
 
     SCHEME = "wflw98"
     NUM_LANDMARKS = 98
-    OFFICIAL_COUNTS: typing.ClassVar[dict[str, int]] = {"train": 7500, "test": 2500}
-    OFFICIAL_SUBSETS: typing.ClassVar[dict[str, dict[str, int]]] = {
+    FILES = tuple(LISTS.values())
+    OFFICIAL_COUNTS: ClassVar = {"train": 7500, "test": 2500}
+    OFFICIAL_SUBSETS: ClassVar = {
         "test": {"pose": 326, "expression": 314, "illumination": 698, "makeup": 206, "occlusion": 736, "blur": 773}
     }
 
     @classmethod
-    def annotation_files(cls, folder):
-        """The lists that are there."""
-        return [folder / name for name in parsing.present(folder, LISTS.values(), __name__)]
-
-    @classmethod
-    def read_splits(cls, folder):
+    def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the lists that are there."""
         return {split: _read_list(folder, folder / name) for split, name in LISTS.items() if (folder / name).exists()}
 
 
-def _read_list(folder, path):
+def _read_list(folder: epath.Path, path: epath.Path) -> Iterator[Record]:
     for line, tokens in parsing.read_lines(path):
         if len(tokens) != TOKENS:
             raise UserError(

@@ -5,7 +5,7 @@ codec alone does not import Flax, and nothing here imports TensorFlow or torch.
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker cannot see through the loading on demand
     from h3r_jax.predict import load_predictor as load_predictor
@@ -16,9 +16,11 @@ _MODULES = (
     "augment",
     "codec",
     "convert",
+    "evaluation",
     "export",
     "geometry",
     "images",
+    "inference",
     "landmarks",
     "losses",
     "metrics",
@@ -34,7 +36,7 @@ _NAMES = {"load_predictor": "predict"}  # name -> the module that has it
 __all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604  (they are strings)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"h3r_jax.{name}")
     if name in _NAMES:
@@ -42,5 +44,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'h3r_jax' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

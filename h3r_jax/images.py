@@ -138,22 +138,13 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     return crop
 
 
-def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], shape: Sequence[int]) -> np.ndarray:
-    box = (start[1], start[0], stop[1], stop[0])
-    resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
 class Crop(NamedTuple):
-    """A way to crop.
+    """A way to cut crops of `shape` (H, W) out of images, around boxes (x0, y0, x1, y1; image pixels) grown by `scale`.
 
-    matrix: of boxes `[..., 4]` (x0, y0, x1, y1; image pixels), the crop's `(H, W)` and the growth of a box; gives the maps
-      `float64[..., 2, 3]` from image to crop pixels.
-    cut: of pixels `uint8[H', W', 3]`, one box, `(H, W)` and the growth; gives `uint8[H, W, 3]`.
+    matrix: function(boxes `[..., 4]`, shape, scale) -> `float64[..., 2, 3]`, from image pixels to pixels of the crop.
+    cut: function(pixels `uint8[H', W', 3]`, box `[4]`, shape, scale) -> `uint8[H, W, 3]`, black beyond the image.
+
+    Both raise ValueError for a box without a size, and for a shape that the crop cannot have.
     """
 
     matrix: Callable[[ArrayLike, Sequence[int], float], np.ndarray]
@@ -164,12 +155,21 @@ def _exact_matrix(boxes: ArrayLike, shape: Sequence[int], scale: float) -> np.nd
     return geometry.crop_matrix(boxes, shape=shape, scale=scale)
 
 
-CROPS = {  # key of `config.eval.crop`
-    "exact": Crop(
-        _exact_matrix, lambda pixels, box, shape, scale: crop_image(pixels, _exact_matrix(box, shape, scale), shape)
-    ),
-    "reference": Crop(  # of the released H3R code, square
-        lambda boxes, shape, scale: reference_crop.reference_matrix(boxes, shape[0], scale),
-        lambda pixels, box, shape, scale: reference_crop.reference_crop(pixels, box, shape[0], scale),
-    ),
+def _exact_cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float) -> np.ndarray:
+    return crop_image(pixels, _exact_matrix(box, shape, scale), shape)
+
+
+CROPS = {  # by the name in a configuration, config.eval.crop
+    "exact": Crop(_exact_matrix, _exact_cut),
+    "reference": Crop(reference_crop.matrix, reference_crop.cut),  # as the released H3R code, square
 }
+
+
+def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], shape: Sequence[int]) -> np.ndarray:
+    box = (start[1], start[0], stop[1], stop[0])
+    resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"

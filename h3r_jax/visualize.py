@@ -1,21 +1,43 @@
 """Pictures. Every function returns a matplotlib Figure and draws on no screen."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+from PIL import Image
 
+from h3r_jax.codec import ActivationPoints
 from h3r_jax.errors import UserError
+from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.metrics import NormalizedErrors
+
+if TYPE_CHECKING:  # predict imports this module
+    from h3r_jax.predict import Prediction
 
 PREDICTED, TRUE, UNCERTAIN = "#00e5ff", "#ffd54f", "#ff6e40"
 DEVIATIONS = 2  # of an ellipse of uncertainty
 OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the longer side of an overlay
 
 
-def draw_landmarks(axes, image, landmarks, *, weight=None, truth=None, covariance=None, scheme=None, title=None):
+def draw_landmarks(
+    axes: Axes,
+    image: ArrayLike,
+    landmarks: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    scheme: LandmarkScheme | None = None,
+    title: str | None = None,
+) -> None:
     """One image with its landmarks on matplotlib axes.
 
     Args:
@@ -32,16 +54,31 @@ def draw_landmarks(axes, image, landmarks, *, weight=None, truth=None, covarianc
     _draw_points(axes, landmarks, weight, truth, covariance, scheme)
 
 
-def _show(axes, image, title=None):
-    axes.imshow(np.clip(np.asarray(image), 0, 255).astype(np.uint8), interpolation="nearest")
-    axes.set_xlim(-0.5, np.shape(image)[1] - 0.5)
-    axes.set_ylim(np.shape(image)[0] - 0.5, -0.5)
+def _show(axes: Axes, image: ArrayLike, title: str | None = None, most: int | None = None) -> None:
+    """An image on axes in its own pixels; shrunk first if a side is longer than `most`."""
+    pixels = np.clip(np.asarray(image), 0, 255).astype(np.uint8, copy=False)
+    height, width = pixels.shape[:2]
+    if most and max(height, width) > most:  # matplotlib takes a hundred bytes for each pixel
+        ratio = most / max(height, width)
+        size = max(1, round(width * ratio)), max(1, round(height * ratio))
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    axes.imshow(pixels, interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    axes.set_xlim(-0.5, width - 0.5)  # whatever else is drawn
+    axes.set_ylim(height - 0.5, -0.5)
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=6, pad=2)
 
 
-def _draw_points(axes, landmarks, weight=None, truth=None, covariance=None, scheme=None, size=2.6):
+def _draw_points(
+    axes: Axes,
+    landmarks: ArrayLike,
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    scheme: LandmarkScheme | None = None,
+    size: float = 2.6,
+) -> None:
     landmarks = np.asarray(landmarks)
     x, y = landmarks.T
     if covariance is not None:
@@ -55,38 +92,27 @@ def _draw_points(axes, landmarks, weight=None, truth=None, covariance=None, sche
         axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
     seen = np.ones(len(x), bool) if weight is None else np.asarray(weight) > 0
     axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
-    axes.plot(
-        x[~seen], y[~seen], "o", markerfacecolor="none", color=PREDICTED, markersize=0.6 * size, markeredgewidth=0.4
-    )
+    hollow: dict[str, Any] = {"markerfacecolor": "none", "markersize": 0.6 * size, "markeredgewidth": 0.4}
+    axes.plot(x[~seen], y[~seen], "o", color=PREDICTED, **hollow)
 
 
-def _draw_box(axes, box):
+def _draw_box(axes: Axes, box: np.ndarray) -> None:
     x0, y0, x1, y1 = box
     axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=TRUE, linewidth=0.6))
 
 
-def _draw_ellipses(axes, landmarks, covariance):
+def _draw_ellipses(axes: Axes, landmarks: np.ndarray, covariance: np.ndarray) -> None:
     known = np.isfinite(covariance).all(axis=(1, 2)) & np.isfinite(landmarks).all(axis=1)
     variances, directions = np.linalg.eigh(covariance[known])  # ascending
     lengths = 2 * DEVIATIONS * np.sqrt(np.maximum(variances, 0))
-    angles = np.degrees(
-        np.arctan2(directions[:, 1, 1], directions[:, 0, 1])
-    )  # of the longer axis; y points down in both
-    ellipses = EllipseCollection(
-        lengths[:, 1],
-        lengths[:, 0],
-        angles,
-        units="xy",
-        offsets=landmarks[known],
-        offset_transform=axes.transData,
-        facecolors="none",
-        edgecolors=UNCERTAIN,
-        linewidths=0.5,
-    )
-    axes.add_collection(ellipses, autolim=False)
+    # Of the longer axis; y points down in both.
+    angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))
+    place: dict[str, Any] = {"units": "xy", "offsets": landmarks[known], "offset_transform": axes.transData}
+    look: dict[str, Any] = {"facecolors": "none", "edgecolors": UNCERTAIN, "linewidths": 0.5}
+    axes.add_collection(EllipseCollection(lengths[:, 1], lengths[:, 0], angles, **place, **look), autolim=False)
 
 
-def overlay(image, prediction, scheme=None):
+def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme | None = None) -> Figure:
     """An image with everything that was predicted in it, pixel for pixel unless it is very small or large.
 
     Args:
@@ -95,14 +121,15 @@ def overlay(image, prediction, scheme=None):
       scheme: LandmarkScheme whose connections are drawn.
 
     Returns:
-      matplotlib Figure.
+      matplotlib Figure, whose longer side has a number of pixels within `OVERLAY_SIDE`.
     """
     height, width = np.shape(image)[:2]
     zoom = np.clip(max(height, width), *OVERLAY_SIDE) / max(height, width)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
     figure = Figure(figsize=(size[0] / OVERLAY_DPI, size[1] / OVERLAY_DPI), dpi=OVERLAY_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
-    _show(axes, image)
+    _show(axes, image, most=OVERLAY_SIDE[1])
+    axes.set_aspect("auto")
     for box, landmarks, covariance in zip(prediction.boxes, prediction.landmarks, prediction.covariance):
         _draw_box(axes, box)
         # Points of a small face are small, or nothing else would be seen of it.
@@ -111,14 +138,16 @@ def overlay(image, prediction, scheme=None):
     return figure
 
 
-def to_pixels(figure):
+def to_pixels(figure: Figure) -> np.ndarray:
     """A figure as an image, `uint8[H, W, 3]`."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def heatmap_sheet(images, heatmaps, *, titles=None, columns=8):
+def heatmap_sheet(
+    images: Sequence[ArrayLike], heatmaps: Sequence[ArrayLike], *, titles: Sequence[str] | None = None, columns: int = 8
+) -> Figure:
     """A sheet of images under their heatmaps, the strongest of all landmarks in each cell.
 
     Args:
@@ -142,15 +171,14 @@ def heatmap_sheet(images, heatmaps, *, titles=None, columns=8):
         # Cell i stands at input pixel stride * i, so that its square reaches half a stride beyond.
         step = height / maps.shape[0], width / maps.shape[1]
         extent = (-step[1] / 2, width - step[1] / 2, height - step[0] / 2, -step[0] / 2)
-        axes.imshow(
-            strongest, cmap="inferno", alpha=strongest**0.5, extent=extent, interpolation="nearest", vmin=0, vmax=1
-        )
-        axes.set_xlim(-0.5, width - 0.5)
-        axes.set_ylim(height - 0.5, -0.5)
+        look: dict[str, Any] = {"cmap": "inferno", "interpolation": "nearest", "vmin": 0, "vmax": 1}
+        axes.imshow(strongest, alpha=strongest**0.5, extent=extent, **look)
     return figure
 
 
-def activation_sheet(images, landmarks, points, *, stride, columns=8):
+def activation_sheet(
+    images: Sequence[ArrayLike], landmarks: ArrayLike, points: ActivationPoints, *, stride: float, columns: int = 8
+) -> Figure:
     """A sheet of images with the grid of cells and the activation points of their landmarks: what the loss aims at.
 
     Args:
@@ -176,12 +204,12 @@ def activation_sheet(images, landmarks, points, *, stride, columns=8):
         cells = stride * np.asarray(points.cells[i], np.float64)[inside]
         weights = np.asarray(points.weights[i])[inside]
         axes.scatter(*cells.reshape(-1, 2).T, s=8 * weights.ravel(), color=TRUE, linewidths=0)
-        axes.plot(*np.asarray(landmarks[i])[inside].T, "x", color=PREDICTED, markersize=2, markeredgewidth=0.4)
+        axes.plot(*np.asarray(landmarks)[i][inside].T, "x", color=PREDICTED, markersize=2, markeredgewidth=0.4)
     return figure
 
 
-def _sheet(count, columns, side=1.6):
-    """A figure and the axes of `count` pictures."""
+def _sheet(count: int, columns: int, side: float = 1.6) -> tuple[Figure, np.ndarray]:
+    """A figure, and the axes `[count]` of its pictures, each `side` inches wide."""
     if not count:
         raise UserError("a sheet needs at least one image")
     columns = min(columns, count)
@@ -194,18 +222,18 @@ def _sheet(count, columns, side=1.6):
 
 
 def landmark_sheet(
-    images,
-    landmarks,
+    images: Sequence[ArrayLike],
+    landmarks: ArrayLike,
     *,
-    weight=None,
-    truth=None,
-    covariance=None,
-    boxes=None,
-    scheme=None,
-    titles=None,
-    columns=8,
-    side=1.6,
-):
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    boxes: ArrayLike | None = None,
+    scheme: LandmarkScheme | None = None,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    side: float = 1.6,
+) -> Figure:
     """A sheet of images with their landmarks.
 
     Args:
@@ -224,23 +252,18 @@ def landmark_sheet(
       ValueError: no images.
     """
     figure, grid = _sheet(len(images), columns, side)
+    arrays = {"landmarks": landmarks, "weight": weight, "truth": truth, "covariance": covariance}
+    known = {name: np.asarray(values) for name, values in arrays.items() if values is not None}
     for i, axes in enumerate(grid):
-        draw_landmarks(
-            axes,
-            images[i],
-            landmarks[i],
-            weight=None if weight is None else weight[i],
-            truth=None if truth is None else truth[i],
-            covariance=None if covariance is None else covariance[i],
-            scheme=scheme,
-            title=titles[i] if titles else None,
-        )
-        if boxes is not None and np.isfinite(boxes[i]).all():
-            _draw_box(axes, boxes[i])
+        own = {name: values[i] for name, values in known.items()}
+        draw_landmarks(axes, images[i], **own, scheme=scheme, title=titles[i] if titles else None)
+        box = np.full(4, np.nan) if boxes is None else np.asarray(boxes)[i]
+        if np.isfinite(box).all():
+            _draw_box(axes, box)
     return figure
 
 
-def cumulative_error_curve(errors, threshold):
+def cumulative_error_curve(errors: Mapping[str, NormalizedErrors], threshold: float) -> Figure:
     """Cumulative error curves.
 
     Args:
@@ -261,7 +284,7 @@ def cumulative_error_curve(errors, threshold):
     return figure
 
 
-def save(figure, path):
+def save(figure: Figure, path: epath.Path) -> None:
     """Writes a figure as PNG to a path (any etils path)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:

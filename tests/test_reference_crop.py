@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h3r_jax import codec, convert, geometry, models
-from h3r_jax.reference_crop import reference_crop, reference_matrix
+from h3r_jax import codec, convert, geometry, images, models, reference_crop
+from h3r_jax.errors import UserError
 
 SIZE = 256
 
@@ -17,7 +17,7 @@ def test_pixels_and_matrix_on_whole_numbers():
     """A box of 7 x 3 pixels at scale 16/7, one image pixel for one of the crop: the image itself, and half a pixel off."""
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     box = (10, 20, 16, 22)
-    crop, matrix = reference_crop(image, box, 16, 16 / 7), reference_matrix(box, 16, 16 / 7)
+    crop, matrix = reference_crop.cut(image, box, (16, 16), 16 / 7), reference_crop.matrix(box, (16, 16), 16 / 7)
     # Centre (13, 21), side 16: the corner is at 13 - 8 + 1/2 and 21 - 8 + 1/2, the rectangle at its even neighbours.
     np.testing.assert_allclose(matrix, [[1, 0, -5.5], [0, 1, -13.5]])
     np.testing.assert_array_equal(crop, image[14:30, 6:22])
@@ -26,7 +26,7 @@ def test_pixels_and_matrix_on_whole_numbers():
 def test_beyond_the_image_is_black_and_the_matrix_keeps_fractions():
     image = np.full((20, 30, 3), 200, np.uint8)
     box = (-4.3, -4.3, 5.7, 5.7)
-    crop, matrix = reference_crop(image, box, 64), reference_matrix(box, 64)
+    crop, matrix = reference_crop.cut(image, box, (64, 64)), reference_crop.matrix(box, (64, 64))
     side = 1.25 * 11
     corner = (-4.3 + 5.7 - side + 1) / 2
     np.testing.assert_allclose(geometry.transform_points(matrix, np.array([[corner, corner], [corner + side, 0]])),
@@ -38,16 +38,28 @@ def test_beyond_the_image_is_black_and_the_matrix_keeps_fractions():
 def test_shrinking_is_antialiased():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 254
-    crop = reference_crop(stripes, (64, 64, 191, 191), 32)
+    crop = reference_crop.cut(stripes, (64, 64, 191, 191), (32, 32))
     assert np.abs(crop[4:-4, 4:-4].astype(int) - 127).max() <= 10
 
 
 @pytest.mark.parametrize("box", [(5, 5, 4, 9), (0, 0, np.nan, 9)])
 def test_box_without_a_size(box):
     with pytest.raises(ValueError, match="want finite x0 <= x1"):
-        reference_crop(np.zeros((9, 9, 3), np.uint8), box, 8)
+        reference_crop.cut(np.zeros((9, 9, 3), np.uint8), box, (8, 8))
     with pytest.raises(ValueError, match="want finite x0 <= x1"):
-        reference_matrix(np.array([[0, 0, 5, 5], box]), 8)
+        reference_crop.matrix(np.array([[0, 0, 5, 5], box]), (8, 8))
+
+
+def test_shapes_and_boxes_that_it_cannot_have():
+    pixels, box = np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5)
+    for name, arguments in (("matrix", (box,)), ("cut", (pixels, box))):
+        with pytest.raises(
+            UserError, match='the crop "reference" is square, but the input is 16x8; want the crop "exact"'
+        ):
+            getattr(images.CROPS["reference"], name)(*arguments, (16, 8), 1.25)
+        assert getattr(images.CROPS["exact"], name)(*arguments, (16, 8), 1.25).shape in ((2, 3), (16, 8, 3))
+    with pytest.raises(UserError, match=r"box \[-100000.0, .* could not be cropped .* exceeds limit"):
+        reference_crop.cut(pixels, [-1e5, -1e5, 1e5, 1e5], (8, 8))
 
 
 def own_crop(path, box):
@@ -71,7 +83,7 @@ def lapa(shared_data):
         image = path.parents[1] / "images" / f"{path.stem}.jpg"
         pixels = np.asarray(Image.open(image).convert("RGB"))
         crops = {
-            "reference": (reference_crop(pixels, box, SIZE), reference_matrix(box, SIZE)),
+            "reference": (reference_crop.cut(pixels, box, (SIZE, SIZE)), reference_crop.matrix(box, (SIZE, SIZE))),
             "own": own_crop(image, box),
         }
         for crop, (pixels, matrix) in crops.items():

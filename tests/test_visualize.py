@@ -62,6 +62,18 @@ def test_a_landmark_is_drawn_where_it_is():
     np.testing.assert_allclose(below - origin, [0, side], atol=1.5)  # y points down
 
 
+def test_a_landmark_outside_the_image_does_not_move_it():
+    image = np.zeros((10, 20, 3), np.uint8)
+    prediction = Prediction(
+        np.array([[-5.0, 0, 30, 40]]), np.array([[[40.0, 5], [5, -30], [3, 3]]]), np.ones((1, 3)), np.ones((1, 3, 2, 2))
+    )
+    sheet = visualize.landmark_sheet([image], prediction.landmarks, truth=prediction.landmarks + 9)
+    for figure in (sheet, visualize.overlay(image, prediction, SCHEME)):
+        visualize.to_pixels(figure)
+        (axes,) = figure.axes
+        assert axes.get_xlim() == (-0.5, 19.5) and axes.get_ylim() == (9.5, -0.5)
+
+
 def test_a_sheet_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         visualize.landmark_sheet([], np.zeros((0, 3, 2)))

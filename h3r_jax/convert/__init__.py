@@ -2,15 +2,15 @@
 
     python -m h3r_jax.convert SOURCE DESTINATION [--model=NAME --landmarks=N --head=NAME]
 
-SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a
-directory that this wrote, or a step `WORKDIR/checkpoints/STEP` of a training run. DESTINATION ends in
-`.safetensors`, or is an orbax directory to create.
+SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a directory that
+this command wrote, or a run or one of its steps, `WORKDIR/checkpoints/STEP`. DESTINATION ends in `.safetensors`, or is an
+orbax directory to create.
 
     variables, spec, report = convert.read("model.pth")       # for inference
     variables, report = convert.load_initial("hrnet.pth", variables)    # for a training's start
 
-What can be read: checkpoints of H3R, of HRNet-Facial-Landmark-Detection, of HRNet for human pose, and backbones
-for ImageNet: HRNet, the official ones and timm's, and torchvision's MobileNetV2. `naming` has their names.
+It reads checkpoints of H3R, of HRNet-Facial-Landmark-Detection and of HRNet for human pose, and backbones for ImageNet:
+HRNet (the official ones and timm's) and torchvision's MobileNetV2. `naming` has their names.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def read(
     """The variables of any source.
 
     Args:
-      path: of a PyTorch or safetensors file, or an orbax directory.
-      model, head, landmarks: what it is, if that is known; see `recognize`.
+      path: of a PyTorch or safetensors file, an orbax directory, or a run or a step of one.
+      model, head, landmarks: of the network, if they are known; see `recognize`.
 
     Returns:
       variables {"params", "batch_stats"} of numpy arrays, Spec, Report.
@@ -72,13 +72,9 @@ def read(
     source = epath.Path(path).expanduser()
     if source.is_dir():
         variables, spec = load_directory(source)
-        for what, wanted, found in (
-            ("model", model, spec.model),
-            ("head", head, spec.head),
-            ("landmarks", landmarks, spec.landmarks),
-        ):
-            if wanted not in (None, found):
-                raise UserError(f"{source} holds {spec}; {what} {wanted} was asked for")
+        for name, wanted in {"model": model, "head": head, "landmarks": landmarks}.items():
+            if wanted not in (None, getattr(spec, name)):
+                raise UserError(f"{source} holds {spec}; {name} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
     tensors, beside = read_file(source)
@@ -86,9 +82,10 @@ def read(
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head
-        spec = recognize(tensors, model=model or (stored and stored.model), head=head, landmarks=landmarks)
+            model = model or stored.model
+        spec = recognize(tensors, model=model, head=head, landmarks=landmarks)
         variables, report = from_torch(tensors, spec)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{source}: {error}") from error
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
@@ -134,20 +131,19 @@ def convert(
 def load_initial(
     path: str | os.PathLike, variables: dict, *, model: str | None = None, head: str | None = None
 ) -> tuple[dict, Report]:
-    """Freshly initialised variables with trained ones in their place, as far as those go.
+    """Freshly initialised variables, with trained ones in place of those that the source has.
 
-    The backbone must be there in full. Of the head, arrays of the same shape are taken; the rest starts
-    fresh: all of it after a backbone alone, the last layer where the kind of head or the number of landmarks
-    differs.
+    The backbone must be there in full. Of the head, arrays of the same shape are taken, and the rest starts fresh: the
+    whole head after a backbone alone, its last layer where the kind of head or the number of landmarks differs.
 
     Args:
       path: of a backbone or a whole model, see `read`.
       variables: {"params", "batch_stats"} of the model, initialised.
-      model, head: what these are, keys of `models.BACKBONES` and `models.HEADS`; None for what `path` holds.
+      model, head: of these variables, keys of `models.BACKBONES` and `models.HEADS`; None if they are those of `path`.
 
     Returns:
-      The variables, and the Report that says what was taken, what starts fresh, and whether the branches of
-      an HRNet are brought together in another way than in the source.
+      The variables, and the Report: the arrays that were taken, those that start fresh, and a note if the branches of an
+      HRNet are brought together in another way than in the source.
 
     Raises:
       FileNotFoundError: there is no such source.
@@ -155,12 +151,10 @@ def load_initial(
     """
     trained, spec, reading = read(path)
     differs = None not in (head, spec.head) and head != spec.head
-    other_head = (
-        f"of a head {spec.head!r} for {spec.landmarks} landmarks there, a head {head!r} here" if differs else ""
-    )
+    reason = f"of a head {spec.head!r} for {spec.landmarks} landmarks there, a head {head!r} here"
     try:
-        variables, report = merge(trained, variables, other_head=other_head)
-    except ValueError as error:
+        variables, report = merge(trained, variables, other_head=reason if differs else "")
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
     notes = reading.notes
     theirs, ours = (getattr(models.BACKBONES[name](), "fuse", None) for name in (spec.model, model or spec.model))

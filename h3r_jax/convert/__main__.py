@@ -1,12 +1,13 @@
 """The command line of `h3r_jax.convert`."""
 
 import argparse
-import sys
+from collections.abc import Sequence
 
 from h3r_jax import convert, models
+from h3r_jax.errors import sentences
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Converts, and prints what became of every tensor; one sentence and status 1 if it cannot."""
     parser = argparse.ArgumentParser(
         prog="python -m h3r_jax.convert",
@@ -19,10 +20,8 @@ def main(arguments=None):
     parser.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
     parser.add_argument("--landmarks", type=int, help="that the head must be for")
     options = vars(parser.parse_args(arguments))
-    try:
+    with sentences():
         spec, report = convert.convert(options.pop("source"), options.pop("destination"), **options)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
     print(spec)
     print("\n".join(report.lines()))
 

@@ -1,10 +1,10 @@
 """The files that weights are kept in: PyTorch's, safetensors, and orbax directories.
 
-A PyTorch file is a pickle, which can run any code when it is read. It is read by torch's own restricted
-unpickler alone (`weights_only=True`): tensors and plain containers, or an error.
+A PyTorch file is a pickle, which can run any code when it is read. Only torch's own restricted unpickler reads it
+(`weights_only=True`): tensors and plain containers, or an error.
 
-An orbax directory here is `DESTINATION/variables`, what orbax writes, and `DESTINATION/model.json`, which says
-what it is. A step of a training run, `WORKDIR/checkpoints/STEP`, is read too.
+An orbax directory has the arrays in `DESTINATION/variables` and the description of the model in
+`DESTINATION/model.json`. A run, or a step of one, is read too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import pickle
 import re
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -27,13 +29,16 @@ from h3r_jax import run as runs
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from h3r_jax.convert.mapping import Report
+
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
 SAFETENSORS_SUFFIX = ".safetensors"
 # Keys under which training scripts keep the tensors, beside an optimiser and the like.
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "plfd_backbone")
 LFS_POINTER = b"version https://git-lfs"
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
-METADATA_CONFIG = "h3r_jax_config"  # and of the configuration of the run that it is from
+METADATA_CONFIG = "h3r_jax_config"  # key there of the configuration of its run
 ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
 
 
@@ -44,7 +49,7 @@ def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
       path: of the file.
 
     Returns:
-      name -> numpy array of the type that it has there, without the prefix `module.` of torch's data parallelism.
+      name -> numpy array of the type in the file. The prefix `module.` of torch's data parallelism is removed.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -53,19 +58,21 @@ def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return read_file(path)[0]
 
 
-def read_file(path):
-    """What `load_torch` returns, and the tensors that a file holds beside those: where they are -> why they are left out."""
-    path = epath.Path(path)
-    if not path.is_file():
+def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of a file as `load_torch` returns them, and those left out: their place in the file -> the reason."""
+    file = epath.Path(path)
+    left_out: dict[str, str] = {}
+    if not file.is_file():
         raise FileNotFoundError(f"{path} is not a file")
-    if path.name.endswith(SAFETENSORS_SUFFIX):
-        tensors, left_out = _load_safetensors(path), {}
-    elif path.name.endswith(TORCH_SUFFIXES):
-        tensors, left_out = _load_pickle(path)
+    if file.name.endswith(SAFETENSORS_SUFFIX):
+        with _open_safetensors(file) as content:
+            names = content.keys()
+            tensors = {name: content.get_tensor(name) for name in names}
+    elif file.name.endswith(TORCH_SUFFIXES):
+        tensors, left_out = _load_pickle(file)
     else:
-        raise UserError(
-            f"{path} is of no known kind; known endings are {', '.join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))}"
-        )
+        known = ", ".join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))
+        raise UserError(f"{path} is of no known kind; known endings are {known}")
     plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):
         twice = next(name for name in plain if name in tensors and f"module.{name}" in tensors)
@@ -73,41 +80,35 @@ def read_file(path):
     return plain, left_out
 
 
-def stored_spec(path):
+def stored_spec(path: str | os.PathLike) -> Spec | None:
     """The Spec that `write_safetensors` put into a file's header; None in a file of others."""
     text = _metadata(path).get(METADATA)
     return Spec(**json.loads(text)) if text else None
 
 
-def _metadata(path):
+def _metadata(path: str | os.PathLike) -> dict[str, str]:
     if not str(path).endswith(SAFETENSORS_SUFFIX):
         return {}
     with _open_safetensors(path) as file:
         return file.metadata() or {}
 
 
-def stored_config(path):
+def stored_config(path: str | os.PathLike) -> dict | None:
     """The configuration (nested dicts) of the run that a source is of, or was converted from; None without one."""
-    path = epath.Path(path).expanduser()
-    if not path.is_dir():
-        text = _metadata(path).get(METADATA_CONFIG)
+    source = epath.Path(path).expanduser()
+    if not source.is_dir():
+        text = _metadata(source).get(METADATA_CONFIG)
         stored = json.loads(text) if text else None
-    elif (path / DESCRIPTION).exists():
-        stored = runs.read_json(path / DESCRIPTION).get(CONFIG)
+    elif (source / DESCRIPTION).exists():
+        stored = runs.read_json(source / DESCRIPTION).get(CONFIG)
     else:
-        found = runs.find(path)
+        found = runs.find(source)
         return found[0].config() if found and found[0].config_file.exists() else None
-    return stored and runs.upgrade(stored, path)
-
-
-def _load_safetensors(path):
-    with _open_safetensors(path) as file:
-        names = file.keys()
-        return {name: file.get_tensor(name) for name in names}
+    return stored and runs.upgrade(stored, source)
 
 
 @contextlib.contextmanager
-def _open_safetensors(path):
+def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
     safetensors = _safetensors(path, "read")
     try:
         with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
@@ -116,7 +117,7 @@ def _open_safetensors(path):
         raise UserError(f"{path} cannot be read as safetensors ({_line(error)})") from error
 
 
-def _safetensors(path, what):
+def _safetensors(path: str | os.PathLike, what: str) -> Any:
     """The module that `path` is to be read or written with."""
     try:
         import safetensors.numpy
@@ -125,7 +126,7 @@ def _safetensors(path, what):
     return safetensors
 
 
-def _load_pickle(path):
+def _load_pickle(path: epath.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         import torch
     except ImportError as error:
@@ -146,17 +147,15 @@ def _load_pickle(path):
     if not isinstance(content, dict):
         content = {}
     container = [key for key in CONTAINERS if isinstance(content.get(key), dict)][:1]
-    tensors, left_out = {}, {}
+    tensors: dict[str, Any] = {}
+    left_out = {}
     for keys, tensor in _tensors_in(content, torch.Tensor):
         within = keys[: len(container)] == container
         if within and len(keys) == len(container) + 1:
             tensors[keys[-1]] = tensor
-        else:
-            left_out["/".join(keys)] = (
-                "in a container among the weights"
-                if within
-                else f"beside the weights, which are under {container[0]!r}"
-            )
+            continue
+        among, beside = "in a container among the weights", "beside the weights, which are under "
+        left_out["/".join(keys)] = among if within else f"{beside}{container[0]!r}"
     if not tensors:
         raise UserError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
     try:
@@ -165,8 +164,8 @@ def _load_pickle(path):
         raise UserError(f"{path} holds tensors that are no plain arrays ({_line(error)})") from error
 
 
-def _tensors_in(content, kind):
-    """The keys that lead to each tensor in nested containers, a list, and the tensor."""
+def _tensors_in(content: Any, kind: type) -> Iterator[tuple[list[str], Any]]:
+    """Each tensor in nested containers, after the keys that lead to it."""
     pairs = content.items() if isinstance(content, dict) else enumerate(content)
     for key, value in pairs:
         if isinstance(value, kind):
@@ -175,7 +174,7 @@ def _tensors_in(content, kind):
             yield from (([str(key), *keys], tensor) for keys, tensor in _tensors_in(value, kind))
 
 
-def _to_numpy(tensor):
+def _to_numpy(tensor: Any) -> np.ndarray:
     """An array of the same type; bfloat16 and float8, which numpy has not, as JAX has them."""
     import ml_dtypes
     import torch
@@ -186,12 +185,19 @@ def _to_numpy(tensor):
     return tensor.numpy()
 
 
-def _line(error):
+def _line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0][:120]
 
 
-def write_safetensors(path, tensors, spec, config=None):
-    """Writes name -> numpy array with the description of the model, and `stored_config`, in the header; whole or not at all.
+def write_safetensors(
+    path: str | os.PathLike, tensors: dict[str, np.ndarray], spec: Spec, config: dict | None = None
+) -> None:
+    """Writes tensors, with the description of the model in the header; whole or not at all.
+
+    Args:
+      path: to create.
+      tensors: name -> numpy array.
+      spec, config: as `write_directory`.
 
     Raises:
       ValueError: safetensors is not installed, or there is something at `path` already.
@@ -204,52 +210,56 @@ def write_safetensors(path, tensors, spec, config=None):
     write_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_directory(path, variables, spec, source, report, config=None):
+def write_directory(
+    path: str | os.PathLike,
+    variables: dict,
+    spec: Spec,
+    source: str | os.PathLike,
+    report: Report,
+    config: dict | None = None,
+) -> None:
     """Writes variables and the description of the model as an orbax directory; whole or not at all.
 
     Args:
       path: to create.
       variables: {"params", "batch_stats"}, arrays.
-      spec: Spec.
-      source: where they came from, and
-      report: what became of the arrays there: both for the reader of `model.json`.
+      spec: Spec of the variables.
+      source: their origin, noted in `model.json`.
+      report: Report of the arrays in `source`, noted there as well.
       config: `stored_config` of the source.
-    """
-    import orbax.checkpoint as ocp
-
-    def write(temporary):
-        temporary.mkdir()
-        ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
-        description = {
-            **dataclasses.asdict(spec),
-            "source": str(source),
-            "left_out": report.left_out,
-            "notes": report.notes,
-            CONFIG: config,
-        }
-        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2))
-
-    write_whole(path, write)
-
-
-def write_whole(path, write):
-    """Lets `write` write a file or directory, which is at `path` when it is done, and nowhere if it fails.
-
-    Args:
-      path: must not exist.
-      write: is called with a path beside it.
 
     Raises:
       ValueError: there is something at `path` already.
     """
-    path = epath.Path(path).resolve()
-    if path.exists():
-        raise UserError(f"{path} exists already; remove it or choose another destination")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
+    import orbax.checkpoint as ocp
+
+    def write(temporary: epath.Path) -> None:
+        temporary.mkdir()
+        ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
+        about = {"source": str(source), "left_out": report.left_out, "notes": report.notes, CONFIG: config}
+        (temporary / DESCRIPTION).write_text(json.dumps({**dataclasses.asdict(spec), **about}, indent=2))
+
+    write_whole(path, write)
+
+
+def write_whole(path: str | os.PathLike, write: Callable[[epath.Path], Any]) -> None:
+    """Writes a file or a directory that is at `path` when it is whole, and nowhere if writing it fails.
+
+    Args:
+      path: to create.
+      write: function that writes the file or directory; it is called with a temporary path beside `path`.
+
+    Raises:
+      ValueError: there is something at `path` already.
+    """
+    place = epath.Path(path).resolve()
+    if place.exists():
+        raise UserError(f"{place} exists already; remove it or choose another destination")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}"
     try:
         write(temporary)
-        temporary.rename(path)
+        temporary.rename(place)
     except BaseException:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -258,12 +268,12 @@ def write_whole(path, write):
         raise
 
 
-def load_directory(path):
+def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
     """The variables of an orbax directory.
 
     Args:
-      path: what `write_directory` wrote, or a run or a step of one, whose configuration says whether the moving average
-        is taken.
+      path: of a directory that `write_directory` wrote, or of a run or a step of one. The run's configuration says
+        whether its moving average is taken.
 
     Returns:
       variables {"params", "batch_stats"} of numpy arrays, and Spec.
@@ -272,14 +282,14 @@ def load_directory(path):
       FileNotFoundError: there is no such step.
       ValueError: it is neither, or is damaged.
     """
-    path = epath.Path(path).resolve()
-    if (path / DESCRIPTION).exists():
-        description = runs.read_json(path / DESCRIPTION)
+    source = epath.Path(path).resolve()
+    if (source / DESCRIPTION).exists():
+        description = runs.read_json(source / DESCRIPTION)
         fields = [field.name for field in dataclasses.fields(Spec)]
-        return _restore(path / ARRAYS), Spec(**{name: description[name] for name in fields})
-    found = runs.find(path)
+        return _restore(source / ARRAYS), Spec(**{name: description[name] for name in fields})
+    found = runs.find(source)
     if not found:
-        raise UserError(f"{path} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
+        raise UserError(f"{source} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
     run, step = found
     config = run.config()
     network = inference.make_network(**inference.settings_of(config))
@@ -291,8 +301,8 @@ def load_directory(path):
     return jax.tree.map(np.asarray, variables), spec
 
 
-def _restore(path):
-    """What orbax wrote at `path`, as numpy arrays whatever devices wrote it."""
+def _restore(path: epath.Path) -> dict:
+    """The numpy arrays that orbax wrote at `path`, from whatever devices."""
     import orbax.checkpoint as ocp
 
     checkpointer = ocp.PyTreeCheckpointer()

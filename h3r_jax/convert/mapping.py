@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from flax import traverse_util
@@ -23,7 +23,7 @@ class Report:
     taken: names in the source.
     left_out: name in the source -> why it is not used.
     fresh: name here -> why the source does not provide it.
-    notes: sentences on what is not the same as in the source although its arrays are taken.
+    notes: sentences on what differs from the source although its arrays are taken.
     """
 
     taken: tuple[str, ...]
@@ -40,18 +40,18 @@ class Report:
                 lines.append(f"{len(group)} {verb} ({reason}): {listed(group)}")
         return [*lines, *self.notes]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "; ".join(self.lines())
 
 
-def listed(names):
+def listed(names: Iterable[str]) -> str:
     """Names in one line, the first few of many."""
     names = list(names)
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
-def _complain(source, spec, **problems):
+def _complain(source: str, spec: object, **problems: list[str]) -> None:
     found = [f"{len(items)} {kind}: {listed(items)}" for kind, items in problems.items() if items]
     if found:
         raise UserError(f"{source} are not those of {spec}; {'; '.join(found)}")
@@ -128,13 +128,13 @@ def to_torch(variables: dict, spec: naming.Spec) -> dict[str, np.ndarray]:
     return tensors
 
 
-def merge(source, target, *, other_head=""):
+def merge(source: dict, target: dict, *, other_head: str = "") -> tuple[dict, Report]:
     """Freshly initialised variables with those of `source` in them: the backbone, and what fits of the head.
 
     Args:
       source: variables of a whole model or of a backbone, numpy.
       target: variables of a model; numpy or JAX arrays.
-      other_head: why the head's last layer must start fresh whatever its shape; empty if it need not.
+      other_head: why the head's last layer must start fresh, whatever its shape; empty if the layer may be taken.
 
     Returns:
       The variables, in the types of `target`, and the Report.
@@ -143,7 +143,9 @@ def merge(source, target, *, other_head=""):
       ValueError: the backbones differ; lists the arrays.
     """
     flat, ours = traverse_util.flatten_dict(source), traverse_util.flatten_dict(target)
-    taken, fresh, missing, misshapen = [], {}, [], []
+    taken: list[str] = []
+    fresh: dict[str, str] = {}
+    missing, misshapen = [], []
     for path, value in ours.items():
         name = "/".join(path)
         if other_head and path in flat and path[1] == "head" and path[2].startswith("predict"):
@@ -174,23 +176,23 @@ def merge(source, target, *, other_head=""):
     return traverse_util.unflatten_dict(ours), Report(tuple(taken), left_out, fresh)
 
 
-def _lower_fusion(path, exchange):
+def _lower_fusion(path: naming.Path, exchange: str) -> bool:
     """Whether an array makes a branch below the highest at the end of that exchange of an HRNet."""
     return path[2] == exchange and re.match("fuse_layers_[1-9]", path[3]) is not None
 
 
-def _to_flax(path, tensor):
+def _to_flax(path: naming.Path, tensor: np.ndarray) -> np.ndarray:
     tensor = np.asarray(tensor, np.float32)
     if path[-1] == "kernel" and tensor.ndim == 4:
         tensor = tensor.transpose(2, 3, 1, 0)
     return np.ascontiguousarray(tensor)
 
 
-def _to_torch(path, array):
+def _to_torch(path: naming.Path, array: np.ndarray) -> np.ndarray:
     if path[-1] == "kernel":
         array = array.transpose(3, 2, 0, 1)
     return np.ascontiguousarray(array)
 
 
-def _to_torch_shape(path, shape):
+def _to_torch_shape(path: naming.Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[i] for i in (3, 2, 0, 1)) if path[-1] == "kernel" else shape

@@ -10,23 +10,27 @@ family of such names:
     imagenet     backbones for classification, the official ones and timm's: no prefix; no head is taken
     torchvision  MobileNetV2 for classification, with one more level of nesting: no prefix; no head is taken
 
-The names of H3R are those its classes give: its checkpoints themselves were not at hand, but a network
-trained by others with the same classes was, and loads.
+The names of H3R are the ones that its classes give. Its own checkpoints were not at hand; a network that others
+trained with the same classes was, and loads.
 """
 
 import dataclasses
 import functools
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 from flax import traverse_util
 
 from h3r_jax import models
 
+Path = tuple[str, ...]
+
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 SEQUENCE = {"conv": "0", "bn": "1"}  # members of a sequence of convolution and normalisation
 BACKBONE_PREFIX = {"h3r": "backbone."}
-HEAD_MODULES = {
+HEAD_MODULES: dict[str, dict[str, str]] = {
     "h3r": {
         "conv": "heatmap_head.head.layers.0",
         "bn": "heatmap_head.head.layers.1",
@@ -57,7 +61,7 @@ class Spec:
     landmarks: K; 0 for a backbone alone.
     naming: of its tensors in PyTorch, see the module's docstring.
     batches_tracked: PyTorch's count of training steps, which it keeps beside the running statistics of every
-      normalisation; where they differ, as after training a part alone, name of the counter -> count.
+      normalisation. Where the counts differ, as after training a part alone: name of the counter -> count.
     """
 
     model: str
@@ -66,15 +70,14 @@ class Spec:
     naming: str
     batches_tracked: int | dict[str, int] = dataclasses.field(default=0, hash=False)
 
-    def __str__(self):
-        return (
-            f"{self.model}, {f'head {self.head} for {self.landmarks} landmarks' if self.head else 'the backbone alone'}"
-        )
+    def __str__(self) -> str:
+        head = f"head {self.head} for {self.landmarks} landmarks" if self.head else "the backbone alone"
+        return f"{self.model}, {head}"
 
 
 @functools.lru_cache(maxsize=16)
-def _shapes(backbone, head, landmarks):
-    """path -> shape of every array; `backbone` is what `models.BACKBONES` holds."""
+def _shapes(backbone: Callable[..., Any], head: str | None, landmarks: int) -> dict[Path, tuple[int, ...]]:
+    """path -> shape of every array; `backbone` is a value of `models.BACKBONES`."""
     name = next(name for name, builder in models.BACKBONES.items() if builder is backbone)
     model = models.build(name, landmarks or 1, head=head or "pose")
     variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))
@@ -82,12 +85,12 @@ def _shapes(backbone, head, landmarks):
     return {path: leaf.shape for path, leaf in flat.items() if head or path[1] == "backbone"}
 
 
-def shapes(spec):
+def shapes(spec: Spec) -> dict[Path, tuple[int, ...]]:
     """The shape of every array of `spec`, by its path."""
     return _shapes(models.BACKBONES[spec.model], spec.head, spec.landmarks)
 
 
-def names(paths, naming):
+def names(paths: Iterable[Path], naming: str) -> dict[Path, str]:
     """The PyTorch name of every path.
 
     Args:
@@ -101,23 +104,24 @@ def names(paths, naming):
     return {path: _module(path, naming, expanded) + "." + LEAVES[path[-1]] for path in paths}
 
 
-def _module(path, naming, expanded):
+def _module(path: Path, naming: str, expanded: set[str]) -> str:
     part, modules = path[1], path[2:-1]
     if part == "head":
         return HEAD_MODULES[naming][modules[0]]
     prefix = BACKBONE_PREFIX.get(naming, "")
     if len(modules) == 3 and modules[0].startswith("features_"):
-        return prefix + _inverted_residual(*modules, expanded=modules[0] in expanded, nested=naming == "torchvision")
+        block, step, layer = modules
+        return prefix + _inverted_residual(block, step, layer, block in expanded, naming == "torchvision")
     return prefix + ".".join(re.sub(r"_(\d+)", r".\1", SEQUENCE.get(module, module)) for module in modules)
 
 
-def _inverted_residual(block, step, layer, *, expanded, nested):
+def _inverted_residual(block: str, step: str, layer: str, expanded: bool, nested: bool) -> str:
     """The module of a layer in a block of MobileNetV2, which is one sequence of all its layers.
 
-    Every step but the last has convolution, normalisation and activation; nested, these three are a
-    sequence of their own.
+    Every step but the last has convolution, normalisation and activation. If `nested`, these three are a sequence of
+    their own.
     """
-    steps = ("expand", "depthwise", "project") if expanded else ("depthwise", "project")
+    steps = ["expand", "depthwise", "project"] if expanded else ["depthwise", "project"]
     position = steps.index(step)
     within = int(SEQUENCE[layer])
     if not nested:

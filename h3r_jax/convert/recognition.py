@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from h3r_jax.convert.naming import BACKBONE_PREFIX, COUNTER, HEAD_MODULES, Spec
 from h3r_jax.errors import UserError
 from h3r_jax.models.hrnet import HRNet
 
+Tensors = Mapping[str, np.ndarray]  # name -> array
+
 CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
 COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
-HRNET_FIELDS = ("widths", "modules", "blocks", "bottlenecks", "highest_only")
 
 
 def recognize(
@@ -29,8 +31,8 @@ def recognize(
     Args:
       tensors: name -> array; only names and shapes are looked at.
       model: key of `models.BACKBONES`, if it is known; it must agree with the tensors.
-      head: key of `models.HEADS`, if it is known. Else a head of H3R is "binary", as the released ones are,
-        unless `landmarks` says otherwise.
+      head: key of `models.HEADS`, if it is known. Otherwise a head of H3R is taken to be "binary", as the released ones
+        are, unless its channels are as many as `landmarks` or odd.
       landmarks: K, if it is known; it must agree with the tensors.
 
     Returns:
@@ -67,7 +69,7 @@ def recognize(
     return Spec(model, head, count, naming, _batches_tracked(tensors, naming))
 
 
-def _naming(tensors):
+def _naming(tensors: Tensors) -> str:
     if any(name.startswith(BACKBONE_PREFIX["h3r"]) for name in tensors):
         return "h3r"
     if "features.1.conv.0.0.weight" in tensors:
@@ -79,7 +81,7 @@ def _naming(tensors):
     return "imagenet"
 
 
-def _backbones(tensors, naming):
+def _backbones(tensors: Tensors, naming: str) -> list[str]:
     """Keys of `models.BACKBONES`, the likeliest first, that `tensors` without prefix may be."""
     if any(name.startswith("features.") for name in tensors):
         return ["mobilenet_v2"]
@@ -100,10 +102,10 @@ def _backbones(tensors, naming):
     return sorted(found, key=lambda name: known[name].fuse != wanted)
 
 
-def _hrnet_fields(tensors):
+def _hrnet_fields(tensors: Tensors) -> dict[str, Any]:
     """The fields of `HRNet` that its tensors show."""
 
-    def count(pattern):
+    def count(pattern: str) -> int:
         return len({match.group(1) for name in tensors if (match := re.match(pattern, name))})
 
     stages = range(2, 2 + count(r"stage(\d+)\."))
@@ -113,28 +115,23 @@ def _hrnet_fields(tensors):
             widths[int(match.group(1))] = tensor.shape[0]
     modules = tuple(count(rf"stage{stage}\.(\d+)\.") for stage in stages)
     last = f"stage{stages[-1]}.{modules[-1] - 1}.fuse_layers."
-    return dict(
-        zip(
-            HRNET_FIELDS,
-            (
-                tuple(width for _, width in sorted(widths.items())),
-                modules,
-                count(r"stage2\.0\.branches\.0\.(\d+)\."),
-                count(r"layer1\.(\d+)\."),
-                not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
-            ),
-        )
-    )
+    return {
+        "widths": tuple(width for _, width in sorted(widths.items())),
+        "modules": modules,
+        "blocks": count(r"stage2\.0\.branches\.0\.(\d+)\."),
+        "bottlenecks": count(r"layer1\.(\d+)\."),
+        "highest_only": not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
+    }
 
 
-def _channels(tensors, naming):
+def _channels(tensors: Tensors, naming: str) -> int | None:
     """Output channels of the head, None without one."""
     module = HEAD_MODULES[naming].get("predict")
     tensor = tensors.get(f"{module}.weight")
     return None if tensor is None else tensor.shape[0]
 
 
-def _head(naming, channels, head, landmarks):
+def _head(naming: str, channels: int, head: str | None, landmarks: int | None) -> str:
     if naming != "h3r":
         if head not in (None, naming):
             raise UserError(f"the tensors have the head {naming!r}, not {head!r}")
@@ -146,13 +143,13 @@ def _head(naming, channels, head, landmarks):
     return head
 
 
-def _batches_tracked(tensors, naming):
+def _batches_tracked(tensors: Tensors, naming: str) -> int | dict[str, int]:
     counts = {name: int(x) for name, x in tensors.items() if left_out_reason(name, naming) == COUNTED}
     return counts if len(set(counts.values())) > 1 else next(iter(counts.values()), 0)
 
 
-def left_out_reason(name, naming):
-    """Why a tensor that no array of ours takes is left out on purpose; None if it is not."""
+def left_out_reason(name: str, naming: str) -> str | None:
+    """Why a tensor of that name is left out on purpose, if no array takes it; None if it is not."""
     if naming == "imagenet" and CLASSIFICATION.match(name):
         return "classification head"
     if naming in ("imagenet", "torchvision") and re.match(r"(features\.1[4-8]|conv|classifier)\.", name):

@@ -164,6 +164,6 @@ def sheets(evaluation: Evaluation, evaluator: Evaluator, variables: dict) -> dic
         "heatmaps": visualize.heatmap_sheet(images[last], logits, titles=titles[last], columns=len(worst)),
     }
     if score.errors is not None:
-        named = {name or decoder_name(network): each.errors for name, each in evaluation.scores.items()}
+        named = {name or decoder_name(network): each.errors for name, each in evaluation.scores.items() if each.errors}
         pictures["curve"] = visualize.cumulative_error_curve(named, max(evaluator.protocol.thresholds))
     return pictures

@@ -99,7 +99,7 @@ def build(
     return HeatmapRegressor(BACKBONES[name](**types), make_head(head, num_landmarks, **types), stride)
 
 
-def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, ...]) -> dict:
+def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, ...]) -> dict[str, Any]:
     """Fresh variables of `model`, a function of the seed alone.
 
     Convolutions are drawn from a normal distribution with variance 2 / fan_out (He et al., 2015), the last one
@@ -125,7 +125,7 @@ def initialize(model: nn.Module, seed: int | jax.Array, image_shape: tuple[int, 
     images = jax.ShapeDtypeStruct((1, *image_shape)[-4:], jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
 
-    def draw(path, leaf):
+    def draw(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         names = [entry.key for entry in path]
         if names[-1] == "kernel":
             std = math.sqrt(2 / (leaf.shape[0] * leaf.shape[1] * leaf.shape[-1]))

@@ -64,6 +64,6 @@ class HeatmapHead(nn.Module):
         return Bias(self.param_dtype, name="predict_bias")(x) if self.biases else x
 
 
-def make_head(name: str, num_landmarks: int, **types) -> HeatmapHead:
+def make_head(name: str, num_landmarks: int, **types: Any) -> HeatmapHead:
     """The head called `name` in `HEADS` for that many landmarks; `types` are its `dtype` and `param_dtype`."""
     return HeatmapHead(num_landmarks * HEADS[name], biases=name in ("facial", "pose"), hidden=name != "pose", **types)

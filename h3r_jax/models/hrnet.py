@@ -17,10 +17,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from h3r_jax.errors import UserError
-from h3r_jax.models.layers import BatchNorm, PointwiseConv, StemConv, he_normal, resize_bilinear
+from h3r_jax.models.layers import BatchNorm, Conv3x3, PointwiseConv, resize_bilinear
 
 STEM_FEATURES = 64
 BOTTLENECK_FEATURES = 64  # inside a bottleneck of the first stage
@@ -37,78 +36,6 @@ def enlarge_nearest(x: jax.Array, factor: int) -> jax.Array:
 # How a fuse layer brings a lower branch to a higher one's resolution: H3R and pose repeat cells, the
 # HRNet for faces (HRNet-Facial-Landmark-Detection) interpolates.
 ENLARGE = {"nearest": enlarge_nearest, "bilinear": resize_bilinear}
-
-
-def _convolve(images, kernel, **options):
-    return lax.conv_general_dilated(images, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options)
-
-
-def dense(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """[B, H, W, C] and [3, 3, C, features] -> [B, H/stride, W/stride, features], one pixel of padding."""
-    return _convolve(images, kernel, window_strides=(stride, stride), padding=((1, 1), (1, 1)))
-
-
-def dense_gradients(images, kernel, stride, gradient):
-    """The gradients of `dense`, as convolutions in the one order of axes that XLA is fast with on a CPU.
-
-    The derivatives that JAX makes have others, which XLA brings into this order only outside of inner jitted
-    functions; inside of them the step of HRNet-W18 would take five times as long.
-    """
-    height, width = images.shape[1:3]
-    ends = [
-        1 + (size - 1) % stride for size in (height, width)
-    ]  # padding behind the last pixel, which a stride may not reach
-    by_images = _convolve(
-        gradient,
-        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
-        window_strides=(1, 1),
-        padding=[(1, end) for end in ends],
-        lhs_dilation=(stride, stride),
-    )
-    by_kernel = _convolve(
-        images.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        window_strides=(1, 1),
-        padding=[(1, 2 - end) for end in ends],
-        rhs_dilation=(stride, stride),
-    )
-    return by_images, by_kernel.transpose(1, 2, 0, 3)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def dense_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`dense`, with the gradients that suit the platform. Reverse mode only."""
-    return dense(images, kernel, stride)
-
-
-def _forward(images, kernel, stride):
-    return dense(images, kernel, stride), (images, kernel)
-
-
-def _backward(stride, residuals, gradient):
-    def derived(images, kernel, gradient):
-        return jax.vjp(lambda x, k: dense(x, k, stride), images, kernel)[1](gradient)
-
-    return lax.platform_dependent(
-        *residuals, gradient, cpu=lambda x, k, g: dense_gradients(x, k, stride, g), default=derived
-    )
-
-
-dense_convolution.defvjp(_forward, _backward)
-
-
-class Conv3x3(nn.Module):
-    """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
-
-    features: int
-    stride: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", he_normal, (3, 3, x.shape[-1], self.features), self.param_dtype)
-        return dense_convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
 class ConvNorm(nn.Module):
@@ -251,7 +178,7 @@ class HRNet(nn.Module):
                 f"{self.fuse!r}, {self.modules}, {self.widths}"
             )
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = StemConv(STEM_FEATURES, **types, name="conv1")(images)
+        x = Conv3x3(STEM_FEATURES, 2, **types, name="conv1")(images)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
         x = Conv3x3(STEM_FEATURES, 2, **types, name="conv2")(x)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn2")(x, train))

@@ -3,6 +3,9 @@
 Everything is channels-last, [B, H, W, C]. Convolution kernels are [kh, kw, C_in / groups, C_out], the
 transpose (2, 3, 1, 0) of PyTorch's, so that one rule converts all of them. Padding is PyTorch's: one pixel
 on every side of a 3x3 kernel, whatever the stride.
+
+Derivatives are for reverse mode only: `jax.grad` and `jax.vjp` work; forward mode, `jax.jvp`, raises a TypeError.
+On a CPU, forms of `cpu` that are faster there compute the same.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from h3r_jax.models.operations import depthwise_convolution, normalize, pointwise_convolution, stem_convolution
+from h3r_jax.models import cpu
 
 BATCH_NORM_MOMENTUM = 0.9  # share of the running value that stays; PyTorch calls it 0.1
 BATCH_NORM_EPSILON = 1e-5
@@ -20,18 +23,31 @@ BATCH_NORM_EPSILON = 1e-5
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-class StemConv(nn.Module):
-    """3x3 convolution, no bias, of few input channels: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
+@cpu.replaced_on_cpu
+def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """[B, H, W, C] and [3, 3, C / groups, features] -> [B, H/stride, W/stride, features], rounded up."""
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        (stride, stride),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=images.shape[-1] // kernel.shape[2],
+    )
+
+
+class Conv3x3(nn.Module):
+    """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
 
     features: int
-    stride: int = 2
+    stride: int = 1
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", he_normal, (3, 3, x.shape[-1], self.features), self.param_dtype)
-        return stem_convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
 class DepthwiseConv(nn.Module):
@@ -44,7 +60,7 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", he_normal, (3, 3, 1, x.shape[-1]), self.param_dtype)
-        return depthwise_convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
 class PointwiseConv(nn.Module):
@@ -62,7 +78,77 @@ class PointwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.features), self.param_dtype)
-        return pointwise_convolution(x.astype(self.dtype), kernel[0, 0].astype(self.dtype), self.output_dtype)
+        # A product of matrices: of one with four axes, the derivative by the kernel would transpose whole images.
+        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
+        product = jnp.matmul(rows, kernel[0, 0].astype(self.dtype), preferred_element_type=self.output_dtype)
+        return product.reshape(*x.shape[:-1], self.features)
+
+
+def _channel_sums(*values: jax.Array) -> list[jax.Array]:
+    """The sums [C] of several [B, H, W, C] of one shape and type."""
+    plain = lambda *values: [value.sum((0, 1, 2)) for value in values]
+    return lax.platform_dependent(*values, cpu=cpu.channel_sums, default=plain)
+
+
+def _per_channel(values: jax.Array) -> jax.Array:
+    return values.reshape(1, 1, 1, -1)
+
+
+def normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [B, H, W, C] of `mean` and `variance` [C] brought to the mean `bias` and the deviation `scale`.
+
+    Computed in the type of `scale`; the result has the type of x.
+    """
+    factor = scale * lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    y = x.astype(scale.dtype) * _per_channel(factor) + _per_channel(bias - mean * factor)
+    return y.astype(x.dtype)
+
+
+Statistics = tuple[jax.Array, jax.Array]  # mean [C] and biased variance [C]
+
+
+@jax.custom_vjp
+def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, Statistics]:
+    """`normalize` by the statistics of x [B, H, W, C] itself, which are returned too: no derivative flows through them.
+
+    The derivative is the one of Ioffe and Szegedy, "Batch Normalization", ICML 2015 (arXiv 1502.03167), section 3.
+    """
+    count = x.size // x.shape[-1]
+    values = x.astype(scale.dtype)
+    total, squares = _channel_sums(values, values * values)
+    mean = total / count
+    variance = jnp.maximum(squares / count - mean * mean, 0)
+    return normalize(x, mean, variance, scale, bias), (mean, variance)
+
+
+def _normalize_batch_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[tuple[jax.Array, Statistics], tuple[jax.Array, jax.Array, Statistics]]:
+    y, statistics = normalize_batch(x, scale, bias)
+    return (y, statistics), (x, scale, statistics)
+
+
+def _normalize_batch_backward(
+    residuals: tuple[jax.Array, jax.Array, Statistics], gradients: tuple[jax.Array, Statistics]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, (mean, variance) = residuals
+    gradient = gradients[0].astype(scale.dtype)
+    count = x.size // x.shape[-1]
+    inverse = lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    factor = scale * inverse
+    centred = x.astype(scale.dtype) - _per_channel(mean)
+    by_bias, product = _channel_sums(gradient, gradient * centred)
+    total = lax.platform_dependent(gradient, by_bias, cpu=cpu.sum_again, default=lambda _, total: total)
+    by_scale = product * inverse
+    by_x = (
+        _per_channel(factor) * gradient
+        - _per_channel(factor * inverse * by_scale / count) * centred
+        - _per_channel(factor * total / count)
+    )
+    return by_x.astype(x.dtype), by_scale, by_bias
+
+
+normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
 
 
 class BatchNorm(nn.Module):
@@ -82,19 +168,17 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
-        if train:
-            y, mean, var = normalize(x, scale, bias, BATCH_NORM_EPSILON)
-            if not self.is_initializing():
-                count = x.size // x.shape[-1]
-                self._move(running_mean, mean)
-                self._move(running_var, var * (count / max(count - 1, 1)))
-            return y
-        factor = scale * lax.rsqrt(running_var.value + BATCH_NORM_EPSILON)
-        offset = bias - running_mean.value * factor
-        return (x.astype(self.param_dtype) * factor.reshape(1, 1, 1, -1) + offset.reshape(1, 1, 1, -1)).astype(x.dtype)
+        if not train:
+            return normalize(x, running_mean.value, running_var.value, scale, bias)
+        y, (mean, var) = normalize_batch(x, scale, bias)
+        if not self.is_initializing():
+            count = x.size // x.shape[-1]
+            self._move(running_mean, mean)
+            self._move(running_var, var * (count / max(count - 1, 1)))
+        return y
 
     @staticmethod
-    def _move(running, value):
+    def _move(running: nn.Variable[jax.Array], value: jax.Array) -> None:
         running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * value
 
 

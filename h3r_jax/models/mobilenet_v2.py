@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from h3r_jax.errors import UserError
-from h3r_jax.models.layers import BatchNorm, DepthwiseConv, PointwiseConv, StemConv, relu6, resize_bilinear
+from h3r_jax.models.layers import BatchNorm, Conv3x3, DepthwiseConv, PointwiseConv, relu6, resize_bilinear
 
 STEM_FEATURES = 32
 STAGES = (  # expansion, features, blocks, stride of the first block
@@ -87,7 +87,7 @@ class MobileNetV2(nn.Module):
                 f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, got {images.shape}"
             )
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        stem = StemConv(STEM_FEATURES, **types, parent=None)
+        stem = Conv3x3(STEM_FEATURES, 2, **types, parent=None)
         x = ConvNorm(stem, param_dtype=self.param_dtype, name="features_0")(images, train)
         index, taps = 0, []
         for expansion, features, blocks, stride in STAGES:

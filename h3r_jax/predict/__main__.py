@@ -3,9 +3,9 @@
     python -m h3r_jax.predict IMAGE... --checkpoint=PATH [--boxes=FILE|detect|whole] [--out=DIR]
 
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
-upright image; for an image or frame without boxes one whose box is null. Without --out the lines are printed; with it they
-are written to DIR/landmarks.jsonl, and an overlay of each image to DIR/<name>.png, of each video to DIR/<name>.mp4. What
-cannot be read or looked at is reported and passed over, and the command ends with status 1.
+upright image. An image or frame without boxes has one line, whose box is null. The lines are printed; with --out they are
+written to DIR/landmarks.jsonl, with an overlay of each image as DIR/<name>.png and of each video as DIR/<name>.mp4. An
+image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from h3r_jax.errors import UserError, sentences
 from h3r_jax.images import CROPS
 from h3r_jax.predict import inputs, options
+from h3r_jax.predict.boxes import BoxFile
 from h3r_jax.predict.loading import load_predictor
-from h3r_jax.predict.run import Run
+from h3r_jax.predict.output import Output, predict_images, predict_video
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -46,35 +48,35 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 def _folder(text: str) -> Path:
     if "://" in text:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not on this machine; want a folder that is, and copy it from there"
-        )
+        raise argparse.ArgumentTypeError(f"{text} is not on this machine; want a folder that is")
     return Path(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; one sentence and status 1 if it cannot, or if a file was passed over."""
+    """Runs the command; one sentence and status 1 for a mistake of the user, status 1 if a file was passed over."""
     own, settings = parse(arguments)
-    try:
+    with sentences():
         images, videos, left_out = inputs.expand(own.images, own.out)
         predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)
         boxes = inputs.choose_boxes(own.boxes, own.min_score, predictor.network.scheme, images + videos)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(*left_out, sep="\n", end="\n" if left_out else "", file=sys.stderr)
-    print(f"{predictor.description}; {predictor.network}", file=sys.stderr)
-    try:
-        run = Run(predictor, boxes, own.out)
-        with contextlib.closing(run):
-            if images:
-                run.images(images)
-            for path, name in videos:
-                run.video(path, name)
-    except OSError as error:  # what cannot be read is reported by the run, so this is what cannot be written
-        sys.exit(f"error: {error.filename or own.out or 'the output'} cannot be written: {error.strerror or error}")
-    what = f"{run.count} boxes; {run.empty} images or frames without any; {len(run.bad)} errors"
+        if isinstance(boxes, BoxFile) and boxes.left_out:
+            counts = ", ".join(f"{count} {reason}" for reason, count in boxes.left_out.items())
+            left_out.append(f"{own.boxes}: left out: {counts}")
+        for line in (*left_out, f"{predictor.description}; {predictor.network}"):
+            print(line, file=sys.stderr)
+        try:
+            output = Output(own.out)
+            with contextlib.closing(output):
+                if images:
+                    predict_images(predictor, boxes, images, output)
+                for path, name in videos:
+                    predict_video(predictor, boxes, path, name, output)
+        except OSError as error:  # of writing: what cannot be read is reported and passed over
+            place = error.filename or own.out or "the output"
+            raise UserError(f"{place} cannot be written: {error.strerror or error}") from error
+    what = f"{output.boxes} boxes; {output.empty} images or frames without any; {output.errors} errors"
     print(what + (f"; in {own.out}/landmarks.jsonl" if own.out else ""), file=sys.stderr)
-    if run.bad:
+    if output.errors:
         sys.exit(1)
 
 

@@ -1,197 +1,183 @@
-"""Files of boxes: what to look at in each image.
+"""Files of boxes: where to look in each image.
 
-    boxes.csv      header image,x0,y0,x1,y1; one line per box
-    boxes.jsonl    one object per line with "image" and "box": [x0, y0, x1, y1], of a video also "frame", counted from 0;
-                   a box that is null says that there is none; what this command writes is such a file
+    boxes.csv      the header image,x0,y0,x1,y1; one line for each box
+    boxes.jsonl    one object a line with "image" and "box": [x0, y0, x1, y1], for a frame of a video also "frame",
+                   counted from 0; the box null says that there is none. The command itself writes such a file
     boxes.json     COCO detections: a list of objects with "image_id", "bbox": [x, y, width, height], "score" and
-                   "category_id"; people are taken, and images are found by the number at the end of their names
+                   "category_id". People with a high enough score are taken
 
 Pixels are 0-based, with centres at integers. An image is found by its path as it was given, else by its path within the
-folder that was given, else by its file name. A box without a frame is for every frame of a video.
+folder that was given, else by its file name; in a COCO file, by the number at the end of its name. A box without a frame
+is for every frame of a video.
 """
 
+import collections
 import csv
-import io
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from h3r_jax.errors import UserError
 
-COLUMNS = ("image", "x0", "y0", "x1", "y1")
-COCO_FIELDS = ("image_id", "bbox", "score", "category_id")
+COLUMNS = ["image", "x0", "y0", "x1", "y1"]
 PERSON = 1  # category of COCO
 MIN_SCORE = 0.5
 
-# Where in the file, the image's path or number, the frame, the box; None for every frame, and for no box.
-Record = tuple[str, str | int, int | None, list[float] | None]
+
+class Record(NamedTuple):
+    """One line of a file, or one detection."""
+
+    image: str | int  # its path, or its number in a COCO file
+    box: list[float] | None  # x0, y0, x1, y1; None for none
+    frame: int | None = None  # of a video, counted from 0; None for every frame
+    left_out: str = ""  # why a box of the file is not taken
 
 
 class BoxFile:
-    """The boxes of a file, by image."""
+    """The boxes of a file, by image; `left_out` counts the boxes of the inputs that are not taken, by reason."""
 
     def __init__(
-        self,
-        path: str | os.PathLike,
-        inputs: Iterable[tuple[str | os.PathLike, str]],
-        min_score: float | None = None,
+        self, path: str | os.PathLike, inputs: Iterable[tuple[str | os.PathLike, str]], min_score: float | None = None
     ):
         """
         Args:
           path: of the file.
-          inputs: all images and videos that will be asked for: their paths, and their paths within the folder that was given.
-          min_score: COCO detections below it are left out; None for `MIN_SCORE`.
+          inputs: the path of every image and video that will be asked for, and its path within the folder that was given.
+          min_score: the least score of a COCO detection that is taken; None for `MIN_SCORE`.
 
         Raises:
           ValueError: the file is missing or not as the module's documentation says (names the line or record), does not
             tell two inputs apart, or is one of COCO without a record of any input.
         """
-        self._path = Path(path)
-        readers = {".csv": self._read_csv, ".jsonl": self._read_json_lines, ".json": self._read_coco}
-        if self._path.suffix not in readers:
-            raise UserError(f"{path} is of no known kind of boxes; known endings are {', '.join(readers)}")
-        if not self._path.is_file():
-            raise UserError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
-        self._coco = self._path.suffix == ".json"
-        self._min_score = MIN_SCORE if min_score is None else min_score
-        self._boxes: dict[str | int, list[tuple[int | None, np.ndarray | None]]] = {}
-        for where, image, frame, values in readers[self._path.suffix]():
-            box = None if values is None else np.array(values, np.float64)
-            if box is not None and (box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < box[:2]).any()):
-                raise UserError(f"{path}, {where}: box {box.tolist()} is not finite x0 <= x1 and y0 <= y1")
-            self._boxes.setdefault(image, []).append((frame, box))
-        self._keys = self._find(inputs)
+        self._path, self._coco = Path(path), Path(path).suffix == ".json"
+        records = collections.defaultdict(list)
+        for record in _read(self._path, MIN_SCORE if min_score is None else min_score):
+            records[record.image].append(record)
+        given = [(os.fspath(image), name) for image, name in inputs]
+        paths, names = {image for image, _ in given}, {name for _, name in given}
+        self._records: dict[str, list[Record]] = {}
+        owners: dict[str | int | None, str] = {}
+        for image, name in given:
+            # The path of one input is not the name of another.
+            keys = [_number(image)] if self._coco else [image, *({name} - paths), *({Path(image).name} - paths - names)]
+            key = next((key for key in keys if key in records), None)
+            if key is None or image in self._records:
+                continue
+            if key in owners:
+                remedy = "names that end in different numbers" if self._coco else "paths in place of names"
+                raise UserError(f"{path}: {key} would be both {owners[key]} and {image}; want {remedy}")
+            owners[key], self._records[image] = image, records[key]
+        if self._coco and not owners:
+            raise UserError(f"{path} has no record of any input; want names that end in an image_id")
+        self.left_out = collections.Counter(x.left_out for known in self._records.values() for x in known if x.left_out)
 
     def __call__(self, image: str | os.PathLike, frame: int | None = None) -> np.ndarray:
-        """The boxes of an image, or of a frame of a video.
+        """The boxes `float64[n, 4]` of an image, or of a frame of a video: x0, y0, x1, y1.
 
         Args:
-          image: its path, one of the inputs.
+          image: its path, one of the inputs. Without a record in a COCO file it has no people: n is 0.
           frame: of a video, counted from 0; None for an image.
-
-        Returns:
-          `float64[n, 4]`; none if the file has boxes of other frames alone, or is one of COCO without people in the image.
 
         Raises:
           ValueError: the file does not know the image or video, or has boxes of frames for what is an image.
         """
-        key = self._keys.get(os.fspath(image))
+        records = self._records.get(os.fspath(image), [])
         if self._coco and _number(image) is None:
             raise UserError(f"{image}: its name does not end in a number, by which {self._path} has images")
-        if key is None and not self._coco:
+        if not records and not self._coco:
             raise UserError(f"{image}: {self._path} has no box for it")
-        known = [] if key is None else self._boxes[key]
-        if frame is None and any(theirs is not None for theirs, _ in known):
+        if frame is None and any(record.frame is not None for record in records):
             raise UserError(f"{image}: {self._path} has boxes of frames for it, but it is an image")
-        return np.reshape([box for theirs, box in known if theirs in (None, frame) and box is not None], (-1, 4))
-
-    def _find(self, inputs: Iterable[tuple[str | os.PathLike, str]]) -> dict[str, str | int]:
-        """What the file calls each input that it knows: {path: key of `_boxes`}."""
-        names: dict[str, list[str | int | None]] = {}
-        for path, name in inputs:
-            names.setdefault(os.fspath(path), []).append(_number(path) if self._coco else name)
-        if self._coco:
-            if not any(number in self._boxes for numbers in names.values() for number in numbers):
-                raise UserError(f"{self._path} has no record of any input; want names that end in an image_id")
-            want = ", which cannot be told apart by their numbers"
-        else:
-            want = "; want paths in place of names"
-        found: dict[str, str | int] = {}
-        file_names = {path: [Path(path).name] for path in names}
-        ways: list[Any] = [names] if self._coco else [{path: [path] for path in names}, names, file_names]
-        for way in ways:  # what is found in one way is not looked for in the next, nor what the file calls it
-            owners: dict[Any, str] = {}
-            taken = set(found.values())
-            for path, candidates in way.items():
-                key = next((key for key in candidates if key in self._boxes and key not in taken), None)
-                if path in found or key is None:
-                    continue
-                if key in owners:
-                    raise UserError(f"{self._path}: {key} would be both {owners[key]} and {path}{want}")
-                owners[key] = path
-            found |= {path: key for key, path in owners.items()}
-        return found
-
-    def _read_csv(self) -> Iterator[Record]:
-        rows = csv.reader(io.StringIO(self._text(), newline=""))
-        try:
-            header = [name.strip() for name in next(rows, [])]
-            if tuple(header) != COLUMNS:
-                raise UserError(f"begins with {','.join(header)!r}; want the header {','.join(COLUMNS)}")
-            for row in filter(None, rows):
-                image, *box = row
-                yield f"line {rows.line_num}", _normal(image), None, [float(value) for value in box]
-        except (ValueError, csv.Error) as error:
-            raise UserError(f"{self._path}, line {max(1, rows.line_num)}: {error}") from error
-
-    def _read_json_lines(self) -> Iterator[Record]:
-        for number, line in enumerate(self._text().split("\n"), 1):
-            if not line.strip():
-                continue
-            where = f"line {number}"
-            record = self._parse(line, where)
-            self._check_fields(record, where, ("image", "box"))
-            image, frame, box = record["image"], record.get("frame"), record["box"]
-            if type(image) is not str:
-                raise UserError(f"{self._path}, {where}: image {image!r} is not a path")
-            if frame is not None and (type(frame) is not int or frame < 0):
-                raise UserError(f"{self._path}, {where}: frame {frame!r} is not a number of a frame, 0 or more")
-            yield where, _normal(image), frame, None if box is None else self._numbers(box, 4, where)
-
-    def _read_coco(self) -> Iterator[Record]:
-        records = self._parse(self._text(), "the whole")
-        if type(records) is not list:
-            raise UserError(f"{self._path} is not a list of COCO detections")
-        for index, record in enumerate(records):
-            where = f"record {index}"
-            self._check_fields(record, where, COCO_FIELDS)
-            image = record["image_id"]
-            image = int(image) if type(image) is str and image.isdecimal() else image
-            if type(image) is not int:
-                raise UserError(f"{self._path}, {where}: image_id {image!r} is not a number")
-            x, y, width, height = self._numbers(record["bbox"], 4, where)
-            if width < 0 or height < 0:
-                raise UserError(f"{self._path}, {where}: bbox {record['bbox']} has a width or height below 0")
-            (score,) = self._numbers([record["score"]], 1, where)
-            taken = record["category_id"] == PERSON and score >= self._min_score
-            # A box covers its border pixels, and one at least.
-            yield where, image, None, [x, y, x + max(width - 1, 0), y + max(height - 1, 0)] if taken else None
-
-    def _text(self) -> str:
-        content = self._path.read_bytes()
-        try:
-            return content.decode().removeprefix("\ufeff")  # which some programs write before a text
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise UserError(f"{self._path}, line {line}: not UTF-8; store the text in that encoding") from None
-
-    def _parse(self, text: str, where: str) -> Any:
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{self._path}, {where}: not JSON ({error})") from None
-
-    def _check_fields(self, record: Any, where: str, fields: Sequence[str]) -> None:
-        missing = [name for name in fields if not isinstance(record, dict) or name not in record]
-        if missing:
-            raise UserError(f"{self._path}, {where}: has no {', '.join(missing)}")
-
-    def _numbers(self, values: Any, count: int, where: str) -> list[float]:
-        numbers = type(values) is list and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in values)
-        if not numbers or len(values) != count:
-            raise UserError(f"{self._path}, {where}: {values!r} is not a list of numbers, {count} of them and finite")
-        return [float(value) for value in values]
+        boxes = [record.box for record in records if record.box and record.frame in (None, frame)]
+        return np.array(boxes, np.float64).reshape(-1, 4)
 
 
-def _normal(image: str) -> str:
-    """A path as those of the inputs are written."""
-    return os.fspath(Path(image))
+def _read(path: Path, min_score: float) -> Iterator[Record]:
+    """The records of a file; an error names the file and the line or record."""
+    if path.suffix not in (".csv", ".jsonl", ".json"):
+        raise UserError(f"{path} is of no known kind of boxes; known endings are .csv, .jsonl, .json")
+    if not path.is_file():
+        raise UserError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
+    place = "the whole"
+    try:
+        text = path.read_text("utf-8-sig")  # some programs write a mark before a text
+        items = json.loads(text) if path.suffix == ".json" else text.split("\n")
+        if type(items) is not list:
+            raise ValueError("not a list of COCO detections")
+        for index, item in enumerate(items):
+            place = f"record {index}" if path.suffix == ".json" else f"line {index + 1}"
+            if path.suffix == ".json":
+                yield _coco(item, min_score)
+            elif path.suffix == ".jsonl" and item.strip():
+                yield _line(json.loads(item))
+            elif path.suffix == ".csv":
+                cells = next(csv.reader([item]), [])
+                if index == 0 and [cell.strip() for cell in cells] != COLUMNS:
+                    raise ValueError(f"begins with {item!r}; want the header {','.join(COLUMNS)}")
+                if index > 0 and cells:
+                    yield _line({"image": cells[0], "box": [float(cell) for cell in cells[1:]]})
+    except UnicodeDecodeError as error:
+        place = f"line {1 + error.object[: error.start].count(10)}"
+        raise UserError(f"{path}, {place}: not UTF-8; store the text in that encoding") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path}, {place}: not JSON ({error})") from None
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}, {place}: {error}") from None
+
+
+def _line(record: Any) -> Record:
+    image, box, frame = _fields(
+        {"frame": None, **record} if isinstance(record, dict) else record, "image", "box", "frame"
+    )
+    return Record(str(Path(image)), box, frame)
+
+
+def _coco(detection: Any, min_score: float) -> Record:
+    image, box, score, category = _fields(detection, "image_id", "bbox", "score", "category_id")
+    if category != PERSON:
+        return Record(int(image), None, left_out="not of people")
+    if score < min_score:
+        return Record(int(image), None, left_out=f"with a score below {min_score:g}")
+    x, y, width, height = box  # covers its border pixels, and one at least
+    return Record(int(image), [x, y, x + max(width - 1, 0), y + max(height - 1, 0)])
+
+
+def _numbers(values: Any, count: int) -> bool:
+    """Whether it is a list of `count` numbers, none of them NaN or infinite."""
+    known = type(values) is list and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in values)
+    return known and len(values) == count
+
+
+# Whether a field has a value that it may have, and the values in words.
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "image": (lambda x: type(x) is str, "a path"),
+    "box": (
+        lambda x: x is None or (_numbers(x, 4) and x[0] <= x[2] and x[1] <= x[3]),
+        "[x0, y0, x1, y1], finite, with x0 <= x1 and y0 <= y1",
+    ),
+    "frame": (lambda x: x is None or (type(x) is int and x >= 0), "a number of a frame, 0 or more"),
+    "image_id": (lambda x: str(x).isdecimal(), "a number"),
+    "bbox": (lambda x: _numbers(x, 4) and min(x[2:]) >= 0, "[x, y, width, height], finite, with no size below 0"),
+    "score": (lambda x: _numbers([x], 1), "a finite number"),
+    "category_id": (lambda x: _numbers([x], 1), "a number"),
+}
+
+
+def _fields(record: Any, *names: str) -> list:
+    missing = [name for name in names if not isinstance(record, dict) or name not in record]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    for name in names:
+        good, want = FIELDS[name]
+        if not good(record[name]):
+            raise ValueError(f"{name} {record[name]!r} is not {want}")
+    return [record[name] for name in names]
 
 
 def _number(path: str | os.PathLike) -> int | None:
@@ -200,7 +186,7 @@ def _number(path: str | os.PathLike) -> int | None:
     return int(found[0]) if found else None
 
 
-def outside(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def outside(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Which boxes `[n, 4]` show nothing of an image of `shape` (H, W, ...): `bool[n]`."""
     height, width = shape[:2]
     beyond = (boxes[:, :2] >= [width - 0.5, height - 0.5]) | (boxes[:, 2:] <= -0.5)

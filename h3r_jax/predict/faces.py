@@ -1,8 +1,7 @@
-"""Boxes of faces in people's own images, in the convention that the networks are trained with.
+"""Boxes of faces in people's own images, as the networks are trained with them.
 
-The detector is MTCNN of the package `mtcnn`, whose weights are inside its wheel; it runs on TensorFlow, which is loaded
-when the first face is looked for and never before. Chosen over OpenCV's cascades and dlib's gradients on real
-photographs: docs/predict.md.
+The detector is MTCNN of the package `mtcnn`, whose weights are inside its wheel. It runs on TensorFlow, which is loaded
+when the first face is looked for. It was chosen over OpenCV's cascades and dlib on real photographs: docs/predict.md.
 """
 
 import functools
@@ -19,10 +18,10 @@ from h3r_jax.predict.boxes import outside
 
 # From a detected box to the box around the landmarks (`geometry.landmark_box`), whose centre and longer side make the
 # crop: the centre moves down by SHIFT, and the longer side changes by SIZE, both relative to the longer side of the
-# detected box. Medians of what this measured:
+# detected box. Medians, measured by
 #     python -m benchmarks.faces --data_dir=DIR
 SHIFT, SIZE = 0.14, 0.82
-# The detector sees images of at most this many pixels along the longer side, and faces of at least SMALLEST of those.
+# The detector sees an image shrunk to LONGEST pixels along its longer side, and faces of at least SMALLEST pixels there.
 LONGEST, SMALLEST = 1280, 20
 REQUIRED = ("mtcnn", "lz4", "tensorflow")
 
@@ -36,8 +35,8 @@ def find_faces(pixels: np.ndarray) -> np.ndarray:
       pixels: `uint8[H, W, 3]`.
 
     Returns:
-      `float64[n, 4]`, the surest first; squares, whose centre and side are those of a box around landmarks. A face whose
-      landmarks would lie outside the image is left out.
+      `float64[n, 4]`, x0, y0, x1, y1: squares with the centre and the side of a box around landmarks, the surest first.
+      A face whose landmarks would lie outside the image is left out.
 
     Raises:
       ValueError: the detector is not installed.
@@ -47,7 +46,7 @@ def find_faces(pixels: np.ndarray) -> np.ndarray:
 
 
 def landmark_boxes(detected: ArrayLike) -> np.ndarray:
-    """What the detector delivers, `[n, 4]`, as boxes around landmarks, `float64[n, 4]`."""
+    """Boxes around landmarks, `float64[n, 4]`, of the boxes `[n, 4]` that the detector finds."""
     detected = np.asarray(detected, np.float64).reshape(-1, 4)
     longer = (detected[:, 2:] - detected[:, :2]).max(axis=1, keepdims=True) + 1
     center = (detected[:, :2] + detected[:, 2:]) / 2 + longer * [0, SHIFT]
@@ -56,7 +55,7 @@ def landmark_boxes(detected: ArrayLike) -> np.ndarray:
 
 
 def detect(pixels: np.ndarray) -> np.ndarray:
-    """What the detector delivers for `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
+    """The boxes that the detector finds in `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
     with _lock:
         detector = _detector()
         ratio = max(1.0, max(pixels.shape[:2]) / LONGEST)

@@ -1,4 +1,4 @@
-"""What the command looks at: the files that its arguments name, and where their boxes come from."""
+"""The input of the command: files, and the source of their boxes."""
 
 import collections
 import os
@@ -13,84 +13,80 @@ from h3r_jax.landmarks import SCHEMES, LandmarkScheme
 from h3r_jax.predict import faces, video
 from h3r_jax.predict.boxes import BoxFile
 
-Files = list[tuple[Path, str]]  # paths, and names to write under: of what is in a folder, its path within
+# The path of each file, and the name to write its results under: its path within the folder that was given.
+Files = list[tuple[Path, str]]
+# Where boxes come from: a file, a function of the pixels, or None for whole images.
+BoxSource = BoxFile | Callable[[np.ndarray], np.ndarray] | None
 
 
 def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple[Files, Files, list[str]]:
-    """Files to look at; of a folder all in it that have a known ending, but for what is written there.
+    """The images and videos to look at.
 
     Args:
-      paths: of files and folders.
-      out: where results are written.
+      paths: of files, and of folders. All images and videos at any depth of a folder are looked at.
+      out: folder where results are written; files in it are not looked at.
 
     Returns:
-      Images, videos, and a sentence for each folder and reason to leave something out.
+      Images, videos, and a sentence for each folder of which files were left out.
 
     Raises:
-      ValueError: a folder without any image or video, or into which results would be written.
+      ValueError: a folder without any image or video, or one that is `out` itself.
     """
-    known = image_files.EXTENSIONS + video.EXTENSIONS
     files: Files = []
     left_out: list[str] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if path.is_dir():
+            found, other = _search(path, out)
+            files += found
+            left_out += [f"{path}: left out: {other}"] if other else []
+        else:
             files.append((path, path.name))
-            continue
-        written = _written(path, out)
-        found, own = [], 0
-        other: collections.Counter[str] = collections.Counter()
-        for file in sorted(path.rglob("*")):
-            if not file.is_file():
-                continue
-            if written in file.parents:
-                own += 1
-            elif file.suffix.lower() in known:
-                found.append((file, str(file.relative_to(path))))
-            else:
-                other[file.suffix.lower() or "without an ending"] += 1
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
-        if own:
-            left_out.append(f"{path}: left out, as they lie in {out}: {own} files")
-        if not found:
-            there = [f"{own} files that lie in {out}"] * bool(own) + [counts] * bool(other)
-            but = f", but {', '.join(there)}" if there else ""
-            raise UserError(f"{path} holds no image or video ({', '.join(known)}){but}")
-        if other:
-            left_out.append(f"{path}: left out by their endings: {counts}")
-        files += found
-    return [file for file in files if not _is_video(file)], [file for file in files if _is_video(file)], left_out
+    return [file for file in files if not _is_video(file[0])], [file for file in files if _is_video(file[0])], left_out
 
 
-def _is_video(file: tuple[Path, str]) -> bool:
-    return file[0].suffix.lower() in video.EXTENSIONS
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in video.EXTENSIONS
 
 
-def _written(folder: Path, out: Path | None) -> Path | None:
-    """The folder `out` as a path through `folder`; None if it does not lie there."""
-    if out is None:
-        return None
-    place, there = out.resolve(), folder.resolve()
-    if place == there:
+def _search(folder: Path, out: Path | None) -> tuple[Files, str]:
+    """The images and videos in a folder, and how many other files there are of which kind."""
+    known = image_files.EXTENSIONS + video.EXTENSIONS
+    place, written = folder.resolve(), None
+    if out is not None and out.resolve().is_relative_to(place):
+        written = folder / out.resolve().relative_to(place)
+        if written == folder:
+            raise UserError(
+                f"--out={out} is a folder of images itself; choose another, or the next call would look at this one"
+            )
+    files: Files = []
+    other: collections.Counter[str] = collections.Counter()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if written in file.parents:
+            other[f"within {out}"] += 1
+        elif file.suffix.lower() in known:
+            files.append((file, str(file.relative_to(folder))))
+        else:
+            other[file.suffix.lower() or "without an ending"] += 1
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(other.items()))
+    if not files:
         raise UserError(
-            f"--out={out} is a folder of images itself; choose another, or the next run would look at what this one wrote"
+            f"{folder} holds no image or video ({', '.join(known)})" + (f", but {counts}" if counts else "")
         )
-    return folder / place.relative_to(there) if place.is_relative_to(there) else None
+    return files, counts
 
 
-def choose_boxes(
-    choice: str | None, min_score: float | None, scheme: LandmarkScheme, inputs: Files
-) -> BoxFile | Callable[[np.ndarray], np.ndarray] | None:
-    """What `Run` takes as boxes.
+def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkScheme, inputs: Files) -> BoxSource:
+    """Where the boxes come from.
 
     Args:
       choice: value of --boxes, None if it was not given.
       min_score: value of --min_score, None if it was not given.
       scheme: LandmarkScheme of the network.
-      inputs: see `BoxFile`.
+      inputs: all images and videos.
 
     Raises:
-      ValueError: the file of boxes is bad; or faces would be looked for, but the scheme is of bodies, or nothing was chosen
-        and the scheme may be of anything; or the detector is not installed; or a score is given where there are none.
+      ValueError: the file of boxes is bad; or a score is given without a file that has scores; or faces cannot be looked
+        for: the scheme is of bodies, or of one's own and nothing was chosen, or the detector is not installed.
     """
     if min_score is not None and not (choice or "").endswith(".json"):
         raise UserError("--min_score is for boxes of a COCO file, --boxes=FILE.json")

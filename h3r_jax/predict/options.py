@@ -1,4 +1,4 @@
-"""The flags by which a command says of a network what its file does not say, or otherwise than it says."""
+"""Flags that describe a network, where its file does not, or in place of what its file says."""
 
 import argparse
 
@@ -7,10 +7,12 @@ from h3r_jax.landmarks import SCHEMES
 
 
 def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Adds flags named as the arguments of `load_predictor`; one that is not given leaves no trace in what is parsed.
+    """Adds the flags, each with the name of the argument of `load_predictor` that it sets.
+
+    A flag that is not given is missing from what the parser returns, so that the default of `load_predictor` holds.
 
     Returns:
-      Their argument group, for flags of one command alone.
+      Their argument group, for further flags of one command.
     """
     group = parser.add_argument_group(
         "the network",

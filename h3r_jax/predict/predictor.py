@@ -198,13 +198,13 @@ class Predictor:
             if boxes is None:
                 boxes = whole_box(job.pixels, self.network.box_scale)
             elif callable(boxes):
-                boxes = _find_boxes(boxes, job.pixels)
+                boxes = _find_boxes(boxes, job.pixels, job.name)
             job.boxes = _check_boxes(boxes, job.pixels)
             for box in job.boxes:
                 crop, matrix = self.network.cut(job.pixels, box)
                 job.crops.append(crop)
                 job.matrices.append(matrix)
-        except ValueError as error:
+        except UserError as error:
             named = str(error).startswith(job.name)
             job.error, job.crops = error if named else UserError(f"{job.name}: {error}"), []
         return job
@@ -249,13 +249,13 @@ def whole_box(pixels: np.ndarray, scale: float) -> np.ndarray:
     return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
 
 
-def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray) -> ArrayLike:
+def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray, name: str) -> ArrayLike:
     try:
         return find(pixels)
-    except ValueError:
+    except UserError:
         raise
-    except Exception as error:  # whatever a detector fails with, the other images go on
-        raise UserError(f"its boxes could not be found ({type(error).__name__}: {error})") from error
+    except Exception as error:  # whatever a detector fails with, the other images go on; the cause keeps its traceback
+        raise UserError(f"{name}: its boxes could not be found ({type(error).__name__}: {error})") from error
 
 
 def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Videos, through OpenCV, which is loaded with the first of them."""
+"""Videos, through OpenCV, which is loaded with the first video."""
 
 import contextlib
 import os
@@ -18,10 +18,8 @@ MOST_MISSED = 100  # frames one after the other that cannot be read, before the 
 def _opencv(path: str | os.PathLike) -> Any:
     try:
         import cv2
-    except ImportError as error:
-        raise UserError(
-            f'{path} needs OpenCV to be read: pip install ".[video]" (or opencv-python-headless)'
-        ) from error
+    except ImportError:
+        raise UserError(f'{path} needs OpenCV: pip install ".[video]" (or opencv-python-headless)') from None
     return cv2
 
 
@@ -39,13 +37,13 @@ def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
 
 def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """The frames of a video; one that cannot be read is passed over, as long as the file promises more.
+    """The frames of a video. A frame that cannot be read is passed over, as long as the file promises more.
 
     Args:
       path: of the file.
 
     Yields:
-      `uint8[H, W, 3]`, upright, one by one. Count them: `frame_rate` says how many there should be.
+      `uint8[H, W, 3]`, upright, one by one. Compare their number with the one that `frame_rate` returns.
 
     Raises:
       ValueError: there is no such file, or OpenCV is not installed, or finds no frame; names the file.
@@ -68,7 +66,9 @@ def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
 
 
 def frame_rate(path: str | os.PathLike) -> tuple[float, int]:
-    """Frames per second as the file says, and how many frames it promises: 0 if it does not say; in some formats estimated.
+    """Frames per second as the file says, and the number of frames that it promises.
+
+    The number is an estimate in some formats, and 0 if the file does not say it.
 
     Raises:
       ValueError: there is no such file, or OpenCV is not installed; names the file.
@@ -82,14 +82,23 @@ def _promised(cv2: Any, video: Any) -> int:
 
 
 class VideoWriter:
-    """Writes frames `uint8[H, W, 3]` of one size, cut to even sides as the codec asks, to an .mp4 file."""
+    """Writes frames of one size to an .mp4 file."""
 
     def __init__(self, path: Path, rate: float):
+        """
+        Args:
+          path: to write.
+          rate: frames per second.
+        """
         self._path, self._rate = path, rate
         self._writer: Any = None
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds a frame; ValueError if OpenCV cannot write such a file."""
+        """Adds a frame `uint8[H, W, 3]`, cut to even sides as the codec asks.
+
+        Raises:
+          ValueError: OpenCV cannot write such a file.
+        """
         cv2 = _opencv(self._path)
         height, width = (side // 2 * 2 for side in frame.shape[:2])
         if self._writer is None:

@@ -1,8 +1,10 @@
 """Settings of the libraries below that must stand before they are loaded; import this first in a script."""
 
 import ctypes
+import importlib.util
 import os
 import sys
+from importlib import metadata
 
 # Compiles a training step on a CPU in a third of the time and runs it no slower; other platforms ignore it.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE")
@@ -10,11 +12,34 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COM
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-# XLA on a CPU asks for hundreds of megabytes in every step and glibc returns them to the system each time, so that
-# a quarter of a step's processor time goes into page faults (python -m benchmarks.step shows it). Keep freed memory.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-if sys.platform == "linux":
-    _libc = ctypes.CDLL(None)
-    if hasattr(_libc, "mallopt"):  # glibc, not musl
-        for _option, _value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
-            _libc.mallopt(_option, _value)
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+
+
+def runs_on_cpu() -> bool:
+    """Whether it is certain, before JAX starts, that JAX will run on the CPU.
+
+    The first platform of JAX_PLATFORMS decides. Where the variable is empty or not set, JAX takes an accelerator if it
+    finds one, which needs a plugin: the answer is yes only if none is installed.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    installed = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
+    return not installed and not metadata.entry_points(group="jax_plugins")
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep the memory that the process frees, for the next step.
+
+    In every step on a CPU XLA asks for hundreds of megabytes. By default glibc returns them to the system each time, so
+    that a quarter of a step's processor time goes into page faults (`python -m benchmarks.step` shows it). Threads that
+    have asked for memory already are not concerned, so this comes before JAX starts.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc, not musl
+        for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
+            libc.mallopt(option, value)
+
+
+if sys.platform == "linux" and runs_on_cpu():
+    keep_freed_memory()

@@ -191,7 +191,8 @@ def test_splits_without_their_files_are_not_there(folder, capsys):
     assert list(CocoKeypoints.read_splits(folder.folder)) == ["val"]
     folder.path("val").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"neither .*train2017.json nor .*val2017.json; is config.data_dir right"
+        FileNotFoundError,
+        match=r"none of .*train2017.json, .*val2017.json; data.coco_keypoints .* config.data_dir right",
     ):
         CocoKeypoints.read_splits(folder.folder)
 

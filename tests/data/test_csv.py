@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from PIL import Image
 
 import data.prepare
@@ -271,6 +272,23 @@ def test_only_changes_are_prepared_anew(folder, monkeypatch):
     before = image.stat()
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
     assert fresh()[0] and not fresh()[0]
+
+
+def test_a_set_of_an_older_version_is_made_anew_and_named(folder, capsys, monkeypatch):
+    folder.csv(HEADER, GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr(builder.LandmarkBuilder, "VERSION", tfds.core.Version("1.0.0"))
+        old = folder.prepare().data_path
+    capsys.readouterr()
+    new = folder.prepare().data_path
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("Preparing csv_landmarks/mine-") and f" in {new}, once" in first
+    assert second == (
+        f"The features of prepared data have changed since version 1.0.0, so it is made anew; {old} may be removed."
+    )
+    assert new != old and new.parent == old.parent and old.exists(), "the old folder is the user's to remove"
+    monkeypatch.setattr(builder, "read_image", None)  # a set of this version is recognised: no image is read
+    assert len(folder.annotations().name) == 1 and capsys.readouterr().out == ""
 
 
 def test_preparing_says_so_once_and_speaks_of_no_download(folder, capsys):

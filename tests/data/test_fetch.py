@@ -107,8 +107,12 @@ NAME = PEOPLE[3] + "_10.jpg"
             "test_frames_keypoints.csv line 2: want PERSON_FRAME.jpg and 136",
         ),
         ({"test_frames_keypoints.csv": annotations(["Nobody.jpg"])}, "line 2: want PERSON_FRAME.jpg"),
+        (
+            {"test_frames_keypoints.csv": annotations([NAME], "{}x")},
+            "test_frames_keypoints.csv line 2: value 1 is '",
+        ),
     ],
-    ids=["no annotations", "no image", "broken image", "short row", "no frame"],
+    ids=["no annotations", "no image", "broken image", "short row", "no frame", "no number"],
 )
 def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path, changes, message):
     make_archive(tmp_path / "a.zip", changes=changes)

@@ -1,5 +1,6 @@
 """Half-body crops in training: which there are, which is chosen when, and that joints lie on their dots in each."""
 
+import dataclasses
 import functools
 import itertools
 import types
@@ -39,16 +40,19 @@ def source(tmp_path_factory):
     return Source(data.prepare.prepare("mpii", **arguments, num_landmarks=16), "train")
 
 
+annotations_of = functools.cache(Source.annotations)
+
+
+@functools.cache  # a stream keeps nothing but its canvases
 def train_input(source, half_body, cache_bytes=2**30, upper_body=SCHEME.upper_body):
     return TrainInput(
         source,
-        source.annotations(),
+        annotations_of(source),
         shape=SHAPE,
         box="dataset",
         box_scale=1.25,
-        augmentation=AUGMENTATION,
+        augmentation=dataclasses.replace(AUGMENTATION, half_body=half_body),
         cache_bytes=cache_bytes,
-        half_body=half_body,
         upper_body=upper_body,
     )
 

@@ -100,7 +100,8 @@ def test_a_split_without_its_file_is_not_there(folder):
         Mpii.read_splits(folder.folder)
     (folder.folder / "annot" / "valid.json").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"neither annot/train.json nor annot/valid.json; is config.data_dir right"
+        FileNotFoundError,
+        match=r"holds none of annot/train.json, annot/valid.json; data.mpii says .* config.data_dir right",
     ):
         Mpii.read_splits(folder.folder)
 

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 import data.prepare
-from data import phantom, phantom_drawing
 from data.features import decode_image
+from data.phantom import builder as phantom
+from data.phantom import drawing
 from data.source import Source
 from h3r_jax.landmarks import PHANTOM23
 
@@ -33,14 +34,14 @@ def test_records_are_the_drawings_in_order(builder):
         indices = np.arange(count)[::-1]
         examples = source.examples(tf.data.Dataset.from_tensor_slices(indices)).as_numpy_iterator()
         for index, example in zip(indices, examples, strict=True):
-            drawing = phantom_drawing.draw(phantom.SEEDS[split], int(index), phantom.SIZE)
+            face = drawing.draw(phantom.SEEDS[split], int(index), phantom.SIZE)
             assert example["index"] == index and annotations.name[index] == f"phantom {split} {index}"
-            np.testing.assert_array_equal(decode_image(example["image"]).numpy(), drawing.image)
+            np.testing.assert_array_equal(decode_image(example["image"]).numpy(), face.image)
             # Stored in float32: 4e-6 px at 96 px.
-            np.testing.assert_allclose(annotations.landmarks[index], drawing.landmarks, atol=1e-5)
-            np.testing.assert_array_equal(annotations.weight[index], drawing.visibility)
-            np.testing.assert_allclose(annotations.boxes("dataset")[index], drawing.box, atol=1e-5)
-            np.testing.assert_array_equal(annotations.size[index], drawing.image.shape[:2])
+            np.testing.assert_allclose(annotations.landmarks[index], face.landmarks, atol=1e-5)
+            np.testing.assert_array_equal(annotations.weight[index], face.visibility)
+            np.testing.assert_allclose(annotations.boxes("dataset")[index], face.box, atol=1e-5)
+            np.testing.assert_array_equal(annotations.size[index], face.image.shape[:2])
 
 
 def test_splits_differ_in_their_seeds(builder):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data import phantom_drawing as phantom
-from data import phantom_shapes as shapes
+from data.phantom import drawing, shapes
+from data.phantom import figure as model
 
 GREY = np.full(3, 0.5)
 
@@ -15,14 +15,14 @@ GREY = np.full(3, 0.5)
 def scene(index, **changes):
     """A scene without what the camera adds, so that the picture shows the drawing alone."""
     sequence = np.random.SeedSequence([11, index])
-    sampled = phantom.sample_scene(np.random.Generator(np.random.PCG64(sequence)))
+    sampled = drawing.sample_scene(np.random.Generator(np.random.PCG64(sequence)))
     return dataclasses.replace(sampled, **{"blur": 0.0, "noise": 0.0, "occluder": None, **changes})
 
 
 def paint(figure, size=96):
     """The figure alone on grey, linear light, float64[3, size, size]."""
     pixels = np.full((3, size, size), 0.5)
-    phantom.draw_figure(figure, pixels)
+    model.draw_figure(figure, pixels)
     return pixels
 
 
@@ -42,30 +42,30 @@ def measured_shift(before, after):
 
 
 def test_same_arguments_give_the_same_bytes_and_others_do_not():
-    first, again = phantom.draw(3, 5), phantom.draw(3, 5)
+    first, again = drawing.draw(3, 5), drawing.draw(3, 5)
     for one, two in zip(first, again):
         assert one.tobytes() == two.tobytes()
-    for other in (phantom.draw(3, 6), phantom.draw(4, 5), phantom.draw(5, 3)):
+    for other in (drawing.draw(3, 6), drawing.draw(4, 5), drawing.draw(5, 3)):
         assert np.abs(first.image.astype(int) - other.image).mean() > 5
         assert np.abs(first.landmarks - other.landmarks).max() > 1
 
 
 def test_drawing_does_not_depend_on_the_global_generator_or_on_order():
     np.random.seed(0)
-    later = [phantom.draw(3, index).image for index in (2, 1)]
+    later = [drawing.draw(3, index).image for index in (2, 1)]
     np.random.seed(1)
-    assert (phantom.draw(3, 1).image == later[1]).all()
-    assert (phantom.draw(3, 2).image == later[0]).all()
+    assert (drawing.draw(3, 1).image == later[1]).all()
+    assert (drawing.draw(3, 2).image == later[0]).all()
 
 
 @pytest.mark.parametrize("size", [32, 96, 131])
 def test_types_and_bounds(size):
     for index in range(10):
-        image, landmarks, visibility, box = phantom.draw(0, index, size)
+        image, landmarks, visibility, box = drawing.draw(0, index, size)
         assert image.shape == (size, size, 3) and image.dtype == np.uint8
         assert image.flags.c_contiguous and image.std() > 10
-        assert landmarks.shape == (phantom.NUM_LANDMARKS, 2) and landmarks.dtype == np.float64
-        assert visibility.shape == (phantom.NUM_LANDMARKS,) and visibility.dtype == np.float32
+        assert landmarks.shape == (model.NUM_LANDMARKS, 2) and landmarks.dtype == np.float64
+        assert visibility.shape == (model.NUM_LANDMARKS,) and visibility.dtype == np.float32
         assert box.shape == (4,) and box.dtype == np.float64
 
 
@@ -90,7 +90,7 @@ def test_a_shift_below_a_pixel_moves_the_picture_by_just_that(shift):
 def test_a_shift_of_a_tenth_changes_the_bytes_of_the_picture():
     still = scene(0)
     shifted = dataclasses.replace(still, figure=moved(still.figure, (0.1, 0)))
-    change = phantom.render(shifted).image.astype(int) - phantom.render(still).image
+    change = drawing.render(shifted).image.astype(int) - drawing.render(still).image
     assert (change != 0).mean() > 0.02 and np.abs(change).max() >= 5
 
 
@@ -105,7 +105,7 @@ def test_pupils_have_their_centre_of_gravity_on_the_landmark():
         dotted = paint(dataclasses.replace(figure, colours=colours, light_from=0.0))
         ink = (plain - dotted)[0]
         for name in ("right_pupil", "left_pupil"):
-            x, y = figure.landmarks(96)[phantom.NAMES.index(name)]
+            x, y = figure.landmarks(96)[model.NAMES.index(name)]
             weight = ink * (np.hypot(columns - x, rows - y) < 6)
             centroid = (weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()
             errors.append(np.subtract(centroid, (x, y)))
@@ -146,7 +146,7 @@ def test_every_landmark_is_a_feature_that_can_be_seen_to_move():
     for index in range(4):
         figure = scene(index).figure
         before, landmarks = np.sqrt(paint(figure)), figure.landmarks(96)
-        for name, row, (x, y) in zip(phantom.NAMES, phantom.LANDMARK_ROWS, landmarks):
+        for name, row, (x, y) in zip(model.NAMES, model.LANDMARK_ROWS, landmarks):
             column, line = round(x), round(y)
             near = np.s_[:, line - 4 : line + 5, column - 4 : column + 5]
             for axis in (0, 1):
@@ -173,35 +173,35 @@ def test_resolutions_agree_on_where_things_are():
 
 
 def test_mirror_maps_right_to_left():
-    mirror = np.array(phantom.MIRROR)
-    assert (mirror[mirror] == np.arange(phantom.NUM_LANDMARKS)).all()
-    for name, other in zip(phantom.NAMES, mirror):
+    mirror = np.array(model.MIRROR)
+    assert (mirror[mirror] == np.arange(model.NUM_LANDMARKS)).all()
+    for name, other in zip(model.NAMES, mirror):
         swapped = {"right": "left", "left": "right"}.get(name.split("_")[0])
         expected = f"{swapped}_{name.split('_', 1)[1]}" if swapped else name
-        assert phantom.NAMES[other] == expected
-    flipped = phantom.MEAN_SHAPE * (-1, 1, 1)
-    np.testing.assert_allclose(flipped[mirror], phantom.MEAN_SHAPE, atol=1e-12)
+        assert model.NAMES[other] == expected
+    flipped = model.MEAN_SHAPE * (-1, 1, 1)
+    np.testing.assert_allclose(flipped[mirror], model.MEAN_SHAPE, atol=1e-12)
     average = np.mean([scene(index).figure.landmarks(96) for index in range(200)], axis=0)
-    right = [i for i, name in enumerate(phantom.NAMES) if name.startswith("right")]
+    right = [i for i, name in enumerate(model.NAMES) if name.startswith("right")]
     # The subject's right is the viewer's left.
     assert (average[right, 0] < average[mirror[right], 0]).all()
 
 
 def test_connections_and_normaliser_name_landmarks():
-    assert [phantom.NAMES[i] for i in phantom.OUTER_EYE_CORNERS] == ["right_eye_outer", "left_eye_outer"]
-    assert phantom.MIRROR[phantom.OUTER_EYE_CORNERS[0]] == phantom.OUTER_EYE_CORNERS[1]
-    assert all(0 <= i < phantom.NUM_LANDMARKS for pair in phantom.CONNECTIONS for i in pair)
+    assert [model.NAMES[i] for i in model.OUTER_EYE_CORNERS] == ["right_eye_outer", "left_eye_outer"]
+    assert model.MIRROR[model.OUTER_EYE_CORNERS[0]] == model.OUTER_EYE_CORNERS[1]
+    assert all(0 <= i < model.NUM_LANDMARKS for pair in model.CONNECTIONS for i in pair)
 
 
 def test_yaw_turns_the_nose_against_the_eyes():
     figure = dataclasses.replace(scene(1).figure, rotation=np.eye(3))
     where = []
     for angle in (-0.4, 0.4):
-        turned = dataclasses.replace(figure, rotation=phantom.rotation(angle, 0.0, 0.0)).landmarks(96)
-        eyes = turned[list(phantom.OUTER_EYE_CORNERS)].mean(axis=0)
-        where.append(turned[phantom.NAMES.index("nose_tip"), 0] - eyes[0])
+        turned = dataclasses.replace(figure, rotation=model.rotation(angle, 0.0, 0.0)).landmarks(96)
+        eyes = turned[list(model.OUTER_EYE_CORNERS)].mean(axis=0)
+        where.append(turned[model.NAMES.index("nose_tip"), 0] - eyes[0])
     assert where[1] - where[0] > 3
-    turn = phantom.rotation(0.3, -0.2, 0.1)
+    turn = model.rotation(0.3, -0.2, 0.1)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(turn) == pytest.approx(1)
 
@@ -211,13 +211,13 @@ def test_visibility_agrees_with_the_occluder():
     for index in range(150):
         drawn = scene(index)
         sequence = np.random.SeedSequence([11, index])
-        occluder = phantom.sample_scene(np.random.Generator(np.random.PCG64(sequence))).occluder
+        occluder = drawing.sample_scene(np.random.Generator(np.random.PCG64(sequence))).occluder
         if occluder is None:
-            assert phantom.render(drawn).visibility.all()
+            assert drawing.render(drawn).visibility.all()
             continue
         black = dataclasses.replace(occluder, colours=(np.zeros(3), np.zeros(3)))
-        image, landmarks, visibility, _ = phantom.render(dataclasses.replace(drawn, occluder=black))
-        plain = phantom.render(drawn)
+        image, landmarks, visibility, _ = drawing.render(dataclasses.replace(drawn, occluder=black))
+        plain = drawing.render(drawn)
         assert (landmarks == plain.landmarks).all()
         distance = occluder.distance(*landmarks.T, 96)
         columns, rows = np.rint(landmarks).astype(int).T
@@ -233,10 +233,10 @@ def test_visibility_agrees_with_the_occluder():
 @pytest.mark.parametrize("size", [0, -5, 31, 96.0, "96", None, True])
 def test_a_bad_size_is_refused_with_a_sentence(size):
     with pytest.raises(ValueError, match="size must be an integer of at least 32, not"):
-        phantom.draw(0, 0, size)
+        drawing.draw(0, 0, size)
 
 
 @pytest.mark.parametrize("name", ["seed", "index"])
 def test_a_negative_seed_or_index_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be an integer of at least 0, not -1"):
-        phantom.draw(**{"seed": 0, "index": 0, name: -1})
+        drawing.draw(**{"seed": 0, "index": 0, name: -1})

@@ -1,5 +1,6 @@
 """The order of examples, and that batches do not depend on caches, processes, or where a run is resumed."""
 
+import functools
 import io
 import itertools
 
@@ -33,24 +34,19 @@ def source(tmp_path_factory):
     return Source(data.prepare.prepare("csv", **arguments), "train")
 
 
+CROP = {"box": "landmarks", "box_scale": 1.25}
+annotations_of = functools.cache(Source.annotations)
+
+
+@functools.cache  # a stream keeps nothing but its canvases
 def train_input(source, cache_bytes=2**20):
-    annotations = source.annotations()
-    return TrainInput(
-        source,
-        annotations,
-        shape=SHAPE,
-        box="landmarks",
-        box_scale=1.25,
-        augmentation=AUGMENTATION,
-        cache_bytes=cache_bytes,
-    )
+    arguments = {"shape": SHAPE, "augmentation": AUGMENTATION, "cache_bytes": cache_bytes}
+    return TrainInput(source, annotations_of(source), **arguments, **CROP)
 
 
+@functools.cache
 def eval_input(source, cache_bytes=2**20, shape=SHAPE, crop="exact"):
-    annotations = source.annotations()
-    return EvalInput(
-        source, annotations, shape=shape, box="landmarks", box_scale=1.25, crop=crop, cache_bytes=cache_bytes
-    )
+    return EvalInput(source, annotations_of(source), shape=shape, crop=crop, cache_bytes=cache_bytes, **CROP)
 
 
 def take(stream, count):
@@ -90,7 +86,7 @@ def test_batches_follow_the_global_order_across_epochs(source):
     np.testing.assert_array_equal(indices, global_order(3, np.arange(28), COUNT))
     for epoch in indices.reshape(4, COUNT):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
-    annotations = source.annotations()
+    annotations = annotations_of(source)
     canvases = {}
     for batch in batches:
         assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
@@ -98,7 +94,6 @@ def test_batches_follow_the_global_order_across_epochs(source):
             "landmarks": ("float32", (4, 3, 2)),
             "weight": ("float32", (4, 3)),
             "index": ("int32", (4,)),
-            "readable": ("bool", (4,)),
         }
         np.testing.assert_array_equal(batch["weight"], annotations.weight[batch["index"]])
         for index, image in zip(batch["index"], batch["image"]):
@@ -176,7 +171,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(source):
 def test_the_references_crop_by_name(source):
     stream = eval_input(source, shape=(20, 20), crop="reference")
     (batch,) = stream.batches(COUNT)
-    boxes = source.annotations().boxes("landmarks")
+    boxes = annotations_of(source).boxes("landmarks")
     np.testing.assert_array_equal(stream.matrices, reference_crop.reference_matrix(boxes, 20))
     examples = source.examples(tf.data.Dataset.range(COUNT)).as_numpy_iterator()
     for example, box, image in zip(examples, boxes, batch["image"], strict=True):
@@ -189,10 +184,10 @@ def test_the_references_crop_by_name(source):
 
 
 class Damaged:
-    """A source some of whose images have lost their end."""
+    """A source in which the image of one record has lost its end."""
 
     def __init__(self, source, damaged):
-        self._source, self._damaged = source, tf.constant(damaged, tf.int64)
+        self._source, self._damaged = source, damaged
 
     def __getattr__(self, name):
         return getattr(self._source, name)
@@ -202,46 +197,24 @@ class Damaged:
 
     def examples(self, indices):
         def damage(example):
-            broken = tf.reduce_any(self._damaged == example["index"])
+            broken = example["index"] == self._damaged
             return {**example, "image": tf.where(broken, tf.strings.substr(example["image"], 0, 60), example["image"])}
 
         return self._source.examples(indices).map(damage)
 
 
-def damaged_input(source, damaged, on_error, cache_bytes):
-    arguments = {"shape": SHAPE, "box": "landmarks", "box_scale": 1.25, "augmentation": AUGMENTATION}
-    damaged = Damaged(source, damaged)
-    return TrainInput(damaged, source.annotations(), cache_bytes=cache_bytes, on_error=on_error, **arguments)
-
-
 @pytest.mark.parametrize("cache_bytes", [0, 2**20], ids=["decoded anew", "kept"])
 def test_an_image_that_cannot_be_read_stops_with_its_name(source, cache_bytes):
-    stream = damaged_input(source, [5], "stop", cache_bytes)
+    stream = train_input(Damaged(source, 5), cache_bytes)
     place = int(np.argmax(global_order(1, np.arange(COUNT), COUNT) == 5))
-    with pytest.raises(OSError, match=r"train.csv line 7.*cannot be read \(.*config.data.on_error=.skip"):
-        take(stream.batches(seed=1, batch_size=1, start_step=0), place + 1)
-    if not cache_bytes:  # before it, everything comes
+    for batch_size in (1, 3):
+        with pytest.raises(OSError, match=r"train.csv line 7 \(5.jpg\): its image in .* cannot be read \(") as caught:
+            take(stream.batches(seed=1, batch_size=batch_size, start_step=0), place + 1)
+        message = str(caught.value)
+        assert "\n" not in message and f"its image in {source.folder} cannot" in message
+        assert message.endswith("check the disk, and remove that folder so that the data is prepared anew")
+    if not cache_bytes:  # the batches before it come
         assert len(take(stream.batches(seed=1, batch_size=1, start_step=0), place)) == place
-
-
-@pytest.mark.parametrize("cache_bytes", [0, 2**20], ids=["decoded anew", "kept"])
-def test_images_that_cannot_be_read_are_skipped_and_told(source, cache_bytes, caplog):
-    stream = damaged_input(source, [0, 3, 5], "skip", cache_bytes)
-    whole = take(train_input(source).batches(seed=1, batch_size=4, start_step=0), 6)
-    for batch, undamaged in zip(take(stream.batches(seed=1, batch_size=4, start_step=0), 6), whole, strict=True):
-        expected = ~np.isin(undamaged["index"], [0, 3, 5])
-        np.testing.assert_array_equal(batch["readable"], expected)
-        np.testing.assert_array_equal(
-            batch["image"], undamaged["image"] * expected[:, None, None, None].astype(np.uint8)
-        )
-        for key in ("index", "landmarks", "weight"):
-            np.testing.assert_array_equal(batch[key], undamaged[key])
-    told = [record.message for record in caplog.records if "is skipped" in record.message]
-    assert len(told) == 3 and "(3 of 7 images so far)" in told[-1], "each is told once"
-    with pytest.raises(OSError, match="no image of .* can be read"):
-        take(damaged_input(source, range(COUNT), "skip", cache_bytes).batches(seed=1, batch_size=4, start_step=0), 5)
-    with pytest.raises(ValueError, match="unknown data.on_error 'ignore'; known are stop, skip"):
-        damaged_input(source, [], "ignore", cache_bytes)
 
 
 def encoded(pixels, suffix):

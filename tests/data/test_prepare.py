@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 import scipy.io
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from configs import variants
-from data import overlays, prepare
+from data import aflw, lapa, overlays, prepare
 from data.builder import LandmarkBuilder
 from h3r_jax import visualize
 from h3r_jax.landmarks import get_scheme
@@ -36,15 +37,15 @@ def test_an_incomplete_copy_says_so(tmp_path, capsys, monkeypatch):
         in output
     )
     assert "lapa/copy-" in output.splitlines()[-1] and " is ready in " in output and "subset" not in output
-    monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
+    monkeypatch.setattr(lapa.Lapa, "OFFICIAL_COUNTS", {"test": 2})
     assert "test 2 of 2\n" in run(capsys, *arguments)
-    monkeypatch.setattr(prepare.lapa.Lapa, "OFFICIAL_COUNTS", {"test": 1})
+    monkeypatch.setattr(lapa.Lapa, "OFFICIAL_COUNTS", {"test": 1})
     assert "test 2, more than the official 1\n" in run(capsys, *arguments)
 
 
 def test_subsets_boxes_and_landmarks_outside_are_counted(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(prepare.aflw, "TRAIN_COUNT", 0)
-    monkeypatch.setattr(prepare.aflw.Aflw, "OFFICIAL_SUBSETS", {"test": {"frontal": 1, "profile": 9}})
+    monkeypatch.setattr(aflw, "TRAIN_COUNT", 0)
+    monkeypatch.setattr(aflw.Aflw, "OFFICIAL_SUBSETS", {"test": {"frontal": 1, "profile": 9}})
     names = np.empty((2, 1), object)
     names[:, 0] = "0/1.png"
     points = np.full((2, 38), 5.0)
@@ -112,12 +113,31 @@ def test_builders_and_recipes_agree_about_the_scheme(cls):
             assert config.landmarks.scheme == cls.SCHEME
 
 
+@pytest.mark.parametrize("cls", LandmarkBuilder.__subclasses__(), ids=lambda cls: cls.__name__)
+def test_no_builder_is_in_the_global_list_of_tfds(cls):
+    try:
+        known = tfds.builder_cls(cls.name)  # TFDS has data sets of its own by some of these names
+    except tfds.core.registered.DatasetNotFoundError:
+        return
+    assert known is not cls
+
+
 def test_csv_needs_the_number_of_landmarks_and_directories_have_defaults(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("H3R_DATA", str(tmp_path))
-    monkeypatch.setenv("H3R_PREPARED", str(tmp_path / "prepared"))
-    write_split(tmp_path / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("H3R_DATA", str(tmp_path / "raw"))
+    write_split(tmp_path / "raw" / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    monkeypatch.setenv("H3R_PREPARED", "")
     output = run(capsys, "csv", "--landmarks=3")
-    assert "\ntrain 2\n" in output and f" in {tmp_path / 'prepared'}" in output
+    assert "\ntrain 2\n" in output and f" in {tmp_path / 'raw' / 'prepared'}" in output
+    write_split(tmp_path / "csv", "train", np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 3, 2)))
+    output = run(capsys, "csv", "--landmarks=3", f"--data_dir={tmp_path}")
+    assert f" in {tmp_path / 'prepared'}" in output
+    monkeypatch.setenv("H3R_PREPARED", str(tmp_path / "elsewhere"))
+    assert f" in {tmp_path / 'elsewhere'}" in run(capsys, "csv", "--landmarks=3")
+    arguments = {"data_dir": tmp_path, "folder": "csv", "num_landmarks": 3}
+    paths = [prepare.prepare("csv", prepared_dir=empty, **arguments).data_path for empty in ("", None)]
+    assert paths[0] == paths[1] and paths[0].is_relative_to(tmp_path / "prepared")
+    assert not (tmp_path / "home").exists()
     with pytest.raises(SystemExit) as caught:
         prepare.main(["csv"])
     assert caught.value.code == "error: a csv data set does not say how many landmarks it has; give --landmarks=K"

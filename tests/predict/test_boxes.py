@@ -24,8 +24,10 @@ def named(*paths):
 
 def test_lines_of_csv_and_json(tmp_path):
     text = "image,x0,y0,x1,y1\na.png,1,2,3,4.5\n./in/b.png,0,0,9,9\na.png,5,6,7,8\n"
-    for start in ("", "\ufeff"):  # which some programs write before a text
-        table = BoxFile(write(tmp_path / "boxes.csv", start + text), named("some/where/a.png", "in/b.png", "c.png"))
+    # Some programs write a mark before a text, end lines in another way, or write quotes.
+    quoted = text.replace("image,", '"image",').replace("a.png", '"a.png"')
+    for content in (text, "\ufeff" + text, text.replace("\n", "\r\n"), quoted):
+        table = BoxFile(write(tmp_path / "boxes.csv", content), named("some/where/a.png", "in/b.png", "c.png"))
         np.testing.assert_array_equal(table("some/where/a.png"), [[1, 2, 3, 4.5], [5, 6, 7, 8]])
         np.testing.assert_array_equal(table("in/b.png"), [[0, 0, 9, 9]])
     lines = [{"image": "in/a.png", "box": [1, 2, 3, 4], "landmarks": [[0, 0]]}, {"image": "in/b.png", "box": None}]
@@ -34,6 +36,7 @@ def test_lines_of_csv_and_json(tmp_path):
     )
     np.testing.assert_array_equal(own("in/a.png"), [[1, 2, 3, 4]])
     assert own("in/b.png").shape == (0, 4)
+    assert not own.left_out, "a line that says that there is no box"
     with pytest.raises(ValueError, match="c.png: .*boxes.csv has no box for it"):
         table("c.png")
     # Boxes of an image are those of every frame.
@@ -108,13 +111,15 @@ def test_coco_detections(tmp_path, shared_data):
 def test_people_of_a_coco_file(tmp_path):
     record = {"image_id": "007", "bbox": [1, 2, 3, 4], "score": 0.5, "category_id": 1}
     records = [record, {**record, "score": 0.49}, {**record, "image_id": 8, "category_id": 2}]
+    records += [{**record, "image_id": 9, "category_id": 3}]  # of an image that is not asked for
     path = write(tmp_path / "found.json", json.dumps(records))
     boxes = BoxFile(path, named("a7.png", "b8.png"))
     np.testing.assert_array_equal(boxes("a7.png"), [[1, 2, 3, 5]])
     assert boxes("b8.png").shape == (0, 4)
+    assert boxes.left_out == {"with a score below 0.5": 1, "not of people": 1}
     with pytest.raises(
         ValueError,
-        match="found.json: 7 would be both a/7.png and b/07.png, which cannot be told apart by their numbers",
+        match="found.json: 7 would be both a/7.png and b/07.png; want names that end in different numbers",
     ):
         BoxFile(path, named("a/7.png", "b/07.png"))
 
@@ -128,8 +133,12 @@ def coco(**changes):
     [
         ("a.csv", "name,x0,y0,x1,y1\n", "begins with 'name,x0,y0,x1,y1'; want the header image,x0,y0,x1,y1"),
         ("a.csv", "image,x0,y0,x1,y1\na,1,2,3,four\n", "a.csv, line 2: could not convert string to float: 'four'"),
-        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\]"),
-        ("a.csv", "image,x0,y0,x1,y1\na,5,2,3,4\n", "a.csv, line 2: box .* is not finite x0 <= x1"),
+        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\] is not \[x0, y0, x1, y1\]"),
+        (
+            "a.csv",
+            "image,x0,y0,x1,y1\na,5,2,3,4\n",
+            r"line 2: box \[5.0, 2.0, 3.0, 4.0\] is not \[x0, y0, x1, y1\], finite, with x0 <= x1",
+        ),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
         (
             "a.jsonl",
@@ -138,8 +147,8 @@ def coco(**changes):
         ),
         ("a.jsonl", "[1\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", '\n{"image": 3, "box": [1, 2, 3, 4]}', "a.jsonl, line 2: image 3 is not a path"),
-        ("a.jsonl", '{"image": "a", "box": "1234"}', "a.jsonl, line 1: '1234' is not a list of numbers, 4 of them"),
-        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, NaN]}', r"line 1: \[1, 2, 3, nan\] is not a list .* finite"),
+        ("a.jsonl", '{"image": "a", "box": "1234"}', r"line 1: box '1234' is not \[x0, y0, x1, y1\]"),
+        ("a.jsonl", '{"image": "a", "box": [1, 2, 3, NaN]}', r"line 1: box \[1, 2, 3, nan\] is not .* finite"),
         ("a.jsonl", b'{"image": "a", "box": null}\n{"image": "\xff", "box": null}', "a.jsonl, line 2: not UTF-8"),
         (
             "a.csv",
@@ -149,16 +158,16 @@ def coco(**changes):
         ("a.csv", "image,x0,y0,x1,y1\n" + "a" * 200000 + ",1,2,3,4\n", "a.csv, line 2: field larger than field limit"),
         ("a.json", b"[\xff]", "a.json, line 1: not UTF-8"),
         ("a.json", coco(image_id="a"), "a.json, record 0: image_id 'a' is not a number"),
-        ("a.json", coco(bbox=[1, 2, 3]), r"a.json, record 0: \[1, 2, 3\] is not a list of numbers, 4 of them"),
-        ("a.json", coco(bbox=[1, 2, -3, 4]), r"a.json, record 0: bbox \[1, 2, -3, 4\] has a width or height below 0"),
-        ("a.json", coco(score=None), r"a.json, record 0: \[None\] is not a list of numbers"),
+        ("a.json", coco(bbox=[1, 2, 3]), r"record 0: bbox \[1, 2, 3\] is not \[x, y, width, height\]"),
+        ("a.json", coco(bbox=[1, 2, -3, 4]), r"record 0: bbox \[1, 2, -3, 4\] is not .* with no size below 0"),
+        ("a.json", coco(score=None), "a.json, record 0: score None is not a finite number"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
         (
             "a.json",
             '[{"image_id": 1, "bbox": [1, 2, null, 4], "score": 1, "category_id": 1}]',
-            "record 0: .*not a list of numbers",
+            r"record 0: bbox \[1, 2, None, 4\] is not \[x, y, width, height\], finite",
         ),
-        ("a.json", '{"annotations": []}', "a.json is not a list of COCO detections"),
+        ("a.json", '{"annotations": []}', "a.json, the whole: not a list of COCO detections"),
         ("a.txt", "", "a.txt is of no known kind of boxes; known endings are .csv, .jsonl, .json"),
     ],
 )

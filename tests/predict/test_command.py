@@ -44,7 +44,7 @@ def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
     errors = capfd.readouterr().err
     assert "broken.jpg is not an image of a known format" in errors
     assert "3 boxes; 0 images or frames without any; 1 errors" in errors and "Traceback" not in errors
-    assert f"{folder}: left out by their endings: 2 .heic, 1 .txt, 1 without an ending" in errors
+    assert f"{folder}: left out: 2 .heic, 1 .txt, 1 without an ending\n" in errors
     records = [json.loads(line) for line in (tmp_path / "out" / "landmarks.jsonl").read_text().splitlines()]
     assert [record["image"] for record in records] == [str(folder / "a.png"), *[str(folder / "below" / "a.png")] * 2]
     assert set(records[0]) == {"image", "box", "landmarks", "confidence", "covariance"}
@@ -81,7 +81,7 @@ def test_what_was_written_is_not_looked_at_again(folder, capfd):
         assert run(folder, "--boxes=whole", f"--out={folder / 'below' / 'out'}") == 0
     errors = capfd.readouterr().err
     assert errors.count("2 boxes; 0 images or frames without any; 0 errors") == 2
-    assert errors.count(f"{folder}: left out, as they lie in {folder / 'below' / 'out'}: 3 files") == 1
+    assert errors.count(f"1 .txt, 3 within {folder / 'below' / 'out'}, 1 without an ending\n") == 1
     assert "is a folder of images itself; choose another" in run(folder, "--boxes=whole", f"--out={folder}")
 
 
@@ -104,10 +104,13 @@ def test_where_nothing_can_be_written(folder, tmp_path, capsys):
     assert "gs://bucket/found is not on this machine; want a folder that is" in capsys.readouterr().err
 
 
-def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch, kind):
+    """The others go on, and the mistake, which may be one of the program, keeps its traceback."""
+
     def find(pixels):
         if pixels.shape[1] == 30:
-            raise RuntimeError("too small for me")
+            raise kind("too small for me")
         return np.array([BOX])
 
     monkeypatch.setattr(faces, "find_faces", find)
@@ -117,7 +120,29 @@ def test_a_detector_that_fails_on_one_image(folder, capfd, monkeypatch):
     assert run(folder, "--boxes=detect") == 1
     written = capfd.readouterr()
     assert len(written.out.splitlines()) == 2
-    assert f"error: {folder / 'b.png'}: its boxes could not be found (RuntimeError: too small for me)" in written.err
+    assert f"error: {folder / 'b.png'}: its boxes could not be found ({kind.__name__}: too small for me)" in written.err
+    assert "Traceback (most recent call last)" in written.err and 'raise kind("too small for me")' in written.err
+
+
+def test_a_mistake_of_the_network_keeps_its_traceback(folder, monkeypatch):
+    def decode(variables, crops):
+        raise ValueError("of the program")
+
+    (folder / "broken.jpg").unlink()
+    monkeypatch.setattr(dots.predictor(), "_jitted", decode)
+    with pytest.raises(ValueError, match="^of the program$"):
+        run(folder, "--boxes=whole")
+
+
+def test_boxes_that_a_file_leaves_out_are_counted(folder, tmp_path, capfd):
+    Image.open(folder / "a.png").save(folder / "7.png")
+    found = {"image_id": 7, "bbox": [40, 30, 80, 80], "score": 0.9, "category_id": 1}
+    records = [found, {**found, "score": 0.3}, {**found, "score": 0.2}, {**found, "category_id": 3}]
+    (tmp_path / "boxes.json").write_text(json.dumps(records))
+    assert run(folder / "7.png", f"--boxes={tmp_path / 'boxes.json'}") == 0
+    written = capfd.readouterr()
+    assert f"{tmp_path / 'boxes.json'}: left out: 2 with a score below 0.5, 1 not of people\n" in written.err
+    assert [json.loads(line)["box"] for line in written.out.splitlines()] == [BOX]
 
 
 def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from h3r_jax import visualize
-from h3r_jax.predict.run import overlay
 from tests.predict import dots
 
 SIZE = (160, 200)
@@ -22,7 +21,7 @@ def check(predictor, path, box, centers, tolerance):
     """Landmarks within a tolerance, pixels; and drawn upon them in the overlay."""
     ((pixels, prediction),) = predictor.stream([(path, box)])
     np.testing.assert_allclose(prediction.landmarks[0], centers, atol=tolerance)
-    drawn = visualize.to_pixels(overlay(pixels, prediction, predictor.network.scheme))
+    drawn = visualize.to_pixels(visualize.overlay(pixels, prediction, predictor.network.scheme))
     zoom = max(drawn.shape) / max(pixels.shape)
     x, y = np.round((prediction.landmarks[0] + 0.5) * zoom - 0.5).astype(int).T
     color = [int(visualize.PREDICTED[i : i + 2], 16) for i in (1, 3, 5)]

@@ -121,6 +121,15 @@ def test_a_video_that_the_boxes_do_not_know(tmp_path, capfd):
     assert capfd.readouterr().err.count("boxes.csv has no box for it") == 1
 
 
+def test_a_mistake_of_the_network_keeps_its_traceback(tmp_path, monkeypatch):
+    def decode(variables, crops):
+        raise ValueError("of the program")
+
+    monkeypatch.setattr(dots.predictor(), "_jitted", decode)
+    with pytest.raises(ValueError, match="^of the program$"):
+        run(film(tmp_path / "film.avi", 3), "--boxes=whole")
+
+
 def test_a_video_that_is_not_there(tmp_path, capfd):
     assert run(tmp_path / "absent.mp4", "--boxes=whole") == 1
     assert f"error: {tmp_path / 'absent.mp4'}: there is no such file\n" in capfd.readouterr().err

@@ -2,27 +2,32 @@
 
 A shape is a function of pixel coordinates that returns the signed distance to its edge in
 pixels, negative inside. The canvas turns a distance into the share of the pixel that the shape
-covers, by a smooth ramp about the edge: the integral of a triangle two pixels wide at its foot and
-one at half its height, as if the sensor had linear interpolation for its point spread. There is no
-sample grid, so a shift of any size, however small, changes the picture, and the ramp is wide enough
-to keep the centre of gravity of a small disc in place (to 0.01 px from a radius of 1.2 px; a ramp of
-one pixel in all would leave 0.06). Coordinates are (x, y), 0-based, pixel centres at integers; the image
-reaches from -0.5 to size - 0.5. Colours are three linear-light intensities, 0 to 1.
+covers, by a smooth ramp about the edge: the integral of a triangle two pixels wide at its foot, as
+if linear interpolation were the sensor's point spread. There is no sample grid, so every shift,
+however small, changes the picture. The ramp is wide enough to keep the centre of gravity of a small
+disc in place: to 0.01 px from a radius of 1.2 px, where a ramp of one pixel would leave 0.06.
+Coordinates are (x, y), 0-based, pixel centres at integers; the image reaches from -0.5 to size - 0.5.
+Colours are three linear-light intensities, 0 to 1.
 
-Everything is elementwise float64 arithmetic in numpy (no BLAS, no threads), so that the same
-arguments give the same picture on every machine, up to the last bit of the library's pow and sin.
+Everything is elementwise float64 arithmetic in numpy (no BLAS, no threads). So the same arguments
+give the same picture on every machine, up to the last bit of the library's pow and sin.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of x and y; signed distances
+Colour = np.ndarray | Shape  # [3], or a function of x and y that returns [3, h, w]
 
-def disc(x, y, centre, radius):
-    """Signed distance [...] in pixels from points x, y [...] to a circle."""
+
+def disc(x: np.ndarray, y: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
+    """Signed distance `[...]` in pixels from points x, y `[...]` to a circle, negative inside."""
     return np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2) - radius
 
 
-def ellipse(x, y, centre, half_axes, angle):
-    """Signed distance [...] to an ellipse turned by `angle` radians.
+def ellipse(x: np.ndarray, y: np.ndarray, centre: np.ndarray, half_axes: np.ndarray, angle: float) -> np.ndarray:
+    """Signed distance `[...]` to an ellipse turned by `angle` radians.
 
     First order: the implicit function over its slope, which is exact on the edge itself.
     """
@@ -34,22 +39,21 @@ def ellipse(x, y, centre, half_axes, angle):
     return np.where(slope > 1e-9, level * (level - 1) / np.maximum(slope, 1e-9), -min(a, b))
 
 
-def bar(x, y, centre, half_axes, angle):
-    """Signed distance [...] to a rectangle turned by `angle` radians."""
+def bar(x: np.ndarray, y: np.ndarray, centre: np.ndarray, half_axes: np.ndarray, angle: float) -> np.ndarray:
+    """Signed distance `[...]` to a rectangle turned by `angle` radians."""
     u, v = _turned(x, y, centre, angle)
     u, v = np.abs(u) - half_axes[0], np.abs(v) - half_axes[1]
     outside = np.sqrt(np.maximum(u, 0) ** 2 + np.maximum(v, 0) ** 2)
     return outside + np.minimum(np.maximum(u, v), 0)
 
 
-def polygon(x, y, vertices, rounding=0.0):
-    """Signed distance [...] to a simple polygon, `vertices` [N, 2] in either sense of rotation.
+def polygon(x: np.ndarray, y: np.ndarray, vertices: np.ndarray, rounding: float = 0.0) -> np.ndarray:
+    """Signed distance `[...]` to a simple polygon, `vertices` `[N, 2]` in either sense of rotation.
 
-    With `rounding` the corners become arcs of that radius in pixels, yet the top of every convex
-    arc stays on its vertex: the polygon is drawn inwards along the corners' bisectors first and
-    grown by the radius afterwards.
+    With `rounding` the corners become arcs of that radius in pixels. The top of every convex arc
+    stays on its vertex: the vertices first move inwards along their corners' bisectors, then the
+    polygon grows by the radius.
     """
-    vertices = np.asarray(vertices, np.float64)
     if rounding:
         vertices = vertices - rounding * _outward_bisectors(vertices)
     shape = np.broadcast_shapes(np.shape(x), np.shape(y))
@@ -66,14 +70,13 @@ def polygon(x, y, vertices, rounding=0.0):
     return np.where(inside, -distance, distance) - rounding
 
 
-def lens(x, y, corners, upper, lower):
-    """Signed distance [...] to two arcs that meet in two corners, as eyelids do.
+def lens(x: np.ndarray, y: np.ndarray, corners: np.ndarray, upper: float, lower: float) -> np.ndarray:
+    """Signed distance `[...]` to the intersection of two discs: two arcs that meet in two corners, as eyelids do.
 
-    corners: [2, 2], the points where the arcs meet; upper, lower: height in pixels of each arc
-    above and below the line between them, where above means smaller y for an upright lens whose
-    first corner is on the left. The intersection of two discs.
+    corners: `[2, 2]`, the points where the arcs meet. upper, lower: heights in pixels of the arcs above
+    and below the line between the corners; "above" is smaller y if the first corner is on the left.
     """
-    first, second = np.asarray(corners, np.float64)
+    first, second = corners
     half = (second - first) / 2
     reach = np.sqrt(half[0] ** 2 + half[1] ** 2)
     down = np.array([-half[1], half[0]]) / reach
@@ -85,9 +88,9 @@ def lens(x, y, corners, upper, lower):
     return np.maximum(*arcs)
 
 
-def stroke(x, y, points, radii):
-    """Signed distance [...] to a line through `points` [N, 2] whose half width runs through `radii` [N]."""
-    distance = np.inf
+def stroke(x: np.ndarray, y: np.ndarray, points: np.ndarray, radii: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Signed distance `[...]` to a line through `points` `[N, 2]` whose half width runs through `radii` `[N]`."""
+    distance = np.asarray(np.inf)
     for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:]):
         px, py, ex, ey = x - a[0], y - a[1], b[0] - a[0], b[1] - a[1]
         along = np.minimum(np.maximum((px * ex + py * ey) / max(ex * ex + ey * ey, 1e-12), 0), 1)
@@ -99,38 +102,44 @@ def stroke(x, y, points, radii):
 class Canvas:
     """A picture in linear light, painted from back to front.
 
-    pixels: float64[3, size, size], channels first because the window of a shape is then one block.
+    pixels: `float64[3, size, size]`; channels come first, so that the window of a shape is one block.
     """
 
-    def __init__(self, pixels):
+    def __init__(self, pixels: np.ndarray):
         self.pixels = pixels
         self.size = pixels.shape[-1]
 
-    def paint(self, shape, points, reach, colour, opacity=1.0):
+    def paint(
+        self,
+        shape: Shape,
+        points: Sequence[np.ndarray] | np.ndarray,
+        reach: float,
+        colour: Colour,
+        opacity: float = 1.0,
+    ) -> None:
         """Lays a shape over the picture.
 
-        shape: distance function of (x, y); points: [N, 2], points whose bounding box, widened by
-        `reach` pixels, holds the shape (only that window is computed); colour: [3], or a function
-        of (x, y) that returns [3, h, w]; opacity: 0 to 1.
+        points: `[N, 2]`; only their bounding box, widened by `reach` pixels, is painted. It must hold
+        the shape. opacity: 0 to 1.
         """
-        points = np.asarray(points)
-        low = np.maximum(np.floor(points.min(axis=0) - reach - 1), 0).astype(int)
-        high = np.minimum(np.ceil(points.max(axis=0) + reach + 2), self.size).astype(int)
+        bounds = np.asarray(points)
+        low = np.maximum(np.floor(bounds.min(axis=0) - reach - 1), 0).astype(int)
+        high = np.minimum(np.ceil(bounds.max(axis=0) + reach + 2), self.size).astype(int)
         if (low >= high).any():
             return
         x = np.arange(low[0], high[0], dtype=np.float64)[None, :]
         y = np.arange(low[1], high[1], dtype=np.float64)[:, None]
         edge = np.minimum(np.maximum(shape(x, y), -1), 1)
         coverage = opacity * (0.5 - edge + 0.5 * edge * np.abs(edge))
-        colour = colour(x, y) if callable(colour) else np.asarray(colour)[:, None, None]
+        light = colour(x, y) if callable(colour) else colour[:, None, None]
         window = self.pixels[:, low[1] : high[1], low[0] : high[0]]
-        window += coverage * (colour - window)
+        window += coverage * (light - window)
 
 
-def smooth_noise(grid, size):
-    """Band-limited noise float64[size, size]: `grid` [G, G] of random values, smoothly interpolated.
+def smooth_noise(grid: np.ndarray, size: int) -> np.ndarray:
+    """Band-limited noise `float64[size, size]`: a `grid` `[G, G]` of random values, smoothly interpolated.
 
-    One value per grid cell, so the finest detail is size / (G - 1) pixels wide whatever the size.
+    The finest detail is size / (G - 1) pixels wide.
     """
     cells = grid.shape[0] - 1
     place = (np.arange(size) + 0.5) * (cells / size)
@@ -141,20 +150,20 @@ def smooth_noise(grid, size):
     return rows[:, low] + part * (rows[:, low + 1] - rows[:, low])
 
 
-def waves(x, y, angle, period, phase, sharpness):
-    """Stripes, 0 to 1, `period` pixels apart, across the direction `angle` in radians."""
+def waves(x: np.ndarray, y: np.ndarray, angle: float, period: float, phase: float, sharpness: float) -> np.ndarray:
+    """Stripes `[...]`, 0 to 1, `period` pixels apart, across the direction `angle` in radians."""
     across = np.cos(angle) * x + np.sin(angle) * y
     return np.clip(0.5 + sharpness * np.sin(2 * np.pi * (across / period + phase)), 0, 1)
 
 
-def _turned(x, y, centre, angle):
+def _turned(x: np.ndarray, y: np.ndarray, centre: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     dx, dy = x - centre[0], y - centre[1]
     cos, sin = np.cos(angle), np.sin(angle)
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-def _outward_bisectors(vertices):
-    """Unit vectors [N, 2] that point out of the polygon at each corner."""
+def _outward_bisectors(vertices: np.ndarray) -> np.ndarray:
+    """Unit vectors `[N, 2]` that point out of the polygon at each corner."""
     edges = np.roll(vertices, -1, axis=0) - vertices
     edges = edges / np.sqrt((edges**2).sum(axis=1, keepdims=True))
     normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1)

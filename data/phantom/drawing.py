@@ -1,15 +1,14 @@
 """Pictures of the `phantom` data set: a drawn face whose landmarks are known exactly.
 
-`draw(seed, index)` is a function of its arguments and of nothing else: a figure
-(`phantom_figure.py`) on a textured background, with light, an occluder on some pictures, blur, the
-camera's gamma and noise. The landmarks are the projected points of the model, in float64, not
-measurements on the picture.
+`draw(seed, index)` depends on its arguments alone. It draws a figure (`data.phantom.figure`) on a
+textured background, with light, an occluder on some pictures, blur, the camera's gamma and noise.
+The landmarks are not measured on the picture: they are the projected points of the model, in float64.
 
     drawing = draw(seed=0, index=7)
     drawing.image, drawing.landmarks        # uint8[96, 96, 3], float64[23, 2]
 
-`sample_scene` draws the numbers that describe a picture and `render` makes the picture of them, so
-that one of the numbers can be changed with the others kept (`dataclasses.replace`).
+`sample_scene` draws the numbers that describe a picture, and `render` makes the picture. To change one
+of the numbers and keep the others, use `dataclasses.replace`.
 """
 
 import dataclasses
@@ -17,22 +16,11 @@ import numbers
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from data import phantom_shapes as shapes
-from data.phantom_figure import (  # noqa: F401  (part of this module's face)
-    CONNECTIONS,
-    LANDMARK_ROWS,
-    MEAN_SHAPE,
-    MIRROR,
-    NAMES,
-    NUM_LANDMARKS,
-    OUTER_EYE_CORNERS,
-    Figure,
-    draw_figure,
-    rotation,
-    sample_figure,
-)
+from data.phantom import shapes
+from data.phantom.figure import NUM_LANDMARKS, Figure, draw_figure, sample_figure
 from h3r_jax.errors import UserError
 
 MIN_SIZE = 32
@@ -49,32 +37,32 @@ class Drawing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Background:
-    """Two colours (linear light [3]) mixed by a pattern, and noise of three widths over them."""
+    """Two colours mixed by a pattern, and noise of three widths over them."""
 
-    colours: tuple
+    colours: tuple[np.ndarray, np.ndarray]  # linear-light [3]
     pattern: str  # "plain", "gradient", "stripes" or "checks"
     angle: float  # radians
     period: float  # fraction of the picture's side
     phase: float  # of one period
     sharpness: float
-    grids: tuple  # of [G, G], -1 to 1
+    grids: tuple[np.ndarray, ...]  # [G, G], -1 to 1
     strength: float  # of the noise, relative
 
-    def paint(self, size):
-        """float64[3, size, size] in linear light."""
+    def paint(self, size: int) -> np.ndarray:
+        """The background `float64[3, size, size]` in linear light."""
         x = np.arange(size, dtype=np.float64)[None, :] + 0.5
         y = np.arange(size, dtype=np.float64)[:, None] + 0.5
         texture = sum(shapes.smooth_noise(grid, size) for grid in self.grids)
-        along = self.angle, self.period * size, self.phase, self.sharpness
+        along = self.period * size, self.phase, self.sharpness
         if self.pattern == "plain":
             mix = 0.5 + 0.5 * np.clip(texture, -1, 1)
         elif self.pattern == "gradient":
             across = np.cos(self.angle) * (x - size / 2) + np.sin(self.angle) * (y - size / 2)
             mix = np.clip(0.5 + across / size, 0, 1)
         else:
-            mix = shapes.waves(x, y, *along)
+            mix = shapes.waves(x, y, self.angle, *along)
             if self.pattern == "checks":
-                other = shapes.waves(x, y, self.angle + np.pi / 2, *along[1:])
+                other = shapes.waves(x, y, self.angle + np.pi / 2, *along)
                 mix = mix + other - 2 * mix * other
         first, second = self.colours
         mixed = first[:, None, None] + mix * (second - first)[:, None, None]
@@ -89,20 +77,20 @@ class Occluder:
     centre: np.ndarray  # [2]
     half_axes: np.ndarray  # [2]
     angle: float  # radians
-    colours: tuple  # two linear-light [3]
+    colours: tuple[np.ndarray, np.ndarray]  # linear-light [3]
     period: float
 
-    def distance(self, x, y, size):
-        """Signed distance in pixels from the points x, y [...] to its edge, negative inside."""
+    def distance(self, x: np.ndarray, y: np.ndarray, size: int) -> np.ndarray:
+        """Signed distance `[...]` in pixels from points x, y `[...]` to the edge, negative inside."""
         outline = {"ellipse": shapes.ellipse, "bar": shapes.bar}[self.shape]
         return outline(x, y, self.centre * size - 0.5, self.half_axes * size, self.angle)
 
-    def paint(self, pixels):
-        """Paints over `pixels` [3, size, size] in place."""
+    def paint(self, pixels: np.ndarray) -> None:
+        """Paints over `pixels` `float64[3, size, size]` in place."""
         size = pixels.shape[-1]
         first, second = (colour[:, None, None] for colour in self.colours)
 
-        def stripes(x, y):
+        def stripes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             return first + (second - first) * shapes.waves(
                 x + 0.5, y + 0.5, self.angle + 0.5, self.period * size, 0.0, 2.0
             )
@@ -135,6 +123,9 @@ def draw(seed: int, index: int, size: int = 96) -> Drawing:
 
     The same arguments give the same bytes. Another size gives the same scene at another
     resolution, with other noise.
+
+    Raises:
+      UserError: `seed` or `index` is not an integer of at least 0, or `size` not one of at least `MIN_SIZE`.
     """
     _check("seed", seed, 0)
     _check("index", index, 0)
@@ -144,7 +135,7 @@ def draw(seed: int, index: int, size: int = 96) -> Drawing:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draws everything that distinguishes one picture from another."""
+    """Draws the numbers that distinguish one picture from another."""
     figure = sample_figure(rng, _sample_colours(rng))
     return Scene(
         figure=figure,
@@ -160,14 +151,14 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 
 def render(scene: Scene, size: int = 96) -> Drawing:
-    """Makes the picture of a scene, in the order in which light meets things and then the camera."""
+    """Makes the picture of a scene, `size` pixels to a side: things first, then light, then the camera."""
     pixels = scene.background.paint(size)
     draw_figure(scene.figure, pixels)
     landmarks = scene.figure.landmarks(size)
     visibility = np.ones(NUM_LANDMARKS, np.float32)
     if scene.occluder is not None:
         scene.occluder.paint(pixels)
-        visibility[scene.occluder.distance(*landmarks.T, size) < 0] = 0
+        visibility[scene.occluder.distance(landmarks[:, 0], landmarks[:, 1], size) < 0] = 0
 
     place = (np.arange(size) + 0.5) / (size / 2) - 1
     light = 1 + scene.light[0] * place[None, :] + scene.light[1] * place[:, None]
@@ -183,7 +174,7 @@ def render(scene: Scene, size: int = 96) -> Drawing:
     return Drawing(image, landmarks, visibility, scene.figure.box(size))
 
 
-# Encoded RGB of 0 to 255, as one picks them on a screen. Neighbours are mixed.
+# Encoded RGB, 0 to 255. Neighbouring skins are mixed.
 _SKINS = ((246, 212, 186), (236, 188, 156), (222, 168, 128), (186, 126, 88), (138, 88, 58), (98, 62, 44))
 _HAIRS = ((32, 26, 28), (70, 44, 30), (120, 72, 40), (176, 96, 48), (222, 178, 104), (170, 168, 172),
           (60, 84, 130), (150, 64, 110))  # fmt: skip
@@ -191,27 +182,27 @@ _IRISES = ((74, 48, 30), (110, 80, 40), (70, 110, 70), (80, 130, 180), (110, 120
 _LIPS = ((190, 70, 80), (160, 50, 60), (205, 100, 95), (140, 60, 85))
 
 
-def _linear(encoded):
+def _linear(encoded: ArrayLike) -> np.ndarray:
     return (np.asarray(encoded, np.float64) / 255) ** 2.2
 
 
-def _contrast(colour, other):
+def _contrast(colour: np.ndarray, other: np.ndarray) -> float:
     return np.abs(np.sqrt(colour) - np.sqrt(other)).sum()  # the root is close to what the picture stores
 
 
-def _any_colour(rng, low, high):
+def _any_colour(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
     """A linear-light colour of any hue; `low` and `high` bound the encoded value."""
     value, saturation, hue = rng.uniform(low, high), rng.uniform(0.1, 0.65), rng.uniform(0, 6)
     ramp = np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1  # the usual hexagon of hues
     return _linear(255 * value * (1 - saturation * (1 - np.clip(ramp, 0, 1))))
 
 
-def _sample_colours(rng):
+def _sample_colours(rng: np.random.Generator) -> dict[str, np.ndarray]:
     tone = rng.uniform(0, len(_SKINS) - 1.001)
     lighter, darker = (_linear(_SKINS[int(tone) + step]) for step in (0, 1))
     skin = lighter + (tone % 1) * (darker - lighter)
     hair = _linear(_HAIRS[rng.integers(len(_HAIRS))]) * rng.uniform(0.8, 1.2)
-    # Brows stay darker than the skin they are seen on; lips are darker or redder, whichever shows more.
+    # Brows are darker than the skin. Lips are darker or redder than the skin, by whichever shows more.
     brow = np.minimum(hair * 0.7, skin * 0.35)
     lips = _linear(_LIPS[rng.integers(len(_LIPS))])
     lips = max(lips, np.minimum(lips, skin * (0.85, 0.40, 0.50)), key=lambda c: _contrast(c, skin))
@@ -223,9 +214,9 @@ def _sample_colours(rng):
     }  # fmt: skip
 
 
-def _sample_background(rng, figure):
+def _sample_background(rng: np.random.Generator, figure: Figure) -> Background:
     skin = figure.colours["skin"]
-    # Of a few backgrounds, the one least like the skin: the outline should be there to be found.
+    # Of three backgrounds, the one least like the skin, so that the outline can be seen.
     choices = [(_any_colour(rng, 0.2, 0.95), _any_colour(rng, 0.2, 0.95)) for _ in range(3)]
     contrast = [min(_contrast(colour, skin) for colour in pair) for pair in choices]
     return Background(
@@ -240,7 +231,7 @@ def _sample_background(rng, figure):
     )
 
 
-def _sample_occluder(rng):
+def _sample_occluder(rng: np.random.Generator) -> Occluder:
     shape = ("ellipse", "bar")[rng.integers(2)]
     low, high = (((0.08, 0.05), (0.20, 0.13)), ((0.30, 0.025), (0.60, 0.07)))[shape == "bar"]
     return Occluder(
@@ -253,6 +244,6 @@ def _sample_occluder(rng):
     )
 
 
-def _check(name, value, least):
+def _check(name: str, value: object, least: int) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")

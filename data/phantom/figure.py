@@ -4,16 +4,20 @@
 that looks at the viewer, right_eye_outer is on the viewer's left.
 
 The face is a linear shape model: a mean shape plus traits, each a displacement of some points times
-a coefficient between -1 and 1. It is turned in space and projected by weak perspective (the depth
-of the figure is small against its distance). Model units: the temples are about one unit from the
+a coefficient between -1 and 1. It is turned in space and projected by weak perspective: the depth
+of the figure is small against its distance. Model units: the temples are about one unit from the
 midline; x to the viewer's right, y down, z towards the viewer.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data import phantom_shapes as shapes
+from data.phantom import shapes
+
+Points = Mapping[str, tuple[float, float, float]]  # name of a point -> x, y, z in model units
+Colours = Mapping[str, np.ndarray]  # name of a part -> linear-light [3]
 
 # The landmarks. Outline, brows, eyes, nose, mouth; from the viewer's left to the right.
 NAMES = (
@@ -27,7 +31,7 @@ NAMES = (
 NUM_LANDMARKS = len(NAMES)
 
 
-def _other_side(name):
+def _other_side(name: str) -> str:
     side, _, feature = name.partition("_")
     return {"right": "left_", "left": "right_"}[side] + feature if side in ("right", "left") else name
 
@@ -46,15 +50,14 @@ CONNECTIONS = tuple(
     (NAMES.index(a), NAMES.index(b)) for path in map(str.split, _PATHS) for a, b in zip(path[:-1], path[1:])
 )
 
-# Midline points, and right-hand points that the left side mirrors. Those without a name among the
-# landmarks only help with the drawing.
-_MIDLINE = {
+# Midline points, and points of the right side, which the left side mirrors; some are no landmarks and serve the drawing.
+_MIDLINE: Points = {
     "chin": (0, 1.15, 0.08), "nose_bridge": (0, -0.14, 0.12), "nose_tip": (0, 0.30, 0.32),
     "nose_base": (0, 0.43, 0.14), "upper_lip": (0, 0.625, 0.13), "lower_lip": (0, 0.85, 0.12),
     "mouth_top": (0, 0.70, 0.12), "mouth_bottom": (0, 0.715, 0.12), "parting": (0, -0.80, 0.0),
     "crown": (0, -1.42, -0.25),
 }  # fmt: skip
-_RIGHT = {
+_RIGHT: Points = {
     "temple": (-0.96, -0.28, -0.22), "jaw": (-0.74, 0.60, -0.14),
     "forehead": (-0.80, -0.90, -0.20), "fringe": (-0.80, -0.66, -0.10),
     "hair_side": (-1.04, -0.80, -0.28), "hair_top": (-0.60, -1.30, -0.26),
@@ -74,8 +77,8 @@ _INDEX = {name: i for i, name in enumerate(_POINTS)}
 LANDMARK_ROWS = tuple(_INDEX[name] for name in NAMES)  # of Figure.points
 
 
-def _symmetric(midline, right):
-    """Points or displacements [P, 3] of the whole figure from those of the midline and the right side."""
+def _symmetric(midline: Points, right: Points) -> np.ndarray:
+    """Points or displacements `[P, 3]` of the whole figure, from those of the midline and the right side."""
     table = np.zeros((len(_POINTS), 3))
     for name, xyz in midline.items():
         table[_INDEX[name]] = xyz
@@ -92,7 +95,7 @@ _EYE = ("eye_outer", "eye_inner", "pupil", "lid_top", "lid_bottom")
 _BROW = ("brow_outer", "brow_peak", "brow_inner")
 _MOUTH_RIGHT = ("mouth_corner", "lip_peak", "lip_low")
 _MOUTH_MIDLINE = ("upper_lip", "lower_lip", "mouth_top", "mouth_bottom")
-_TRAITS = {
+_TRAITS: dict[str, tuple[Points, Points]] = {
     "face_width": ({}, {"temple": (-0.07, 0, 0), "jaw": (-0.06, 0, 0), "forehead": (-0.06, 0, 0),
                         "fringe": (-0.06, 0, 0), "hair_side": (-0.07, 0, 0), "ear_top": (-0.07, 0, 0),
                         "ear_low": (-0.07, 0, 0), "hair_low": (-0.07, 0, 0), "hair_end": (-0.07, 0, 0)}),
@@ -111,7 +114,7 @@ _TRAITS = {
     "nose_width": ({}, {"nose_wing": (-0.05, 0, 0)}),
     "nose_bridge": ({"nose_bridge": (0, 0.07, 0)}, {}),
     "mouth_width": ({}, {"mouth_corner": (-0.08, 0, 0), "lip_low": (-0.04, 0, 0)}),
-    "mouth_height": tuple(dict.fromkeys(names, (0, 0.035, 0)) for names in (_MOUTH_MIDLINE, _MOUTH_RIGHT)),
+    "mouth_height": (dict.fromkeys(_MOUTH_MIDLINE, (0, 0.035, 0)), dict.fromkeys(_MOUTH_RIGHT, (0, 0.035, 0))),
     "smile": ({}, {"mouth_corner": (0, -0.07, 0), "lip_low": (0, -0.02, 0)}),
     "lips": ({"upper_lip": (0, -0.02, 0), "lower_lip": (0, 0.025, 0)}, {"lip_peak": (0, -0.02, 0)}),
 }  # fmt: skip
@@ -137,27 +140,27 @@ class Figure:
     rotation: np.ndarray  # [3, 3]
     scale: float  # of one model unit
     centre: np.ndarray  # [2], where the origin of the model falls
-    colours: dict  # name of a part -> linear-light [3]
+    colours: Colours
     light_from: float  # -1 from the viewer's left to 1 from the right
     has_long_hair: bool = False
 
-    def project(self, size):
-        """All points [P, 2] in pixels of a picture with `size` pixels to a side."""
+    def project(self, size: int) -> np.ndarray:
+        """All points `float64[P, 2]` in pixels of a picture with `size` pixels to a side."""
         flat = (self.points[:, None, :] * self.rotation[:2]).sum(axis=-1)
         return flat * (self.scale * size) + self.centre * size - 0.5
 
-    def landmarks(self, size):
-        """Landmarks float64[K, 2] in pixels."""
+    def landmarks(self, size: int) -> np.ndarray:
+        """Landmarks `float64[K, 2]` in pixels of a picture with `size` pixels to a side."""
         return self.project(size)[list(LANDMARK_ROWS)]
 
-    def box(self, size):
-        """The box x0, y0, x1, y1 of the head (face outline and cap of hair), float64[4], in pixels."""
+    def box(self, size: int) -> np.ndarray:
+        """The box `float64[4]`, x0, y0, x1, y1, of the head (face outline and cap of hair), in pixels."""
         head = self.project(size)[_HEAD]
         return np.concatenate([head.min(axis=0), head.max(axis=0)])
 
 
-def rotation(yaw, pitch, roll):
-    """Rotation [3, 3] by angles in radians: yaw to the viewer's right, pitch down, roll clockwise."""
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotation `float64[3, 3]` by angles in radians: yaw to the viewer's right, pitch down, roll clockwise."""
     (cy, cp, cr), (sy, sp, sr) = np.cos([yaw, pitch, roll]), np.sin([yaw, pitch, roll])
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -166,7 +169,7 @@ def rotation(yaw, pitch, roll):
     return (tilt[:, :, None] * nodded).sum(axis=1)
 
 
-def sample_figure(rng, colours):
+def sample_figure(rng: np.random.Generator, colours: Colours) -> Figure:
     """Draws an individual, its expression, its pose and its place in the picture."""
     coefficients = rng.uniform(-1, 1, len(_MODES))
     points = _MEAN + (coefficients[:, None, None] * _MODES).sum(axis=0)
@@ -191,29 +194,29 @@ def sample_figure(rng, colours):
     return dataclasses.replace(figure, scale=scale, centre=centre)
 
 
-def draw_figure(figure, pixels):
-    """Paints the figure over `pixels` float64[3, size, size] (linear light), in place."""
+def draw_figure(figure: Figure, pixels: np.ndarray) -> None:
+    """Paints the figure over `pixels` `float64[3, size, size]`, linear light, in place."""
     canvas = shapes.Canvas(pixels)
     at = dict(zip(_POINTS, figure.project(canvas.size)))
     unit = figure.scale * canvas.size  # one model unit in pixels
     colour = figure.colours
 
-    def polygon(names, fill, rounding=0.0, opacity=1.0):
+    def polygon(names: str, fill: shapes.Colour, rounding: float = 0.0) -> None:
         vertices = np.stack([at[name] for name in names.split()])
-        canvas.paint(lambda x, y: shapes.polygon(x, y, vertices, rounding * unit), vertices, 0, fill, opacity)
+        canvas.paint(lambda x, y: shapes.polygon(x, y, vertices, rounding * unit), vertices, 0, fill)
 
-    def stroke(points, radii, fill, opacity=1.0):
-        radii = np.multiply(radii, unit)
-        canvas.paint(lambda x, y: shapes.stroke(x, y, points, radii), points, radii.max(), fill, opacity)
+    def stroke(points: Sequence[np.ndarray], radii: Sequence[float], fill: shapes.Colour, opacity: float = 1.0) -> None:
+        line, widths = np.asarray(points), np.multiply(radii, unit)
+        canvas.paint(lambda x, y: shapes.stroke(x, y, line, widths), line, widths.max(), fill, opacity)
 
-    def lit(fill):
+    def lit(fill: np.ndarray) -> shapes.Colour:
         """The colour, brighter towards the side that the light comes from."""
         across = (at["left_temple"] - at["right_temple"]) / (2 * unit)
         middle = (at["left_temple"] + at["right_temple"]) / 2
 
-        def shade(x, y):
+        def shade(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             place = ((x - middle[0]) * across[0] + (y - middle[1]) * across[1]) / unit
-            return np.asarray(fill)[:, None, None] * (1 + 0.28 * figure.light_from * place)
+            return fill[:, None, None] * (1 + 0.28 * figure.light_from * place)
 
         return shade
 
@@ -224,8 +227,7 @@ def draw_figure(figure, pixels):
     polygon("right_neck_low right_shoulder right_arm left_arm left_shoulder left_neck_low", colour["shirt"])
     polygon("right_neck_top right_neck_low left_neck_low left_neck_top", colour["skin"] * 0.55)
     for side in ("right", "left"):
-        ear = np.stack([at[f"{side}_ear_top"], at[f"{side}_ear_low"]])
-        stroke(ear, [0.13, 0.09], colour["skin"] * 0.75)
+        stroke([at[f"{side}_ear_top"], at[f"{side}_ear_low"]], [0.13, 0.09], colour["skin"] * 0.75)
 
     polygon("right_forehead right_temple right_jaw chin left_jaw left_temple left_forehead",
             lit(colour["skin"]), rounding=0.10)  # fmt: skip
@@ -237,9 +239,12 @@ def draw_figure(figure, pixels):
             "left_hair_top crown right_hair_top right_hair_side", lit(colour["hair"]))  # fmt: skip
     stroke([at["parting"], 0.35 * at["parting"] + 0.65 * at["crown"]], [0.035, 0.015], colour["hair"] * 0.5)
 
-    for side, corners in (("right", "outer inner"), ("left", "inner outer")):
-        _draw_brow(stroke, [at[f"{side}_brow_{part}"] for part in ("inner", "peak", "outer")], unit, colour)
-        corners = np.stack([at[f"{side}_eye_{corner}"] for corner in corners.split()])
+    for side, ends in (("right", "outer inner"), ("left", "inner outer")):
+        inner, peak, outer = (at[f"{side}_brow_{part}"] for part in ("inner", "peak", "outer"))
+        # The two ends of the stroke are round and reach exactly to the landmarks.
+        brow = [_shortened(inner, peak, 0.065 * unit), peak, _shortened(outer, peak, 0.038 * unit)]
+        stroke(brow, [0.065, 0.058, 0.038], colour["brow"])
+        corners = np.stack([at[f"{side}_eye_{corner}"] for corner in ends.split()])
         lids = at[f"{side}_lid_top"], at[f"{side}_lid_bottom"]
         _draw_eye(canvas, corners, lids, at[f"{side}_pupil"], unit, colour)
 
@@ -247,32 +252,31 @@ def draw_figure(figure, pixels):
     from_right = figure.light_from < 0  # the viewer's left is the subject's right
     polygon("nose_bridge right_nose_wing nose_tip", bright if from_right else dark)
     polygon("nose_bridge left_nose_wing nose_tip", dark if from_right else bright)
-    # A tapered line down the ridge: its round upper end makes the bridge visible between like facets.
+    # A tapered line down the ridge. Its round upper end shows the bridge where both facets look alike.
     bridge, tip = at["nose_bridge"], at["nose_tip"]
-    ridge = np.stack([_shortened(bridge, tip, 0.045 * unit), 0.35 * bridge + 0.65 * tip])
+    ridge = [_shortened(bridge, tip, 0.045 * unit), 0.35 * bridge + 0.65 * tip]
     stroke(ridge, [0.045, 0.01], colour["skin"] * 0.45)
     polygon("right_nose_wing nose_base left_nose_wing nose_tip", colour["skin"] * 0.38)
 
     polygon("right_mouth_corner right_lip_peak upper_lip left_lip_peak left_mouth_corner "
             "left_lip_low lower_lip right_lip_low", colour["lips"])  # fmt: skip
-    inner = [0.75 * at[f"{side}_mouth_corner"] + 0.25 * at["mouth_top"] for side in ("right", "left")]
-    mouth = np.stack([inner[0], at["mouth_top"], inner[1], at["mouth_bottom"]])
+    lips = [0.75 * at[f"{side}_mouth_corner"] + 0.25 * at["mouth_top"] for side in ("right", "left")]
+    mouth = np.stack([lips[0], at["mouth_top"], lips[1], at["mouth_bottom"]])
     canvas.paint(lambda x, y: shapes.polygon(x, y, mouth) - 0.012 * unit, mouth, 1, colour["mouth"])
 
 
-def _draw_brow(stroke, points, unit, colour):
-    """A tapered stroke. Its two ends are round and reach exactly to the landmarks."""
-    inner, peak, outer = points
-    radii = [0.065, 0.058, 0.038]
-    points = [_shortened(inner, peak, radii[0] * unit), peak, _shortened(outer, peak, radii[2] * unit)]
-    stroke(points, radii, colour["brow"])
-
-
-def _shortened(end, towards, length):
+def _shortened(end: np.ndarray, towards: np.ndarray, length: float) -> np.ndarray:
     return end + (towards - end) * (length / np.sqrt(((towards - end) ** 2).sum()))
 
 
-def _draw_eye(canvas, corners, lids, pupil, unit, colour):
+def _draw_eye(
+    canvas: shapes.Canvas,
+    corners: np.ndarray,
+    lids: Sequence[np.ndarray],
+    pupil: np.ndarray,
+    unit: float,
+    colour: Colours,
+) -> None:
     """A dark lens from corner to corner, a smaller white one, iris and pupil clipped to the white."""
     along = corners[1] - corners[0]
     down = np.array([-along[1], along[0]]) / np.sqrt((along**2).sum())
@@ -281,13 +285,13 @@ def _draw_eye(canvas, corners, lids, pupil, unit, colour):
     widest = 0.45 * np.sqrt((along**2).sum())
     upper, lower = (min(max(height, 0.02 * unit), widest) for height in heights)
 
-    def opening(x, y):
+    def opening(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return shapes.lens(x, y, corners, upper, lower)
 
-    def white(x, y):
+    def white(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return opening(x, y) + 0.035 * unit
 
-    def clipped_disc(radius):
+    def clipped_disc(radius: float) -> shapes.Shape:
         return lambda x, y: np.maximum(shapes.disc(x, y, pupil, radius * unit), white(x, y))
 
     canvas.paint(opening, corners, max(upper, lower), colour["lash"])

@@ -43,7 +43,7 @@ DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuild
     "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
     "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
 }
-# name -> directory under `config.data_dir`, where its owners' name for it is another
+# name -> directory under `config.data_dir`, for data sets that their owners call otherwise
 FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 
@@ -125,15 +125,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's documentation."""
     defaults = common.get_config()
     parser = argparse.ArgumentParser(
-        description="Prepares a data set and says what is in it. "
-        f"Known are {', '.join(DATASETS)}; the documentation of data/NAME.py says where each comes from and how it is laid out."
+        description="Prepares a data set and prints the counts of its splits. "
+        f"Known are {', '.join(DATASETS)}; the documentation of data.NAME says where a data set comes from and how its folder is laid out."
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
     others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
     prepared = defaults.prepared_dir or "DATA_DIR/prepared"
-    parser.add_argument("--data_dir", default=defaults.data_dir, help="of raw data sets (default: %(default)s)")
-    parser.add_argument("--folder", default="", help=f"of NAME in DATA_DIR (default: NAME, but {others})")
-    parser.add_argument("--prepared_dir", default=defaults.prepared_dir, help=f"of prepared sets (default: {prepared})")
+    parser.add_argument("--data_dir", default=defaults.data_dir, help="where raw data sets are (default: %(default)s)")
+    parser.add_argument("--folder", default="", help=f"of NAME, in DATA_DIR (default: NAME, but {others})")
+    parser.add_argument(
+        "--prepared_dir", default=defaults.prepared_dir, help=f"where prepared sets go (default: {prepared})"
+    )
     parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
     parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
     options = parser.parse_args(arguments)

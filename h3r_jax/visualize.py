@@ -27,33 +27,6 @@ DEVIATIONS = 2  # of an ellipse of uncertainty
 OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the longer side of an overlay
 
 
-def draw_landmarks(
-    axes: Axes,
-    image: ArrayLike,
-    landmarks: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    truth: ArrayLike | None = None,
-    covariance: ArrayLike | None = None,
-    scheme: LandmarkScheme | None = None,
-    title: str | None = None,
-) -> None:
-    """One image with its landmarks on matplotlib axes.
-
-    Args:
-      axes: to draw on.
-      image: `[H, W, 3]`, 0 to 255.
-      landmarks: `[K, 2]`, pixels of the image.
-      weight: `[K]`; landmarks at zero are drawn hollow.
-      truth: `[K, 2]`, drawn as crosses joined to the landmarks.
-      covariance: `[K, 2, 2]`, square pixels, drawn as ellipses of `DEVIATIONS` standard deviations.
-      scheme: LandmarkScheme whose connections are drawn.
-      title: above the image.
-    """
-    _show(axes, image, title)
-    _draw_points(axes, landmarks, weight, truth, covariance, scheme)
-
-
 def _show(axes: Axes, image: ArrayLike, title: str | None = None, most: int | None = None) -> None:
     """An image on axes in its own pixels; shrunk first if a side is longer than `most`."""
     pixels = np.clip(np.asarray(image), 0, 255).astype(np.uint8, copy=False)
@@ -238,7 +211,10 @@ def landmark_sheet(
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255, of any sizes.
-      landmarks, weight, truth, covariance: `[N, K, 2]`, `[N, K]`, `[N, K, 2]`, `[N, K, 2, 2]`; see `draw_landmarks`.
+      landmarks: `[N, K, 2]`, pixels of the images.
+      weight: `[N, K]`; landmarks at zero are drawn hollow.
+      truth: `[N, K, 2]`, drawn as crosses joined to the landmarks.
+      covariance: `[N, K, 2, 2]`, square pixels, drawn as ellipses of `DEVIATIONS` standard deviations.
       boxes: `[N, 4]`, x0, y0, x1, y1, pixels of the images; NaN for none.
       scheme: LandmarkScheme whose connections are drawn.
       titles: `N` strings.
@@ -256,7 +232,8 @@ def landmark_sheet(
     known = {name: np.asarray(values) for name, values in arrays.items() if values is not None}
     for i, axes in enumerate(grid):
         own = {name: values[i] for name, values in known.items()}
-        draw_landmarks(axes, images[i], **own, scheme=scheme, title=titles[i] if titles else None)
+        _show(axes, images[i], titles[i] if titles else None)
+        _draw_points(axes, **own, scheme=scheme)
         box = np.full(4, np.nan) if boxes is None else np.asarray(boxes)[i]
         if np.isfinite(box).all():
             _draw_box(axes, box)

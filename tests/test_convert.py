@@ -238,6 +238,12 @@ def test_refused_sources_say_why_and_leave_nothing(tmp_path, capsys):
     assert sorted(work.iterdir()) == before and not payload.exists()
 
 
+def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "read_file", lambda path: int("no number"))
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        command.main([str(tmp_path / "a.pth"), str(tmp_path / "out")])
+
+
 def test_a_destination_is_written_whole_and_never_over_another(tmp_path, monkeypatch):
     source = save_torch(tmp_path / "a.pth", state("pose"))
     (tmp_path / "taken").mkdir()

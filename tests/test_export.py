@@ -56,7 +56,7 @@ class Small(nn.Module):
     @nn.compact
     def __call__(self, images, train):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = layers.relu6(layers.StemConv(8, **types, name="stem")(images))
+        x = layers.relu6(layers.Conv3x3(8, 2, **types, name="stem")(images))
         x = layers.DepthwiseConv(2, **types, name="filter")(x)
         return layers.BatchNorm(self.param_dtype, name="bn1")(layers.PointwiseConv(16, **types, name="mix")(x), train)
 

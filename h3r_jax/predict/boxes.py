@@ -132,9 +132,8 @@ def _read(path: Path, min_score: float) -> Iterator[Record]:
 
 
 def _line(record: Any) -> Record:
-    image, box, frame = _fields(
-        {"frame": None, **record} if isinstance(record, dict) else record, "image", "box", "frame"
-    )
+    image, box = _fields(record, "image", "box")
+    (frame,) = _fields({"frame": None, **record}, "frame")
     return Record(str(Path(image)), box, frame)
 
 
@@ -148,24 +147,26 @@ def _coco(detection: Any, min_score: float) -> Record:
     return Record(int(image), [x, y, x + max(width - 1, 0), y + max(height - 1, 0)])
 
 
-def _numbers(values: Any, count: int) -> bool:
-    """Whether it is a list of `count` numbers, none of them NaN or infinite."""
-    known = type(values) is list and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in values)
-    return known and len(values) == count
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-# Whether a field has a value that it may have, and the values in words.
+def _four(values: Any) -> bool:
+    return type(values) is list and len(values) == 4 and all(map(_finite, values))
+
+
+# For each field, a function that says whether a value is good, and the good values in words.
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image": (lambda x: type(x) is str, "a path"),
     "box": (
-        lambda x: x is None or (_numbers(x, 4) and x[0] <= x[2] and x[1] <= x[3]),
+        lambda x: x is None or (_four(x) and x[0] <= x[2] and x[1] <= x[3]),
         "[x0, y0, x1, y1], finite, with x0 <= x1 and y0 <= y1",
     ),
     "frame": (lambda x: x is None or (type(x) is int and x >= 0), "a number of a frame, 0 or more"),
     "image_id": (lambda x: str(x).isdecimal(), "a number"),
-    "bbox": (lambda x: _numbers(x, 4) and min(x[2:]) >= 0, "[x, y, width, height], finite, with no size below 0"),
-    "score": (lambda x: _numbers([x], 1), "a finite number"),
-    "category_id": (lambda x: _numbers([x], 1), "a number"),
+    "bbox": (lambda x: _four(x) and min(x[2:]) >= 0, "[x, y, width, height], finite, with no size below 0"),
+    "score": (_finite, "a finite number"),
+    "category_id": (_finite, "a number"),
 }
 
 

@@ -82,14 +82,9 @@ def _promised(cv2: Any, video: Any) -> int:
 
 
 class VideoWriter:
-    """Writes frames of one size to an .mp4 file."""
+    """Writes frames of one size to an .mp4 file, `rate` of them a second."""
 
     def __init__(self, path: Path, rate: float):
-        """
-        Args:
-          path: to write.
-          rate: frames per second.
-        """
         self._path, self._rate = path, rate
         self._writer: Any = None
 

@@ -172,11 +172,11 @@ def test_the_references_crop_by_name(source):
     stream = eval_input(source, shape=(20, 20), crop="reference")
     (batch,) = stream.batches(COUNT)
     boxes = annotations_of(source).boxes("landmarks")
-    np.testing.assert_array_equal(stream.matrices, reference_crop.reference_matrix(boxes, 20))
+    np.testing.assert_array_equal(stream.matrices, reference_crop.matrix(boxes, (20, 20)))
     examples = source.examples(tf.data.Dataset.range(COUNT)).as_numpy_iterator()
     for example, box, image in zip(examples, boxes, batch["image"], strict=True):
         pixels = decode_image(example["image"]).numpy()
-        np.testing.assert_array_equal(image, reference_crop.reference_crop(pixels, box, 20))
+        np.testing.assert_array_equal(image, reference_crop.cut(pixels, box, (20, 20)))
     with pytest.raises(ValueError, match="is square, but the input is 16x24"):
         eval_input(source, crop="reference")
     with pytest.raises(ValueError, match="unknown crop 'rough'; known are exact, reference"):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from h3r_jax import models
-from h3r_jax.models import layers, mobilenet_v2, operations
+from h3r_jax.models import layers, mobilenet_v2
 
 torch = pytest.importorskip("torch")
 from tests.models import torch_networks
@@ -28,31 +26,30 @@ def nhwc(x):
     return x.detach().numpy().transpose(0, 2, 3, 1)
 
 
-@pytest.fixture(scope="module")
-def network():
-    """The PyTorch network with 5 landmarks and the binary head, and the same in Flax."""
-    reference = torch_networks.randomize(torch_networks.Regressor(10))
-    return reference, models.build("mobilenet_v2", 5, head="binary"), torch_networks.to_flax(reference)
-
-
-@pytest.mark.parametrize("height, width", [(64, 64), (48, 96)])
-def test_inference_equals_pytorch(network, height, width):
-    reference, model, variables = network
-    images = random((2, height, width, 3))
-    with torch.no_grad():
-        expected = nhwc(reference.eval()(nchw(images)))
-    output = jax.jit(model.apply)(variables, images)
-    assert output.shape == (2, height // 4, width // 4, 10) and output.dtype == jnp.float32
-    assert np.abs(output - expected).max() < 1e-4 * expected.std()
-
-
-def test_training_equals_pytorch(monkeypatch):
-    """Output, gradients of the parameters and running statistics, with statistics of the batch, in fewer blocks."""
+@pytest.fixture
+def short(monkeypatch):
+    """MobileNetV2 in fewer blocks, which still has one of every kind; the same in PyTorch, with random weights."""
     counts = (1, 1, 2, 1, 1)
     stages = [(*stage[:2], count, stage[3]) for stage, count in zip(mobilenet_v2.STAGES, counts)]
     monkeypatch.setattr(mobilenet_v2, "STAGES", stages)
     monkeypatch.setattr(mobilenet_v2, "TAPS", {2: 1, 4: 2, 6: 4})
-    reference = torch_networks.randomize(torch_networks.Regressor(10, torch_networks.MobileNetV2(counts)))
+    return torch_networks.randomize(torch_networks.Regressor(10, torch_networks.MobileNetV2(counts)))
+
+
+def test_inference_equals_pytorch():
+    """The whole network with 5 landmarks and the binary head, on images of other height than width."""
+    reference = torch_networks.randomize(torch_networks.Regressor(10))
+    images = random((2, 48, 96, 3))
+    with torch.no_grad():
+        expected = nhwc(reference.eval()(nchw(images)))
+    output = jax.jit(models.build("mobilenet_v2", 5, head="binary").apply)(torch_networks.to_flax(reference), images)
+    assert output.shape == (2, 12, 24, 10) and output.dtype == jnp.float32
+    assert np.abs(output - expected).max() < 1e-4 * expected.std()
+
+
+def test_training_equals_pytorch(short):
+    """Output, gradients of the parameters and running statistics, with statistics of the batch."""
+    reference = short
     variables = jax.tree.map(np.copy, torch_networks.to_flax(reference))
     reference = reference.double().train()
     images, weights = random((3, 32, 48, 3)), random((3, 8, 12, 10), 1)
@@ -88,23 +85,23 @@ def test_training_equals_pytorch(monkeypatch):
 
 def test_parameter_count():
     model = models.build("mobilenet_v2", 98, head="binary")
-    variables = models.initialize(model, 0, (64, 64, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     assert set(variables) == {"params", "batch_stats"}
     count = sum(p.numel() for p in torch_networks.Regressor(2 * 98).parameters())
     assert models.count_parameters(variables["params"]) == count == 595_728
 
 
-def test_initialization_is_a_function_of_the_seed_and_keeps_the_signal():
+def test_initialization_is_a_function_of_the_seed_and_keeps_the_signal(short):
     model = models.build("mobilenet_v2", 5)
-    first, again, other = (models.initialize(model, seed, (64, 64, 3)) for seed in (1, 1, 2))
+    first, again, other = (jax.device_get(models.initialize(model, seed, (64, 64, 3))) for seed in (1, 1, 2))
     key = models.initialize(model, jax.random.key(1), (2, 32, 32, 3))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), first) == jax.tree.map(lambda x: (x.shape, x.dtype), shapes)
     assert jax.tree.structure(key) == jax.tree.structure(first)
-    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), first, again)))
-    kernel = lambda variables: variables["params"]["backbone"]["features_13"]["expand"]["conv"]["kernel"]
+    assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
+    kernel = lambda variables: variables["params"]["backbone"]["features_6"]["expand"]["conv"]["kernel"]
     assert not np.allclose(kernel(first), kernel(other))
-    assert float(kernel(first).std()) == pytest.approx((2 / 576) ** 0.5, rel=0.02)
+    assert float(kernel(first).std()) == pytest.approx((2 / 384) ** 0.5, rel=0.02)
     assert float(first["params"]["head"]["predict"]["kernel"].std()) < 0.01
 
 
@@ -126,41 +123,23 @@ def test_stride(stride):
     assert shapes.shape == (2, 64 // stride, 96 // stride, 5)
 
 
-def test_bfloat16_is_near_float32_and_has_float32_output(network):
-    _, model, variables = network
-    images = random((1, 32, 32, 3))
+def test_bfloat16_is_as_near_to_float32_as_pytorch(short):
+    """The root mean square of the error is hardly more than the error of PyTorch's network in bfloat16."""
+    variables, images = torch_networks.to_flax(short), random((4, 32, 48, 3))
     narrow = models.build("mobilenet_v2", 5, head="binary", dtype="bfloat16")
-    output, expected = jax.jit(narrow.apply)(variables, images), jax.jit(model.apply)(variables, images)
-    assert output.dtype == jnp.float32
-    assert np.abs(output - expected).max() < 0.2 * np.std(expected)
+    output = jax.jit(narrow.apply)(variables, images)
+    with torch.no_grad():
+        expected = nhwc(short.eval()(nchw(images)))
+        with torch.autocast("cpu", torch.bfloat16):
+            theirs = nhwc(short(nchw(images)).float())
+    error, their_error = (np.sqrt(np.mean((values - expected) ** 2)) for values in (output, theirs))
+    assert 0 < error < 1.2 * their_error
+    features = jax.eval_shape(
+        lambda x: narrow.apply(variables, x, method=lambda model, x: model.backbone(x, False)), images
+    )
+    assert (features.dtype, output.dtype) == (jnp.bfloat16, jnp.float32)
     _, updates = jax.eval_shape(lambda x: narrow.apply(variables, x, train=True, mutable=["batch_stats"]), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {np.dtype(np.float32)}
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(
-    "form, apply, kernel_shape",
-    [
-        (operations.depthwise_shifted, operations.depthwise_convolution, (3, 3, 1, 4)),
-        (operations.stem_gathered, operations.stem_convolution, (3, 3, 4, 5)),
-    ],
-)
-def test_forms_of_a_convolution_agree(form, apply, kernel_shape, stride):
-    """Both forms and the one chosen by platform: values and both gradients."""
-    images, kernel = random((2, 6, 8, 4)), random(kernel_shape, 1)
-    results = []
-    for function in (form, operations.convolution, apply):
-        output, pullback = jax.vjp(functools.partial(function, stride=stride), images, kernel)
-        results.append((output, *pullback(random(output.shape, 2))))
-    for result in results[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0], result)
-
-
-@pytest.mark.parametrize("platform, convolutions", [("cpu", False), ("cuda", True), ("tpu", True)])
-def test_form_follows_the_platform(platform, convolutions):
-    function = jax.jit(jax.grad(lambda x, k: operations.depthwise_convolution(x, k, 2).sum(), argnums=(0, 1)))
-    text = function.trace(np.ones((1, 4, 4, 2)), np.ones((3, 3, 1, 2))).lower(lowering_platforms=(platform,)).as_text()
-    assert ("stablehlo.convolution" in text) == convolutions
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

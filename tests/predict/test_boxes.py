@@ -118,8 +118,7 @@ def test_people_of_a_coco_file(tmp_path):
     assert boxes("b8.png").shape == (0, 4)
     assert boxes.left_out == {"with a score below 0.5": 1, "not of people": 1}
     with pytest.raises(
-        ValueError,
-        match="found.json: 7 would be both a/7.png and b/07.png; want names that end in different numbers",
+        ValueError, match="found.json: 7 would be both a/7.png and b/07.png; want names that end in different numbers"
     ):
         BoxFile(path, named("a/7.png", "b/07.png"))
 

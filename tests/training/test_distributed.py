@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from h3r_jax.training import checkpoints, distributed, nonfinite
+from h3r_jax.run import Run
+from h3r_jax.training import distributed, nonfinite
 from tests.training import worker
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +46,7 @@ def launch(count, workdir, *arguments, victim=None, module="tests.training.worke
 
 
 def last_step(workdir):
-    saved = checkpoints.Checkpoints(workdir)
-    result = saved.latest()
-    saved.close()
-    return result
+    return Run(workdir).steps()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +143,7 @@ def test_a_process_that_cannot_find_the_others_does_not_run_alone(variable, valu
     )
     last = result.stderr.splitlines()[-1]
     assert (
-        last.startswith(f"ValueError: {variable}={value} says that this may be one process of several")
+        last.startswith(f"h3r_jax.errors.UserError: {variable}={value} says that this may be one process of several")
         and remedy in last
     )
 

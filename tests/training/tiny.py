@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from h3r_jax import augment, models
+from h3r_jax import augment
+from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.training import step
+from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
 SCHEME = LandmarkScheme("tiny3", 3, (1, 0, 2), (("pair", (0, 1)),))
@@ -31,35 +32,29 @@ class TinyNet(nn.Module):
 
 
 def make_recipe(dtype=jnp.float32, **changes):
-    fields = {
-        "model": TinyNet(dtype),
-        "head": "heatmap",
-        "logits": "difference",
-        "shape": SHAPE,
-        "stride": 4,
-        "scheme": SCHEME,
-        "loss": "spatial_cross_entropy",
-        "target": "sampled",
-        "augmentation": AUGMENTATION,
-        "average_decay": 0.9,
-        "seed": 3,
-    }
-    return step.Recipe(**(fields | changes))
+    """A Recipe of the tiny network; `changes` are fields of the recipe or of its network."""
+    network = {"model": TinyNet(dtype), "scheme": SCHEME, "shape": SHAPE}
+    fields = {"target": "sampled", "augmentation": AUGMENTATION, "average_decay": 0.9, "seed": 3}
+    for name, value in changes.items():
+        (fields if name in Recipe.__dataclass_fields__ else network)[name] = value
+    return Recipe(Network(**network), **fields)
 
 
 def make_state(recipe, total_steps=10):
     """A fresh state with its optimiser."""
     schedule = make_schedule(learning_rate=1e-2, warmup_steps=2, total_steps=total_steps)
     optimizer = make_optimizer(schedule, weight_decay=1e-4, clip_norm=1.0)
-    variables = models.initialize(recipe.model, 0, (*recipe.shape, 3))
-    variables = jax.tree.map(lambda x: x.astype(recipe.model.dtype), variables)  # Flax starts statistics in float32
+    variables = recipe.network.initialize(0)
+    variables = jax.tree.map(
+        lambda x: x.astype(recipe.network.model.dtype), variables
+    )  # Flax starts statistics in float32
     return create_state(variables, optimizer, keep_average=recipe.average_decay > 0), optimizer
 
 
 def batch_at(step_number, recipe, batch_size=8):
     """The batch of a step: random canvases and landmarks, some of them beyond the crop."""
     rng = np.random.default_rng(step_number)
-    canvas = augment.canvas_shape(recipe.augmentation, recipe.shape)
+    canvas = augment.canvas_shape(recipe.augmentation, recipe.network.shape)
     return {
         "image": rng.integers(0, 256, (batch_size, *canvas, 3), dtype=np.uint8),
         "landmarks": rng.uniform(5, min(canvas) - 5, (batch_size, 3, 2)).astype(np.float32),

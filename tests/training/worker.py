@@ -17,12 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from h3r_jax import augment, codec
-from h3r_jax.training import checkpoints, distributed, evaluation, loop, nonfinite, preemption, sharding, step, writers
-from h3r_jax.training import config as run_config
+from h3r_jax.errors import sentences
+from h3r_jax.evaluation.evaluator import predict_split
+from h3r_jax.run import Run
+from h3r_jax.training import checkpoints, distributed, loop, nonfinite, preemption, sharding, step, writers
+from h3r_jax.training.recipe import Durations
 from tests.training import tiny
 
 TOTAL_STEPS, NUM_TEST, BATCH = 20, 11, 8  # 11 does not divide into batches
-INTERVALS = loop.Intervals(log=2, evaluate=5, save=3)
+DURATIONS = Durations(total=TOTAL_STEPS, warmup=2, log=2, evaluate=5, save=3)
 
 
 def split(array):
@@ -37,11 +40,17 @@ def train(workdir, devices=None, before_step=lambda number, batch: None):
     mesh = sharding.make_mesh(devices)
     state, optimizer = tiny.make_state(recipe, TOTAL_STEPS)
     state = jax.device_put(state, sharding.replicated(mesh))
-    saved = checkpoints.Checkpoints(workdir, keep=3)
+    run = Run(workdir)
+    saved = checkpoints.Checkpoints(run, keep=3)
     if saved.latest() is not None:
         state = saved.restore(saved.latest(), state)
-    decoders = {"k=9": lambda logits: codec.decode(30 * logits)}  # sharper maps than a young network's
-    eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip="")
+
+    def predicted(variables, crops):  # from sharper maps than a young network's
+        maps = 30 * recipe.network.logit_maps(variables, crops)
+        return codec.decode_with_statistics(maps), {}
+
+    parts = (sharding.replicated(mesh), sharding.batch_sharding(mesh))
+    eval_step = jax.jit(predicted, in_shardings=parts, out_shardings=parts[0])
 
     def batches():
         for number in itertools.count(int(state.step) + 1):
@@ -54,24 +63,23 @@ def train(workdir, devices=None, before_step=lambda number, batch: None):
 
     def predict(state):
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (-(-NUM_TEST // BATCH) * BATCH, *recipe.shape, 3), dtype=np.uint8)
+        images = rng.integers(0, 256, (-(-NUM_TEST // BATCH) * BATCH, *recipe.network.shape, 3), dtype=np.uint8)
         batches = [{"image": split(chunk)} for chunk in np.split(images, len(images) // BATCH)]
         matrices = np.broadcast_to(np.eye(2, 3), (NUM_TEST, 2, 3))
-        return evaluation.predict_split(eval_step, state.variables, batches, matrices, mesh)[0]["k=9"]
+        return predict_split(eval_step, state.variables, batches, matrices, mesh)[0][""]
 
     outputs = [writers.JsonLinesWriter(Path(workdir) / "metrics.jsonl")] if distributed.is_first() else []
-    with contextlib.closing(saved), distributed.end_for_all(), run_config.clear_errors(FloatingPointError):
+    with contextlib.closing(saved), distributed.end_for_all(), sentences():
         state = loop.fit(
             state,
             batches(),
             train_step=step.jit_train_step(recipe, optimizer, mesh),
             mesh=mesh,
-            total_steps=TOTAL_STEPS,
-            intervals=INTERVALS,
+            durations=DURATIONS,
             writer=writers.MultiWriter(*outputs),
             checkpoints=saved,
             evaluate=lambda state: {"nme": float(predict(state).mean())},
-            incidents=nonfinite.Incidents(workdir, "stop", batch_of),
+            incidents=nonfinite.Incidents(run, "stop", batch_of),
         )
     return jax.device_get(state), predict(state)
 

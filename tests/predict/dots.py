@@ -21,10 +21,11 @@ class Dots(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
-        colors = images * jnp.asarray(models.IMAGE_STD) + jnp.asarray(models.IMAGE_MEAN)
+        deviation, mean = (jnp.asarray(x).reshape(1, 1, 1, 3) for x in (models.IMAGE_STD, models.IMAGE_MEAN))
+        colors = images * deviation + mean
         # Weights of pixels in cells, by distance; all cells are brightened alike.
         rows, columns = (
-            jnp.exp(-((STRIDE * jnp.arange(size // STRIDE)[:, None] - jnp.arange(size)) ** 2) / (2 * BLUR**2))
+            jnp.exp(-((STRIDE * jnp.arange(size // STRIDE)[:, None] - jnp.arange(size)[None]) ** 2) / (2 * BLUR**2))
             for size in images.shape[1:3]
         )
         blurred = jnp.einsum("iy,jx,byxc->bijc", rows, columns, colors)

@@ -173,7 +173,7 @@ class Network:
             return straight
         (turned,), order = mirrored, np.asarray(self.scheme.mirror)
         coordinates = self.mirror_back(turned.coordinates)
-        sign = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+        sign = np.array([[[[1.0, -1.0], [-1.0, 1.0]]]], np.float32)  # mirrored, x and y vary the other way round
         apart = (straight.coordinates - coordinates) / 2
         return codec.Decoded(
             (straight.coordinates + coordinates) / 2,

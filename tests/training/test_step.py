@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -10,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from h3r_jax import augment, codec, models
-from h3r_jax.landmarks import IBUG68
-from h3r_jax.training import evaluation, sharding, step
+from h3r_jax import augment, codec
+from h3r_jax.evaluation.evaluator import Evaluator
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import FLIPS, make_network
+from h3r_jax.training import sharding, step
+from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 from tests.training import tiny
 
@@ -34,10 +38,10 @@ def losses_over(num_devices, recipe, steps):
 def test_many_devices_train_as_one_in_float64(counts):
     with jax.enable_x64(True):
         recipe = tiny.make_recipe(dtype=jnp.float64)
-        one, variables = losses_over(1, recipe, 20)
-        assert len(set(one)) == 20
+        one, variables = losses_over(1, recipe, 5)
+        assert len(set(one)) == 5
         for count in counts:
-            losses, others = losses_over(count, recipe, 20)
+            losses, others = losses_over(count, recipe, 5)
             np.testing.assert_allclose(losses, one, rtol=0, atol=1e-10)
             jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-10), others, variables)
 
@@ -61,7 +65,9 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
         mesh, results = sharding.make_mesh(jax.devices()[:2]), {}
         schedule = make_schedule(learning_rate=1e-2, warmup_steps=2, total_steps=10)
         optimizer = make_optimizer(schedule, weight_decay=1e-4, clip_norm=1.0)
-        shapes = jax.eval_shape(lambda: recipe.model.init(jax.random.key(0), jnp.zeros((1, *recipe.shape, 3))))
+        shapes = jax.eval_shape(
+            lambda: recipe.network.model.init(jax.random.key(0), jnp.zeros((1, *recipe.network.shape, 3)))
+        )
         rng = np.random.default_rng(0)
         variables = {
             "params": jax.tree.map(lambda x: 0.1 * rng.standard_normal(x.shape), shapes["params"]),
@@ -88,14 +94,13 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
     [("heatmap", "spatial_cross_entropy", "expected"), ("binary", "binary_cross_entropy", "sampled")],
 )
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
-    model = models.build("mobilenet_v2", 68, head=head)
+    network = make_network("mobilenet_v2", "ibug68", head=head, input_size=128)
     augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
-    recipe = step.Recipe(model, head, "difference", (128, 128), 4, IBUG68, loss, target, augmentation, 0.99, 0)
+    recipe = Recipe(network, loss, target, augmentation)
     optimizer = make_optimizer(
         make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1
     )
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)), False))
-    state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=True), variables)
+    state = jax.eval_shape(lambda v: create_state(v, optimizer, keep_average=True), network.shapes())
     canvas = augment.canvas_shape(augmentation, (128, 128))
     batch = {
         "image": jax.ShapeDtypeStruct((4, *canvas, 3), jnp.uint8),
@@ -117,7 +122,6 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     batch["weight"][:] = 1
     batch["weight"][:, 2] = 0
     batch["landmarks"][0, 0] = -3.0  # outside
-    batch["readable"] = np.ones(8, bool)
     train_step = jax.jit(functools.partial(step.train_step, recipe=recipe, optimizer=optimizer))
     _, metrics = train_step(state, batch)
     moved = {**batch, "landmarks": batch["landmarks"].copy()}
@@ -127,68 +131,70 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     assert float(metrics["loss"]) == float(same["loss"])
     assert np.isfinite(float(same["grad_norm"]))
     hidden = {**batch, "weight": batch["weight"] * (np.arange(8) != 5)[:, None].astype(np.float32)}
-    unreadable = {**batch, "readable": np.arange(8) != 5}
-    (_, one), (_, other) = train_step(state, hidden), train_step(state, unreadable)
-    assert float(one["loss"]) == float(other["loss"]) != float(metrics["loss"])
-    assert (float(one["unreadable"]), float(other["unreadable"])) == (0, 1)
-    canvas = augment.canvas_shape(recipe.augmentation, recipe.shape)
-    crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.shape[0] - 1) / 2
-    inside = codec.activation_points(crop, heatmap_shape=recipe.heatmap_shape, stride=4).inside
+    _, one = train_step(state, hidden)
+    assert float(one["loss"]) != float(metrics["loss"]) and float(one["counted"]) < float(metrics["counted"])
+    canvas = augment.canvas_shape(recipe.augmentation, recipe.network.shape)
+    crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.network.shape[0] - 1) / 2
+    inside = codec.activation_points(crop, heatmap_shape=recipe.network.heatmap_shape, stride=4).inside
     assert float(metrics["counted"]) == pytest.approx(float((inside & (batch["weight"] > 0)).mean()))
 
 
-@pytest.mark.parametrize("flip", step.FLIPS)
+@pytest.mark.parametrize("flip", FLIPS)
 def test_every_example_is_predicted_once_whatever_the_batch_size(flip):
-    recipe = tiny.make_recipe()
-    state, _ = tiny.make_state(recipe)
+    network = tiny.make_recipe(flip=flip).network
     # Sharper maps than a fresh network's, so that decoding depends on the image.
-    variables = jax.tree.map(lambda x: x * 30, state.variables)
+    variables = jax.tree.map(lambda x: x * 30, tiny.make_state(tiny.make_recipe())[0].variables)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
     matrices = np.array([[[2.0, 0, i], [0, 2.0, -i]] for i in range(11)])
 
     def predict(batch_size, num_devices):
         mesh = sharding.make_mesh(jax.devices()[:num_devices])
-        decoders = {"k9": functools.partial(codec.decode, k=9), "k1": functools.partial(codec.decode, k=1)}
-        eval_step = step.jit_eval_step(recipe, mesh, decoders=decoders, flip=flip)
-        padded = np.concatenate([images, np.repeat(images[:1], -11 % batch_size, axis=0)])
-        batches = [{"image": chunk} for chunk in np.split(padded, len(padded) // batch_size)]
-        return evaluation.predict_split(
-            eval_step, jax.device_put(variables, sharding.replicated(mesh)), batches, matrices, mesh
+        annotations = SimpleNamespace(
+            landmarks=np.tile([[5.0, 5], [25, 5], [15, 25]], (11, 1, 1)), weight=np.ones((11, 3)), name=["it"] * 11
         )
 
-    reference, confidence = predict(1, 1)
-    assert confidence.shape == (11, 3) and (confidence > 0).all() and (confidence <= 1).all()
-    assert reference["k9"].shape == (11, 3, 2) and reference["k9"].dtype == np.float64
-    assert len(np.unique(reference["k9"], axis=0)) == 11
+        def batches(size, process_index, process_count):
+            padded = np.concatenate([images, np.repeat(images[:1], -11 % size, axis=0)])
+            return ({"image": chunk} for chunk in np.split(padded, len(padded) // size))
+
+        for name, value in {"box": None, "object_size": None, "subsets": ()}.items():
+            setattr(annotations, name, value)
+        split = SimpleNamespace(annotations=annotations, matrices=matrices, batches=batches)
+        decoders = {"k1": lambda maps: network.decoder(k=1)(maps).coordinates}
+        evaluator = Evaluator(network, Protocol(tiny.SCHEME), split, mesh, batch_size=batch_size, decoders=decoders)
+        return evaluator(jax.device_put(variables, sharding.replicated(mesh)))
+
+    reference = predict(1, 1)
+    assert list(reference.landmarks) == ["k1", ""] and list(reference.scores) == ["k1", ""]
+    assert reference.confidence.shape == (11, 3) and (reference.confidence > 0).all()
+    assert reference.covariance.shape == (11, 3, 2, 2) and (reference.confidence <= 1).all()
+    assert reference.landmarks[""].shape == (11, 3, 2) and reference.landmarks[""].dtype == np.float64
+    assert len(np.unique(reference.landmarks[""], axis=0)) == 11
     for batch_size, num_devices in ((4, 1), (8, 8)) if flip else ((4, 1), (8, 8), (16, 2), (4, 4)):
-        other, other_confidence = predict(batch_size, num_devices)
-        np.testing.assert_allclose(other_confidence, confidence, atol=1e-5)
-        for name in reference:
-            np.testing.assert_allclose(other[name], reference[name], atol=1e-3)
+        other = predict(batch_size, num_devices)
+        np.testing.assert_allclose(other.confidence, reference.confidence, atol=1e-5)
+        np.testing.assert_allclose(other.covariance, reference.covariance, rtol=1e-3, atol=1e-3)
+        for name, landmarks in reference.landmarks.items():
+            np.testing.assert_allclose(other.landmarks[name], landmarks, atol=1e-3)
+        assert other.scores[""].metrics == pytest.approx(reference.scores[""].metrics, rel=1e-4)
 
 
 def test_flip_test_undoes_the_mirror():
     # A network that answers the same for every image: mirrored back, the answer is that of the mirrored scheme.
-    recipe = tiny.make_recipe()
     logits = jnp.zeros((1, 8, 8, 3)).at[0, 2, 1, 0].set(50.0).at[0, 2, 5, 1].set(50.0).at[0, 6, 3, 2].set(50.0)
 
     class Constant:
         def apply(self, variables, images, train):
             return logits
 
-    recipe = tiny.make_recipe(model=Constant())
-    decode = functools.partial(codec.decode, k=1)
-    arguments = {"recipe": recipe, "decoders": {"k1": decode}}
-    result, _ = jax.jit(functools.partial(step.eval_step, **arguments, flip="coordinates"))(
-        {}, jnp.zeros((1, 32, 32, 3))
-    )
-    result = result["k1"]
+    network = tiny.make_recipe(model=Constant(), flip="coordinates", k=1).network
+    result = jax.jit(network.decode)({}, jnp.zeros((1, 32, 32, 3))).coordinates
     plain = np.array([[4, 8], [20, 8], [12, 24]], float)
     back = np.array([[31 - 20, 8], [31 - 4, 8], [31 - 12, 24]], float)
     np.testing.assert_allclose(result[0], (plain + back) / 2)
-    with pytest.raises(ValueError, match="unknown eval.flip 'maps'; known are '', 'coordinates', 'heatmaps'"):
-        step.eval_step({}, jnp.zeros((1, 32, 32, 3)), **arguments, flip="maps")
+    with pytest.raises(ValueError, match="unknown flip 'maps'; known are '', 'coordinates', 'heatmaps'"):
+        tiny.make_recipe(flip="maps")
 
 
 @pytest.mark.parametrize(
@@ -196,24 +202,24 @@ def test_flip_test_undoes_the_mirror():
 )
 def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activation):
     """A network that is right about the image and its mirror image: the average is right, to a thousandth of a pixel."""
-    recipe = tiny.make_recipe(loss=loss)
-    width, stride = recipe.shape[1], recipe.stride
+    network = tiny.make_recipe(loss=loss, activation=activation).network
+    width, stride, mirror = network.shape[1], network.stride, list(network.scheme.mirror)
     truth = np.random.default_rng(0).uniform(5, 22, (6, 3, 2)).astype(np.float32)
-    mirrored = np.stack([width - 1 - truth[..., 0], truth[..., 1]], axis=-1)[:, list(recipe.scheme.mirror)]
+    mirrored = np.stack([width - 1 - truth[..., 0], truth[..., 1]], axis=-1)[:, mirror]
 
     def logits(coordinates):
-        maps = codec.expected_heatmap(coordinates, heatmap_shape=recipe.heatmap_shape)
+        maps = codec.expected_heatmap(coordinates, heatmap_shape=network.heatmap_shape)
         return jnp.log(maps) if activation == "softmax" else jax.scipy.special.logit(maps)
 
     @jax.jit
     def averaged(truth, mirrored):
-        average = step.mirror_average(logits(truth), logits(mirrored), recipe)
+        average = network.mean_map(logits(truth), logits(mirrored))
         return codec.decode(average, k=9, stride=stride, activation=activation)
 
     @jax.jit
     def not_moved(mirrored):
-        probabilities = codec.expected_heatmap(mirrored, heatmap_shape=recipe.heatmap_shape)[..., ::-1, :]
-        return codec.decode(probabilities[..., list(recipe.scheme.mirror)], k=9, stride=stride, activation="identity")
+        probabilities = codec.expected_heatmap(mirrored, heatmap_shape=network.heatmap_shape)[..., ::-1, :]
+        return codec.decode(probabilities[..., mirror], k=9, stride=stride, activation="identity")
 
     np.testing.assert_allclose(averaged(truth, mirrored), truth, atol=1e-3)
     # What others do, to move by a whole cell or not at all, is off by an eighth of a stride or more.

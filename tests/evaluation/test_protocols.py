@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 
+from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.training.protocols import Protocol
 
 SCHEME = LandmarkScheme("mine", 3, (1, 0, 2), (("pair", (0, 1)), ("box", "box"), ("size", "object_size")))
 

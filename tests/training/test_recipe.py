@@ -1,0 +1,130 @@
+"""Recipes: unknown names and bad numbers are refused, and a workdir keeps its run, also one of an older version."""
+
+import json
+
+import pytest
+
+from configs import common, variants
+from h3r_jax import run as runs
+from h3r_jax.errors import UserError
+from h3r_jax.inference import scheme_of
+from h3r_jax.run import Run
+from h3r_jax.training import same_run
+from h3r_jax.training.recipe import Durations, Recipe, check_config, steps_of
+from h3r_jax.training.state import make_schedule
+
+RECIPES = variants.all_recipes()
+
+
+def fields(config):
+    return json.loads(config.to_json())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_build(name):
+    config = RECIPES[name]
+    check_config(fields(config), common.get_config().to_dict())
+    recipe = Recipe.from_config(config)
+    assert recipe == Recipe.from_config(fields(config)), "a configuration reads the same from JSON"
+    assert hash(recipe) == hash(Recipe.from_config(config))
+
+
+def test_durations():
+    config = common.get_config()
+    config.train.batch_size, config.train.epochs, config.train.warmup_epochs = 8, 2.0, 0.0
+    assert [steps_of(epochs, 100, 8) for epochs in (0.0, 0.01, 2.0)] == [0, 1, 25]
+    assert Durations.from_config(config, 100) == Durations(total=25, warmup=0, evaluate=62, save=12, log=50)
+    config.train.steps = 7
+    assert Durations.from_config(config, 100).total == 7
+    schedule = make_schedule(learning_rate=0.1, warmup_steps=0, total_steps=20)
+    assert float(schedule(0)) == pytest.approx(0.1) and float(schedule(20)) == pytest.approx(0, abs=1e-9)
+    for field in ("train.epochs", "log.every_steps", "log.keep_checkpoints"):
+        section, name = field.split(".")
+        changed = fields(config)
+        changed[section][name] = 0
+        with pytest.raises(UserError, match=f"config.{field} must be positive, got 0"):
+            check_config(changed, common.get_config().to_dict())
+    config.train.warmup_epochs = -1.0
+    with pytest.raises(UserError, match="config.train.warmup_epochs must not be negative, got -1"):
+        check_config(fields(config), common.get_config().to_dict())
+
+
+def test_unknown_names_and_fields():
+    config = common.get_config()
+    config.landmarks.mirror = (1, 0)
+    assert scheme_of(config).normalizer() == "box"
+
+    def refused(section, name, value, sentence):
+        changed = fields(config)
+        changed[section][name] = value
+        with pytest.raises(UserError, match=sentence):
+            Recipe.from_config(changed)
+
+    refused("eval", "activation", "relu", "unknown activation 'relu'; known are 'softmax', 'sigmoid', 'identity'")
+    refused("eval", "flip", "maps", "unknown flip 'maps'; known are '', 'coordinates', 'heatmaps'")
+    refused("eval", "k", 10_000, "k=10000 cells cannot be chosen from a map of 32x32")
+    refused("eval", "selection", "best", "unknown selection 'best'; known are 'top_k', 'neighbours'")
+    refused("model", "name", "resnet", "unknown model 'resnet'; known: mobilenet_v2")
+    refused("model", "input_size", (30, 32), "not a multiple of stride 4")
+    refused("loss", "name", "mse", "unknown loss 'mse'; known are spatial_cross_entropy")
+    refused("loss", "target", "all", "unknown target 'all'; known are sampled, expected")
+    refused("train", "nonfinite", "go", "unknown nonfinite 'go'; known are stop, skip")
+    refused("augment", "mirror", 1.5, "config.augment.mirror is a probability, got 1.5")
+    refused("landmarks", "scheme", "ibug68", "has the scheme 'ibug68', and a mirror order or normalizer as well")
+    refused("landmarks", "mirror", (), "needs a scheme, or a mirror order")
+    config.landmarks.mirror = ()
+    refused("landmarks", "scheme", "ibug70", "unknown landmark scheme 'ibug70'; known are wflw98, ibug68")
+    with config.unlocked():
+        config.model.nmae = "x"
+    with pytest.raises(UserError, match="unknown field config.model.nmae; known are .*model.name"):
+        check_config(fields(config), common.get_config().to_dict())
+
+
+def test_a_workdir_belongs_to_one_run(tmp_path):
+    config, run = common.get_config(), Run(tmp_path)
+    same_run.claim(run, fields(config))
+    config.data_dir = "elsewhere"
+    config.log.every_steps = 7
+    config.eval.flip = "coordinates"
+    same_run.claim(run, fields(config))
+    config.train.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"train.learning_rate: 0.004 there, 0.5 here.*another --workdir"):
+        same_run.claim(run, fields(config))
+
+
+def test_an_evaluation_is_of_the_runs_own_network(tmp_path):
+    config, run = common.get_config(), Run(tmp_path)
+    same_run.claim(run, fields(config))
+    assert same_run.check_evaluation(run, fields(config)) == {}
+    config.eval.k, config.data.box_scale, config.train.learning_rate, config.eval.batch_size = 4, 1.5, 0.5, 7
+    assert same_run.check_evaluation(run, fields(config)) == {"eval.k": (9, 4), "data.box_scale": (1.25, 1.5)}
+    for section, name, value in (("model", "input_size", (64, 64)), ("loss", "name", "binary_cross_entropy")):
+        changed = config.copy_and_resolve_references()
+        changed[section][name] = value
+        with pytest.raises(UserError, match=rf"not that of the run in .*\({section}.{name}: .* there, .* here\)"):
+            same_run.check_evaluation(run, fields(changed))
+
+
+def test_configurations_of_older_runs_are_read_or_refused(tmp_path):
+    """The fields of the first version, and of the one before `data.on_error` went."""
+    new, run = fields(common.get_config()), Run(tmp_path)
+    first = json.loads(json.dumps(new))
+    for field in runs.ADDED:
+        section, _, name = field.rpartition(".")
+        del (first[section] if section else first)[name]
+    for flip, meaning in ((False, ""), (True, "coordinates")):
+        first["eval"]["flip"], new["eval"]["flip"] = flip, meaning
+        run.write_config(first)
+        assert run.config() == new
+        same_run.claim(run, new)
+    new["data"]["on_error"] = "stop"
+    run.write_config(new)
+    assert "on_error" not in run.config()["data"]
+    new["data"]["on_error"] = "skip"
+    run.write_config(new)
+    with pytest.raises(UserError, match=r"config.json is of an older version: this one has no config.data.on_error; "):
+        run.config()
+    for content in ("", "[]", '{"model": 3}'):
+        run.config_file.write_text(content)
+        with pytest.raises(UserError, match=r"config.json is damaged: it is "):
+            run.config()

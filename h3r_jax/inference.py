@@ -251,21 +251,18 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: see `scheme_of`; or an unknown loss.
     """
-    model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
-    if loss not in losses.LOSSES:
-        raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
-    return {
-        "model": model["name"],
-        "scheme": scheme_of(config),
-        "input_size": tuple(model["input_size"]),
-        "head": model["head"],
-        "stride": model["stride"],
-        "dtype": model["dtype"],
-        "logits": model["logits"],
-        "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
-        "k": evaluation["k"],
-        "selection": evaluation["selection"],
-        "flip": evaluation["flip"],
-        "crop": evaluation["crop"],
-        "box_scale": config["data"]["box_scale"],
-    }
+    try:
+        model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
+        if loss not in losses.LOSSES:
+            raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
+        return {
+            "model": model["name"],
+            "scheme": scheme_of(config),
+            "input_size": tuple(model["input_size"]),
+            **{name: model[name] for name in ("head", "stride", "dtype", "logits")},
+            "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
+            **{name: evaluation[name] for name in ("k", "selection", "flip", "crop")},
+            "box_scale": config["data"]["box_scale"],
+        }
+    except KeyError as error:
+        raise UserError(f"the configuration lacks the field {error}; see configs/common.py") from error

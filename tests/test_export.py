@@ -1,6 +1,7 @@
 """Exported networks in processes of their own, which have the runtime and nothing else."""
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from h3r_jax import export, load_predictor, models
 from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
-from h3r_jax.training import checkpoints, config
+from h3r_jax.run import Run
+from h3r_jax.training import checkpoints, same_run
 from h3r_jax.training import state as training_state
-from h3r_jax.training import step as training_step
+from h3r_jax.training.recipe import Recipe
 from tests import pages
 
 SHAPE = (64, 32)
@@ -132,18 +134,16 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
     run.loss.name = "binary_cross_entropy"
     run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
-    config.check_same_run(run, tmp_path)
+    same_run.claim(Run(tmp_path), json.loads(run.to_json()))
     variables = variables_of("small", 3, "binary")
-    saved = checkpoints.Checkpoints(tmp_path, keep=1)
+    saved = checkpoints.Checkpoints(Run(tmp_path), keep=1)
     saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))
     saved.close()
     export.main([str(tmp_path), str(tmp_path / "network")])
 
     images = np.resize(IMAGES, (2, 96, 64, 3))
-    recipe = config.make_recipe(run, config.make_scheme(run))
-    decoders = dict([config.make_decoder(run, recipe)])
-    evaluate = jax.jit(functools.partial(training_step.eval_step, recipe=recipe, decoders=decoders, flip=run.eval.flip))
-    (expected,) = evaluate(variables, images)[0].values()
+    network = Recipe.from_config(run).network
+    expected = jax.jit(network.decode)(variables, images).coordinates
     found = jax_export.deserialize((tmp_path / "network").read_bytes()).call(images)
     np.testing.assert_allclose(found["landmarks"], expected, atol=TOLERANCE)
 

@@ -166,7 +166,8 @@ def test_halves_are_always_shown_at_probability_one(source):
 
 def test_joints_lie_on_their_dots_in_training_crops(source):
     stream = train_input(source, 0.5)
-    recipe = types.SimpleNamespace(seed=5, augmentation=AUGMENTATION, shape=SHAPE, scheme=SCHEME)
+    network = types.SimpleNamespace(shape=SHAPE, scheme=SCHEME)
+    recipe = types.SimpleNamespace(seed=5, augmentation=AUGMENTATION, network=network)
     examples = jax.jit(functools.partial(step.augment_batch, recipe=recipe))
     errors, scales = [], []
     for number, batch in enumerate(take(stream, 24)):

@@ -21,7 +21,9 @@ class Dots(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
-        deviation, mean = (jnp.asarray(x).reshape(1, 1, 1, 3) for x in (models.IMAGE_STD, models.IMAGE_MEAN))
+        deviation, mean = (
+            jnp.reshape(jnp.array(values), (1, 1, 1, 3)) for values in (models.IMAGE_STD, models.IMAGE_MEAN)
+        )
         colors = images * deviation + mean
         # Weights of pixels in cells, by distance; all cells are brightened alike.
         rows, columns = (

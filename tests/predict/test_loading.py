@@ -11,8 +11,9 @@ import pytest
 from configs import common
 from h3r_jax import convert, geometry, load_predictor, models
 from h3r_jax.landmarks import LandmarkScheme
-from h3r_jax.training import checkpoints
-from h3r_jax.training import config as run_config
+from h3r_jax.run import Run
+from h3r_jax.training import checkpoints, same_run
+from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state
 
 
@@ -36,10 +37,10 @@ def run(tmp_path_factory):
     """A workdir with steps 1 and 2, and the averages of both."""
     workdir = tmp_path_factory.mktemp("run") / "work"
     config = make_config()
-    run_config.check_same_run(config, workdir)
-    recipe = run_config.make_recipe(config, run_config.make_scheme(config))
-    saved = checkpoints.Checkpoints(workdir, keep=3)
-    variables = jax.tree.map(np.asarray, models.initialize(recipe.model, 0, (64, 96, 3)))
+    same_run.claim(Run(workdir), json.loads(config.to_json()))
+    network = Recipe.from_config(config).network
+    saved = checkpoints.Checkpoints(Run(workdir), keep=3)
+    variables = jax.tree.map(np.asarray, network.initialize(0))
     averages = {}
     for step in (1, 2):
         shift = np.float32(0.25 * step)  # tells the average apart from the parameters, and the steps from each other
@@ -47,7 +48,7 @@ def run(tmp_path_factory):
         state = create_state(variables, optax.identity(), keep_average=True)
         saved.save(state.replace(step=jax.numpy.int32(step), average=averages[step]), {"nme": float(step)})
     saved.close()
-    return workdir, recipe, averages
+    return workdir, network, averages
 
 
 def assert_same_weights(predictor, variables):
@@ -55,12 +56,12 @@ def assert_same_weights(predictor, variables):
 
 
 def test_a_run_and_what_is_made_of_it(run, tmp_path):
-    workdir, recipe, averages = run
+    workdir, trained, averages = run
     predictor = load_predictor(workdir)
     assert_same_weights(predictor, averages[2])
     assert predictor.description == "moving average of the parameters at step 2"
     network = predictor.network
-    assert network.model == recipe.model and network.scheme == recipe.scheme
+    assert network == trained
     found = [
         getattr(network, name) for name in ("head", "logits", "activation", "k", "selection", "flip", "shape", "stride")
     ]
@@ -101,14 +102,14 @@ def test_what_a_run_refuses(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_predictor(tmp_path / "nowhere")
     old = json.loads((workdir / "config.json").read_text())
-    del old["eval"]["crop"]
+    del old["eval"]["k"]
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text(json.dumps(old))
-    with pytest.raises(ValueError, match="config.json has not the fields of this version.*crop"):
+    with pytest.raises(ValueError, match="the configuration lacks the field 'k'"):
         load_predictor(tmp_path / "old")
     for damaged in (b'{"model": ', b"\xff\xfe{}", b"[1]"):
         (tmp_path / "old" / "config.json").write_bytes(damaged)
-        with pytest.raises(ValueError, match="old/config.json is damaged: it is not the JSON of a run's configuration"):
+        with pytest.raises(ValueError, match="old/config.json is damaged: it is "):
             load_predictor(tmp_path / "old")
 
 

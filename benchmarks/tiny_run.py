@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 
@@ -34,39 +34,52 @@ def write_data(place: Path) -> None:
     write_split(place / "faces", "val", 12, NUM_VALIDATION)
 
 
+def fields(place: Path, total_steps: int = 20, save_every: int = 2) -> dict[str, Any]:
+    """The fields of a tiny run in which it differs from configs/quickstart.py; it is evaluated halfway and at the end.
+
+    Args:
+      place: folder of `write_data`.
+      total_steps, save_every: steps of the run, and between checkpoints.
+    """
+    epochs = BATCH / NUM_TRAIN  # of one step
+    return {
+        "data_dir": str(place),
+        "data.name": "csv",
+        "data.folder": "faces",
+        "data.validation_split": "val",
+        "data.test_split": "val",
+        "model.input_size": (32, 32),
+        "train.batch_size": BATCH,
+        "train.epochs": total_steps * epochs,
+        "eval.batch_size": BATCH,
+        "log.every_steps": 1,
+        "log.checkpoint_every_epochs": save_every * epochs,
+        "log.eval_every_epochs": total_steps * epochs / 2,
+    }
+
+
 def command(
     script: str, place: Path, workdir: Path, *overrides: str, total_steps: int = 20, save_every: int = 2
 ) -> list[str]:
-    """The command line of train.py, which evaluates halfway and at the end, or of eval.py for a run of it.
+    """The command line of train.py for a tiny run, or of eval.py for one that was trained.
 
     Args:
       script: "train.py" or "eval.py".
       place: folder of `write_data`.
       workdir: of the run.
       overrides: further arguments.
-      total_steps, save_every: of train.py; eval.py takes everything from the run.
+      total_steps, save_every: see `fields`; eval.py takes everything from the run.
     """
     arguments = [sys.executable, script, f"--workdir={workdir}"]
     if script == "eval.py":
         return [*arguments, *overrides]
-    epochs = BATCH / NUM_TRAIN  # of one step
-    fields = {
-        "data_dir": place,
-        "prepared_dir": place / "prepared",
-        "data.name": "csv",
-        "data.folder": "faces",
-        "data.validation_split": "val",
-        "data.test_split": "val",
-        "model.input_size": "(32, 32)",
-        "train.batch_size": BATCH,
-        "train.epochs": total_steps * epochs,
-        "eval.batch_size": 4,
-        "log.every_steps": 1,
-        "log.checkpoint_every_epochs": save_every * epochs,
-        "log.eval_every_epochs": total_steps * epochs / 2,
-    }
-    arguments += ["--config=configs/quickstart.py", *(f"--config.{name}={value}" for name, value in fields.items())]
-    return [*arguments, *overrides]
+    changes = fields(place, total_steps, save_every)
+    return [
+        *arguments,
+        "--config=configs/quickstart.py",
+        *(f"--config.{name}={value}" for name, value in changes.items()),
+        *overrides,
+    ]
 
 
 def start(place: Path, arguments: list[str], output: int | IO[str] = subprocess.PIPE) -> subprocess.Popen:

@@ -83,6 +83,8 @@ class Network:
             raise UserError(f'the crop "reference" is square, but the input is {size}; want the crop "exact"')
         if not self.box_scale > 0:
             raise UserError(f"box_scale must be positive, got {self.box_scale}")
+        if not isinstance(self.k, int):
+            raise UserError(f"k is a number of cells, got {self.k!r}")
         with of_the_user():  # the codec knows which k goes with which map
             maps = jax.ShapeDtypeStruct((1, *self.heatmap_shape, self.scheme.num_landmarks), jnp.float32)
             jax.eval_shape(self.decoder(), maps)

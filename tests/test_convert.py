@@ -177,7 +177,8 @@ def test_another_stride_than_the_reference_has_is_said(tmp_path, capsys):
     """The file is for this library's own predictor; PyTorch would load it and compute something else."""
     variables, spec, report = convert.read(save_torch(tmp_path / "a.pth", state("h3r mobilenet_v2")))
     for stride in (4, 8):
-        files.write_directory(tmp_path / f"{stride}", variables, spec, "a run", report, {"model": {"stride": stride}})
+        stored = {"model": {"name": "mobilenet_v2", "stride": stride}}
+        files.write_directory(tmp_path / f"{stride}", variables, spec, "a run", report, stored)
         command.main([str(tmp_path / f"{stride}"), str(tmp_path / f"{stride}.safetensors")])
         printed = capsys.readouterr().out
         assert (

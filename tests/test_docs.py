@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import common, variants
 from h3r_jax import predict
-from tests.pages import BLOCK, CODEC, EXPORT, PAGES, PREDICT, ROOT, python_blocks
+from tests.pages import BLOCK, CODEC, EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
@@ -158,3 +158,19 @@ def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     there = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert listed == there
+
+
+def test_contributors_and_ci_run_the_same_checks():
+    _, checks = command_blocks(ROOT / "docs" / "contributing.md")
+    documented = [line.removeprefix(".venv-test/bin/").split() for line in checks.splitlines()]
+    script = (ROOT / ".ci" / "run").read_text()
+    found = re.findall(r'^"\$environment/bin/(ruff|mypy|mkdocs|python)"(.*)$', script, re.MULTILINE)
+    ci = [[program, *options.split()] for program, options in found]
+
+    def starts(line, words):
+        return line[: len(words)] == words
+
+    for words in documented:
+        assert any(starts(line, words) for line in ci), f".ci/run lacks {' '.join(words)}"
+    for line in ci:
+        assert any(starts(line, words) for words in documented), f"docs/contributing.md lacks {' '.join(line)}"

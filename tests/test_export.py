@@ -91,7 +91,7 @@ def directory(path, name="small", head="heatmap", landmarks=6):
 def run_elsewhere(folder, source, code, absent):
     """Writes what the network of `source` says here, and has `code` say the same in a fresh interpreter in `folder`."""
     predictor = load_predictor(source, input_size=SHAPE)
-    decoded = jax.jit(predictor.decode)(jax.tree.map(np.asarray, predictor.variables), IMAGES)
+    decoded = jax.jit(predictor.network.decode)(jax.tree.map(np.asarray, predictor.variables), IMAGES)
     expected = {"landmarks": decoded.coordinates, "confidence": decoded.confidence}
     assert float(np.std(expected["landmarks"])) > 4, "the landmarks must differ for the comparison to mean something"
     np.savez(folder / "expected.npz", images=IMAGES, **expected)

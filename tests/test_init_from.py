@@ -1,12 +1,11 @@
 """Trained weights at the start of a training, of one's own run or of others."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from configs import common
 from h3r_jax import convert, models
 
 pytest.importorskip("torch")
@@ -89,16 +88,19 @@ def test_another_backbone_cannot_start_a_training(tmp_path):
 def test_a_step_of_a_run_is_read(tmp_path):
     """The moving average of a training run, for PyTorch and as the start of another run."""
     optax = pytest.importorskip("optax")
+    from h3r_jax.run import Run
     from h3r_jax.training import checkpoints
     from h3r_jax.training import state as training_state
 
     variables = fresh("tiny_pose", 5, "pose")
     run = training_state.create_state(variables, optax.sgd(0.1), keep_average=True)
     run = run.replace(average=jax.tree.map(lambda x: x + 1, run.average))
-    saved = checkpoints.Checkpoints(tmp_path, keep=1)
+    saved = checkpoints.Checkpoints(Run(tmp_path), keep=1)
     saved.save(run)
     saved.close()
-    (tmp_path / "config.json").write_text(json.dumps({"model": {"name": "tiny_pose", "head": "pose"}}))
+    config = common.get_config()
+    config.model.name, config.model.head, config.landmarks.mirror = "tiny_pose", "pose", tuple(range(5))
+    (tmp_path / "config.json").write_text(config.to_json())
     path = tmp_path / "checkpoints" / "0"
     read, spec, _ = convert.read(path)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, np.asarray(b) + 1), read, variables)

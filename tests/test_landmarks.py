@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from data import aflw, coco_keypoints, cofw, lapa, mpii, phantom_figure, w300, wflw
+from data import aflw, coco_keypoints, cofw, lapa, mpii, w300, wflw
+from data.phantom import figure as phantom_figure
 from h3r_jax.landmarks import PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import UNITS
 

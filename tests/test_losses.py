@@ -16,7 +16,7 @@ COORDINATES = np.array(
     np.float32,
 )
 LOGITS = np.random.default_rng(0).normal(scale=3, size=(2, *SHAPE, 4)).astype(np.float32)
-points_of = functools.partial(codec.activation_points, heatmap_shape=SHAPE, stride=STRIDE)
+points_of = jax.jit(functools.partial(codec.activation_points, heatmap_shape=SHAPE, stride=STRIDE))
 
 
 def dense_targets():
@@ -115,9 +115,9 @@ def test_the_weight_of_positives_may_be_traced():
         return losses.binary_cross_entropy(LOGITS, points, positive_weight=weight).sum()
 
     slope = jax.jit(jax.grad(jax.checkpoint(total)))(50.0)
-    assert float(slope) == pytest.approx(
-        (float(total(51.0)) - float(total(49.0))) / 2, rel=1e-4
-    )  # which is linear in it
+    compiled = jax.jit(total)
+    # The loss is linear in the weight.
+    assert float(slope) == pytest.approx((float(compiled(51.0)) - float(compiled(49.0))) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -136,9 +136,10 @@ def test_nothing_of_the_size_of_the_logits_is_made_but_their_gradient(name):
 def test_weighted_points_are_the_expectation_of_sampled_ones(name):
     """Exactly: the sum over the four outcomes of rounding, by their probabilities."""
     loss = CASES[name][0]
-    points = points_of(COORDINATES)
+    points = jax.tree.map(np.asarray, points_of(COORDINATES))
     outcomes = [
-        codec.ActivationPoints(points.cells[..., n : n + 1, :], jnp.ones((2, 4, 1)), points.inside) for n in range(4)
+        codec.ActivationPoints(points.cells[..., n : n + 1, :], np.ones((2, 4, 1), np.float32), points.inside)
+        for n in range(4)
     ]
 
     @jax.jit
@@ -152,10 +153,11 @@ def test_weighted_points_are_the_expectation_of_sampled_ones(name):
 
 def test_three_dimensions_and_half_precision():
     shape = (4, 5, 6)
-    points = codec.activation_points(jnp.array([[3.0, 7.7, 9.1]]), heatmap_shape=shape)
-    logits = jnp.asarray(np.random.default_rng(1).normal(size=(*shape, 1)), jnp.bfloat16)
-    target = np.asarray(codec.scatter(points, shape), np.float64)
-    exact = np.asarray(logits, np.float64)
+    coordinates = np.array([[3.0, 7.7, 9.1]], np.float32)
+    points = jax.jit(functools.partial(codec.activation_points, heatmap_shape=shape))(coordinates)
+    logits = np.random.default_rng(1).normal(size=(*shape, 1)).astype(jnp.bfloat16)
+    target = np.asarray(jax.jit(codec.scatter, static_argnums=1)(points, shape), np.float64)
+    exact = logits.astype(np.float64)
     got = jax.jit(losses.spatial_cross_entropy)(logits, points)
     assert got.dtype == jnp.float32
     want = -(target * (exact - special.logsumexp(exact))).sum()
@@ -169,7 +171,9 @@ def test_large_logits_stay_finite(name):
     loss = jax.jit(jax.value_and_grad(lambda logits, points: CASES[name][0](logits, points).sum()))
     points = points_of(COORDINATES[:1])
     for scale in (1e4, -1e4):
-        value, gradient = loss(jnp.full((1, *SHAPE, 4), scale).at[0, 2, 3].set(-scale), points)
+        logits = np.full((1, *SHAPE, 4), scale, np.float32)
+        logits[0, 2, 3] = -scale
+        value, gradient = loss(logits, points)
         assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
@@ -181,7 +185,7 @@ def test_the_head_of_the_reference():
     log_shares = channels - special.logsumexp(channels, axis=0)
     want = -((1 - targets) * log_shares[0] + targets * log_shares[1]).sum(axis=(1, 2))
     points = points_of(COORDINATES)
-    got = losses.binary_cross_entropy(codec.binary_logits(jnp.asarray(outputs, jnp.float32)), points)
+    got = jax.jit(lambda x: losses.binary_cross_entropy(codec.binary_logits(x), points))(outputs.astype(np.float32))
     inside = np.asarray(points.inside)
     np.testing.assert_allclose(np.asarray(got)[inside], want[inside], rtol=1e-5)
 
@@ -202,6 +206,6 @@ def test_weights():
 @pytest.mark.parametrize("loss", losses.LOSSES.values())
 def test_shapes_that_disagree(loss):
     points = points_of(COORDINATES)
-    for logits in (jnp.zeros((2, *SHAPE, 3)), jnp.zeros((1, *SHAPE, 4)), jnp.zeros((*SHAPE, 4))):
+    for shape in ((2, *SHAPE, 3), (1, *SHAPE, 4), (*SHAPE, 4)):
         with pytest.raises(ValueError, match="points are for"):
-            loss(logits, points)
+            jax.eval_shape(loss, jax.ShapeDtypeStruct(shape, np.float32), points)

@@ -1,4 +1,4 @@
-"""train.py and eval.py as a user runs them: killed and started again, and given wrong input."""
+"""train.py and eval.py as processes: their command lines, killed and started again, and two as one."""
 
 import json
 import signal
@@ -35,47 +35,38 @@ def run(place, *arguments):
     return output
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "sentence"),
+    [
+        ("train.py", ["--config.train.epoch=3"], 'the configuration has no field "epoch"; did you mean "epochs"?'),
+        ("eval.py", [], "--config is missing, and the workdir holds no run"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_one_sentence(tmp_path, script, arguments, sentence):
+    code, output = finish(tiny_run.start(tmp_path, command(script, tmp_path, tmp_path / "none", *arguments)))
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert code == 1 and len(lines) == 1 and sentence in lines[0], output[-3000:]
+    assert "Traceback" not in output and not (tmp_path / "none").exists()
+
+
 def losses(workdir):
     """Step -> loss; a step that was run twice must have had the same loss both times."""
     result = {}
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        if "train/loss" in record:
-            assert result.setdefault(record["step"], record["train/loss"]) == record["train/loss"]
+    for step, loss in tiny_run.logged(workdir):
+        assert result.setdefault(step, loss) == loss
     return result
 
 
 @pytest.fixture(scope="module")
 def straight(place):
-    """The workdir of a run that nothing happened to, and what it printed."""
-    workdir = place / "straight"
-    return workdir, run(place, "train.py", place, workdir)
-
-
-def test_it_trains_and_evaluates(place, straight):
-    workdir, output = straight
-    assert "40 examples" in output and "0 -> 20 of batch 8" in output
-    for picture in ("augmented.png", "targets.png"):
-        assert (workdir / picture).stat().st_size > 10_000
-    assert list((workdir / "tensorboard").iterdir())
-
-    table = run(place, "eval.py", place, workdir)
-    for decoder in ("argmax", "quarter shift", "k=4", "k=9"):
-        assert decoder in table
-    assert "moving average of the parameters at step 20" in table and "flip test off" in table
-    result = json.loads((workdir / "eval" / "faces-val.json").read_text())
-    assert (
-        set(result) == {"dataset", "split", "protocol", "count", "official_count", "subset_counts", "metrics"}
-        and result["count"] == 9
-    )
-    assert {"nme", "fr@10", "auc@10"} <= set(result["metrics"])
-    for picture in ("faces-val-curve.png", "faces-val-overlays.png", "faces-val-heatmaps.png"):
-        assert (workdir / "eval" / picture).stat().st_size > 10_000
+    """The workdir of a run that nothing happened to."""
+    run(place, "train.py", place, place / "straight")
+    return place / "straight"
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place, straight):
-    straight, killed = straight[0], place / "killed"
+    killed = place / "killed"
     process = tiny_run.start(place, command("train.py", place, killed))
     deadline = time.monotonic() + 300
     while not any((killed / "checkpoints" / str(step)).exists() for step in range(6, TOTAL_STEPS)):
@@ -93,33 +84,6 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(place, stra
     assert "is complete" in run(place, "train.py", place, killed)
     tables = [run(place, "eval.py", place, workdir) for workdir in (straight, killed)]
     assert tables[0].splitlines()[:-1] == tables[1].splitlines()[:-1]
-
-
-@pytest.mark.parametrize(
-    ("script", "override", "sentence"),
-    [
-        (
-            "train.py",
-            "--config.data_dir=nowhere",
-            "nowhere/faces holds none of train.csv, val.csv, test.csv; is config.data_dir",
-        ),
-        (
-            "train.py",
-            "--config.loss.name=mse",
-            "unknown loss 'mse'; known are spatial_cross_entropy, binary_cross_entropy",
-        ),
-        ("train.py", "--config.data.train_split=test", "has no split 'test'; it has train, val"),
-        ("train.py", "--config.eval.k=1000", "k=1000 cells cannot be chosen from a map of"),
-        ("eval.py", "--config.data.box=dataset", 'has no size; set config.data.box="landmarks"'),
-    ],
-)
-def test_wrong_input_ends_in_one_sentence(place, straight, script, override, sentence):
-    workdir = straight[0] if script == "eval.py" else place / "wrong"
-    code, output = finish(tiny_run.start(place, command(script, place, workdir, override)))
-    lines = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert code == 1 and len(lines) == 1 and sentence in lines[0], output[-3000:]
-    assert "Traceback" not in output
-    assert not (workdir / "checkpoints").exists() or script == "eval.py"
 
 
 def run_two(script, place, workdir):
@@ -150,7 +114,7 @@ def test_two_processes_train_and_evaluate_as_one(place, straight):
     # Summed in another order, in float32, they drift apart: 5e-5 at step 5, 2e-4 at 6, 2e-2 at 12.
     first = range(1, 6)
     assert [losses(workdir)[step] for step in first] == pytest.approx(
-        [losses(straight[0])[step] for step in first], rel=5e-4
+        [losses(straight)[step] for step in first], rel=5e-4
     )
 
     figures = []

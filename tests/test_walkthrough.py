@@ -178,14 +178,6 @@ def test_python(place):
     assert (place / "runs" / "twenty" / "checkpoints" / "20").exists()
 
 
-def test_what_contributors_run_is_what_ci_runs():
-    making, checking = command_blocks(CONTRIBUTING)
-    ci = (ROOT / ".ci" / "run").read_text()
-    for line in (making + checking).splitlines():
-        words = line.replace(".venv-test/bin/", "").split()
-        assert all(word in ci for word in words if not word.startswith(".venv")), line
-
-
 def test_there_are_no_other_blocks():
     assert {page for page in PAGES if command_blocks(page)} == {
         README,

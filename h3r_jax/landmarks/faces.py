@@ -107,7 +107,7 @@ LAPA106 = LandmarkScheme(
     ),
 )  # fmt: skip
 
-# The figure of data.phantom_figure, which draws these points; a test holds the two together.
+# The figure of data.phantom.figure, which draws these points; a test holds the two together.
 PHANTOM23 = LandmarkScheme(
     name="phantom23",
     num_landmarks=23,

@@ -49,9 +49,9 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 class HeatmapRegressor(nn.Module):
     """Normalised images [B, H, W, 3] -> raw head output [B, H/stride, W/stride, channels].
 
-    The output is float32 whatever the compute type of the backbone (float64 where the parameters are).
-    With `train` the batch's own statistics normalise, and the running ones, the collection "batch_stats",
-    move: pass `mutable=["batch_stats"]` to `apply`.
+    The output is float32 whatever the compute type of the backbone, or float64 if the parameters are float64. With
+    `train`, the statistics of the batch normalise it, and the running statistics move. These are the collection
+    "batch_stats": pass `mutable=["batch_stats"]` to `apply`.
     """
 
     backbone: nn.Module

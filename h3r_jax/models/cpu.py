@@ -34,12 +34,7 @@ def replaced_on_cpu(plain: Convolution) -> Convolution:
     Reverse mode only: `jax.grad` and `jax.vjp` work; forward mode, `jax.jvp`, raises a TypeError on every platform.
     """
 
-    def chosen(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-        if kernel.shape[2] != images.shape[-1]:
-            return depthwise(images, kernel, stride)
-        return gathered(images, kernel, stride) if kernel.shape[2] == 3 else plain(images, kernel, stride)
-
-    def chosen_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
+    def fastest_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
         if kernel.shape[2] != images.shape[-1]:
             return depthwise_gradients(images, kernel, stride, gradient)
         if kernel.shape[2] == 3:
@@ -52,8 +47,14 @@ def replaced_on_cpu(plain: Convolution) -> Convolution:
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     @functools.wraps(plain)
     def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+        if kernel.shape[2] != images.shape[-1]:
+            fastest = depthwise
+        elif kernel.shape[2] == 3:
+            fastest = gathered
+        else:
+            return plain(images, kernel, stride)
         return lax.platform_dependent(
-            images, kernel, cpu=lambda x, k: chosen(x, k, stride), default=lambda x, k: plain(x, k, stride)
+            images, kernel, cpu=lambda x, k: fastest(x, k, stride), default=lambda x, k: plain(x, k, stride)
         )
 
     def forward(images: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, Gradients]:
@@ -63,7 +64,7 @@ def replaced_on_cpu(plain: Convolution) -> Convolution:
         return lax.platform_dependent(
             *operands,
             gradient,
-            cpu=lambda x, k, g: chosen_gradients(x, k, stride, g),
+            cpu=lambda x, k, g: fastest_gradients(x, k, stride, g),
             default=lambda x, k, g: derived(plain, x, k, stride, g),
         )
 

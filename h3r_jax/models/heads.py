@@ -35,8 +35,10 @@ class Bias(nn.Module):
 class HeatmapHead(nn.Module):
     """1x1 convolution C -> C, batch normalisation, ReLU, 1x1 convolution C -> channels.
 
-    features [B, H, W, C] -> raw output [B, H, W, channels] in `param_dtype`, float32 unless testing. Without
-    biases, as H3R has it, unless `biases`; with `hidden=False` the last convolution is all there is.
+    features [B, H, W, C] -> raw output [B, H, W, channels] in `param_dtype`, which is float32 except in tests.
+
+    biases: each convolution has one; H3R has none.
+    hidden: False leaves the last convolution alone.
     """
 
     channels: int

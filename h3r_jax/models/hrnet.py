@@ -1,8 +1,9 @@
-"""HRNet: branches at 1/4, 1/8, 1/16 and 1/32 of the resolution, side by side, that exchange what they know.
+"""HRNet: branches at 1/4, 1/8, 1/16 and 1/32 of the resolution, side by side, with exchanges between them.
 
 Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020
-(arXiv 1908.07919). Two forms: all branches, enlarged to 1/4 and concatenated (HRNetV2: H3R, faces), and the
-highest branch alone (HRNetV1: human pose; Sun et al., CVPR 2019, arXiv 1902.09212).
+(arXiv 1908.07919). There are two forms:
+- HRNetV2, for H3R and faces: all branches, enlarged to 1/4 of the resolution and concatenated;
+- HRNetV1, for human pose: the highest branch alone (Sun et al., CVPR 2019, arXiv 1902.09212).
 
 Names are those of the PyTorch code with `_` for the dot before a number, `conv` and `bn` for the members 0
 and 1 of a sequence: `stage3_1/branches_2_0/conv1` is `stage3.1.branches.2.0.conv1`, and
@@ -33,8 +34,8 @@ def enlarge_nearest(x: jax.Array, factor: int) -> jax.Array:
     return blocks.reshape(batch, height * factor, width * factor, channels)
 
 
-# How a fuse layer brings a lower branch to a higher one's resolution: H3R and pose repeat cells, the
-# HRNet for faces (HRNet-Facial-Landmark-Detection) interpolates.
+# How a fuse layer enlarges a lower branch to the resolution of a higher one. H3R and pose repeat cells. The HRNet for
+# faces (HRNet-Facial-Landmark-Detection) interpolates.
 ENLARGE = {"nearest": enlarge_nearest, "bilinear": resize_bilinear}
 
 
@@ -61,10 +62,10 @@ class ConvNorm(nn.Module):
 
 @functools.partial(nn.jit, static_argnums=(2,))
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and the identity around them: [B, H, W, C] -> the same.
+    """Two 3x3 convolutions, then the input is added: [B, H, W, C] -> the same shape.
 
-    There are up to a hundred of them, of few shapes: jitted by itself a block is traced and lowered once for
-    each shape, which halves the time to trace and lower a train step. XLA inlines it again.
+    A network has up to a hundred blocks, but they have few shapes. Each block is jitted by itself, so JAX traces and
+    lowers it once for each shape, which halves the time to trace and lower a train step. XLA inlines it again.
     """
 
     dtype: jnp.dtype = jnp.float32
@@ -80,7 +81,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Narrow (1x1), filter (3x3), widen (1x1), and a way around: [B, H, W, C] -> [B, H, W, 256]."""
+    """Narrow (1x1), filter (3x3), widen (1x1), add the input: [B, H, W, C] -> [B, H, W, 256]."""
 
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
@@ -101,9 +102,9 @@ class Bottleneck(nn.Module):
 
 
 class Exchange(nn.Module):
-    """One module of a stage: `blocks` basic blocks on every branch, then every branch to every other.
+    """One module of a stage: `blocks` basic blocks on every branch, then each branch is added to each other.
 
-    branches, a tuple of [B, H/2^i, W/2^i, C_i], -> a tuple of the same shapes, or of the first alone.
+    branches, a tuple of [B, H/2^i, W/2^i, C_i] -> a tuple of the same shapes; with `highest_only` the first alone.
     """
 
     blocks: int
@@ -144,9 +145,8 @@ class Exchange(nn.Module):
 class HRNet(nn.Module):
     """images [B, H, W, 3], normalised -> features [B, H/4, W/4, C], in `dtype`.
 
-    C is the sum of `widths`, or the first of them with `highest_only`. H and W are multiples of 2 to the
-    power of 1 + the number of branches, 32 for the four of all published networks; anything else is a
-    ValueError.
+    C is the sum of `widths`, or the first of them with `highest_only`. H and W are multiples of 32 for four branches,
+    as in all published networks, or of 2 to the power of 1 + the number of branches. Anything else is a ValueError.
 
     widths: channels of the branches.
     modules: exchanges in the stages of 2, 3, ... branches.
@@ -196,7 +196,7 @@ class HRNet(nn.Module):
         return jnp.concatenate([resize_bilinear(branch, 2**i) for i, branch in enumerate(branches)], axis=-1)
 
     def _transition(self, branches: tuple[jax.Array, ...], stage: int, train: bool) -> tuple[jax.Array, ...]:
-        """The branches that enter stage `stage`: one more, made from the lowest; widths as the stage wants them."""
+        """The branches of stage `stage`: each with the width of this stage, and a new one made from the lowest."""
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         name = f"transition{stage - 1}"
         result = []

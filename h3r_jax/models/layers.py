@@ -4,8 +4,8 @@ Everything is channels-last, [B, H, W, C]. Convolution kernels are [kh, kw, C_in
 transpose (2, 3, 1, 0) of PyTorch's, so that one rule converts all of them. Padding is PyTorch's: one pixel
 on every side of a 3x3 kernel, whatever the stride.
 
-Derivatives are for reverse mode only: `jax.grad` and `jax.vjp` work; forward mode, `jax.jvp`, raises a TypeError.
-On a CPU, forms of `cpu` that are faster there compute the same.
+On a CPU, faster forms from `cpu` compute the same. Derivatives are for reverse mode only: `jax.grad` and `jax.vjp`
+work; forward mode, `jax.jvp`, raises a TypeError.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class PointwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.features), self.param_dtype)
-        # A product of matrices: of one with four axes, the derivative by the kernel would transpose whole images.
+        # As a matrix of pixels: with four axes, the derivative by the kernel would transpose whole images on a CPU.
         rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
         product = jnp.matmul(rows, kernel[0, 0].astype(self.dtype), preferred_element_type=self.output_dtype)
         return product.reshape(*x.shape[:-1], self.features)
@@ -154,9 +154,9 @@ normalize_batch.defvjp(_normalize_batch_forward, _normalize_batch_backward)
 class BatchNorm(nn.Module):
     """Batch normalisation of [B, H, W, C] over all axes but the last; the result has the type of the input.
 
-    Statistics are in `param_dtype`. In training they are those of the batch (of the whole batch, also when
-    it is sharded under `jit`), and the running values move by a tenth towards them. As in PyTorch, the
-    batch is normalised with the biased variance and the running value takes the unbiased one.
+    Statistics are in `param_dtype`. In training, the statistics of the batch are used (of the whole batch, also when
+    it is sharded under `jit`), and the running values move by a tenth towards them. As in PyTorch, the biased
+    variance normalises the batch, and the unbiased one goes into the running value.
     """
 
     param_dtype: jnp.dtype = jnp.float32
@@ -204,8 +204,8 @@ def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
 def resize_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """[B, H, W, C] -> [B, factor * H, factor * W, C], pixel centres at half-integers, edges repeated.
 
-    Equal to PyTorch's `interpolate(mode="bilinear", align_corners=False)`. Every output sample of one phase
-    is the same mixture of a cell and its neighbour, so no coordinates are computed and nothing is gathered.
+    Equal to PyTorch's `interpolate(mode="bilinear", align_corners=False)`. The `factor` samples that a cell becomes
+    have fixed weights for the cell and its neighbour, so no coordinates are computed and nothing is gathered.
     """
     if factor == 1:
         return x

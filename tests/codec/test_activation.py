@@ -219,22 +219,20 @@ def test_leading_axes_and_vmap_agree():
 
 
 def test_bad_input():
-    coordinates = jnp.zeros((3, 2))
-    with pytest.raises(ValueError, match="coordinates have 2 axes"):
-        codec.activation_points(coordinates, heatmap_shape=(4, 4, 4))
-    with pytest.raises(ValueError, match="must be positive"):
-        codec.encode(jax.random.key(0), coordinates, heatmap_shape=(0, 4))
-    with pytest.raises(ValueError, match="names 3 axes"):
-        codec.expected_heatmap(coordinates, heatmap_shape=(4, 4), stride=(1, 2, 3))
-    with pytest.raises(ValueError, match="stride must be positive"):
-        codec.expected_heatmap(coordinates, heatmap_shape=(4, 4), stride=0)
-    with pytest.raises(ValueError, match="threshold"):
-        codec.threshold_rounding(coordinates, threshold=1.5, heatmap_shape=(4, 4))
-    with pytest.raises(ValueError, match="even number"):
-        codec.binary_logits(jnp.zeros((4, 4, 3)))
-    points = codec.activation_points(coordinates, heatmap_shape=(4, 4))
-    with pytest.raises(ValueError, match="points are for"):
-        codec.gather(jnp.zeros((4, 4, 2)), points)
+    coordinates, key = jax.ShapeDtypeStruct((3, 2), np.float32), jax.random.key(0)
+
+    def refused(message, name, *arguments, **options):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(functools.partial(getattr(codec, name), **options), *arguments)
+
+    refused("coordinates have 2 axes", "activation_points", coordinates, heatmap_shape=(4, 4, 4))
+    refused("must be positive", "encode", key, coordinates, heatmap_shape=(0, 4))
+    refused("names 3 axes", "expected_heatmap", coordinates, heatmap_shape=(4, 4), stride=(1, 2, 3))
+    refused("stride must be positive", "expected_heatmap", coordinates, heatmap_shape=(4, 4), stride=0)
+    refused("threshold", "threshold_rounding", coordinates, threshold=1.5, heatmap_shape=(4, 4))
+    refused("even number", "binary_logits", jax.ShapeDtypeStruct((4, 4, 3), np.float32))
+    points = jax.eval_shape(functools.partial(codec.activation_points, heatmap_shape=(4, 4)), coordinates)
+    refused("points are for", "gather", jax.ShapeDtypeStruct((4, 4, 2), np.float32), points)
 
 
 def test_binary_logits():

@@ -1,7 +1,13 @@
 """Made-up data sets, and an image seen through an affine map in one step, written apart from the library."""
 
+import functools
+
 import numpy as np
 from PIL import Image
+
+from data.source import Source
+
+annotations_of = functools.cache(Source.annotations)  # tests of a module share a source and what is read of it
 
 
 def warp(image, matrix, shape):

@@ -11,10 +11,12 @@ from data.coco_keypoints import CocoKeypoints
 from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import scheme_of
 from h3r_jax.metrics import average_precision, person_results
-from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, CocoFolder, centroids
 from tests.data.faces import error
+from tests.data.made_up import annotations_of
 
 SIGMAS = np.linspace(0.02, 0.1, 17)  # the data set does not know them
 
@@ -40,7 +42,7 @@ def drawn(tmp_path_factory):
 
 def score_truth(source, annotation_file):
     """Average precision of the labels themselves as predictions; a joint without a label is put in the middle."""
-    records = source.annotations()
+    records = annotations_of(source)
     middle = np.nanmean(records.landmarks, axis=1, keepdims=True)
     results = person_results(
         np.where(np.isnan(records.landmarks), middle, records.landmarks),
@@ -58,7 +60,7 @@ def test_records_are_the_labelled_people(drawn):
     folder, splits = drawn
     assert list(splits)[:3] == ["train", "val", "val_detections"]
     for split, first in (("train", 1), ("val", 501)):
-        records = splits[split].annotations()
+        records = annotations_of(splits[split])
         assert records.image_id.tolist() == [first, first + 1, first + 1]
         counts = [np.ones(17), np.arange(17) < 9, np.arange(17) >= 9]  # hidden joints count as others
         np.testing.assert_array_equal(records.weight, counts)
@@ -73,7 +75,7 @@ def test_records_are_the_labelled_people(drawn):
 
 
 def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
-    records = drawn[1]["val_detections"].annotations()
+    records = annotations_of(drawn[1]["val_detections"])
     assert records.image_id.tolist() == [501, 501, 502, 502]
     np.testing.assert_allclose(records.score, [0.9, 0.25] * 2, rtol=1e-6)
     np.testing.assert_allclose(records.box, [[20.25, 30.5, 269.25, 349.5]] * 4)
@@ -84,11 +86,11 @@ def test_detections_have_boxes_and_scores_and_no_landmarks(drawn):
 def test_of_a_part_those_images_count_all_of_whose_people_are_in_it(drawn):
     _, splits = drawn
     config = coco.get_config()
-    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
+    protocol = Protocol.from_config(config, scheme_of(config))
 
     def part(name):
         crops = {"shape": (64, 48), "box": "dataset", "box_scale": 1.25, "crop": "exact", "cache_bytes": 0}
-        return EvalInput(splits[name], splits[name].annotations(), **crops)
+        return EvalInput(splits[name], annotations_of(splits[name]), **crops)
 
     first = part("train[:2]")
     truth = np.nan_to_num(first.annotations.landmarks)
@@ -117,7 +119,7 @@ def test_people_are_read_image_by_image(folder):
 @pytest.mark.parametrize("split", ["val", "val_detections"])
 def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, split, shape):
     folder, splits = drawn
-    records = splits[split].annotations()
+    records = annotations_of(splits[split])
     crops = EvalInput(splits[split], records, shape=shape, box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
     (batch,) = crops.batches(len(records.name))
     errors = []
@@ -302,9 +304,9 @@ def test_the_real_people(tmp_path, shared_data):
     assert {split: len(source) for split, source in splits.items()} == {"train": 12, "val": 12, "val_detections": 118}
     annotation_file = raw / "annotations" / "person_keypoints_val2017.json"
     assert list(score_truth(splits["val"], annotation_file).values()) == pytest.approx([100] * 10)
-    records = splits["val"].annotations()
+    records = annotations_of(splits["val"])
     assert records.outside_image() == 0
-    detections = splits["val_detections"].annotations()
+    detections = annotations_of(splits["val_detections"])
     # The best detection of each image is one of its people.
     for image in np.unique(detections.image_id):
         best = detections.box[detections.image_id == image][np.argmax(detections.score[detections.image_id == image])]

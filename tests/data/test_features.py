@@ -29,7 +29,8 @@ def stored(tmp_path, image, name, **options):
 def test_formats_arrive_as_pil_decodes_them(tmp_path, name, mode):
     options = {"lossless": True} if name.endswith("webp") else {}
     content, pixels, original = stored(tmp_path, Image.fromarray(SMOOTH).convert(mode), name, **options)
-    np.testing.assert_array_equal(pixels, np.asarray(Image.open(tmp_path / name).convert("RGB")))
+    with Image.open(tmp_path / name) as image:
+        np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
     assert (content == original) == name.endswith(("png", "jpg")), (
         "JPEG and PNG are kept as they are, the rest become PNG"
     )

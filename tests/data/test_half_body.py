@@ -16,7 +16,7 @@ from h3r_jax import augment, geometry
 from h3r_jax.landmarks import get_scheme
 from h3r_jax.training import step
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
-from tests.data.made_up import fit_affine
+from tests.data.made_up import annotations_of, fit_affine
 
 SCHEME = get_scheme("mpii16")
 UPPER = tuple(range(7, 16))
@@ -38,9 +38,6 @@ def source(tmp_path_factory):
     folder.write()
     arguments = {"data_dir": folder.folder.parent, "prepared_dir": folder.folder.parent / "prepared", "folder": "mpii"}
     return Source(data.prepare.prepare("mpii", **arguments, num_landmarks=16), "train")
-
-
-annotations_of = functools.cache(Source.annotations)
 
 
 @functools.cache  # a stream keeps nothing but its canvases
@@ -166,7 +163,8 @@ def test_halves_are_always_shown_at_probability_one(source):
 
 def test_joints_lie_on_their_dots_in_training_crops(source):
     stream = train_input(source, 0.5)
-    recipe = types.SimpleNamespace(seed=5, augmentation=AUGMENTATION, shape=SHAPE, scheme=SCHEME)
+    network = types.SimpleNamespace(shape=SHAPE, scheme=SCHEME)
+    recipe = types.SimpleNamespace(seed=5, augmentation=AUGMENTATION, network=network)
     examples = jax.jit(functools.partial(step.augment_batch, recipe=recipe))
     errors, scales = [], []
     for number, batch in enumerate(take(stream, 24)):

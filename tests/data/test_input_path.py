@@ -54,7 +54,8 @@ def centroid(image):
 @functools.cache  # tests of one shape share what is compiled
 def augmenter(shape, augmentation):
     """The device's part of training, for batches of `len(PLACES)`."""
-    recipe = types.SimpleNamespace(seed=5, augmentation=augmentation, shape=shape, scheme=SCHEME)
+    network = types.SimpleNamespace(shape=shape, scheme=SCHEME)
+    recipe = types.SimpleNamespace(seed=5, augmentation=augmentation, network=network)
     return jax.jit(functools.partial(step.augment_batch, recipe=recipe))
 
 

@@ -11,10 +11,12 @@ from data.mpii import Mpii
 from data.pipeline import EvalInput
 from data.source import Source
 from h3r_jax import geometry
+from h3r_jax.evaluation.protocols import Protocol
+from h3r_jax.inference import scheme_of
 from h3r_jax.metrics import head_errors
-from h3r_jax.training import config as run_config
 from tests.data.bodies import SIGMA, MpiiFolder, centroids
 from tests.data.faces import error
+from tests.data.made_up import annotations_of
 
 
 def sources(folder, prepared):
@@ -39,7 +41,7 @@ def test_records_are_what_the_files_say_from_zero(drawn):
     folder, splits = drawn
     assert list(splits) == ["train", "valid"] and len(splits["valid"]) == 3
     for split, source in splits.items():
-        records = source.annotations()
+        records = annotations_of(source)
         np.testing.assert_array_equal(records.weight, folder.visible[split])
         expected = np.where(folder.visible[split][..., None] > 0, folder.joints[split], np.nan)
         np.testing.assert_allclose(records.landmarks, expected, atol=1e-4)
@@ -48,11 +50,11 @@ def test_records_are_what_the_files_say_from_zero(drawn):
             assert (x1 - x0 + 1, y1 - y0 + 1) == pytest.approx((200 * scale, 200 * scale), abs=1e-3)
             assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((150 + i - 1, 150 - i + 15 * scale - 1), abs=1e-3)
         assert records.name[1] == f"{folder.folder / 'annot' / split}.json person 1"
-    assert np.isnan(splits["train"].annotations().object_size).all()
+    assert np.isnan(annotations_of(splits["train"]).object_size).all()
     heads = [0.6 * ((30 + i) ** 2 + 40**2) ** 0.5 for i in range(3)]
-    np.testing.assert_allclose(splits["valid"].annotations().object_size, heads, rtol=1e-6)
+    np.testing.assert_allclose(annotations_of(splits["valid"]).object_size, heads, rtol=1e-6)
     # A prediction of the truth is right for every joint.
-    records = splits["valid"].annotations()
+    records = annotations_of(splits["valid"])
     scores = head_errors(records.landmarks, records.landmarks, records.weight, records.object_size).summary(
         (0.5, 0.1, 0.11)
     )
@@ -61,8 +63,8 @@ def test_records_are_what_the_files_say_from_zero(drawn):
 
 def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
     config = mpii.get_config()
-    protocol = run_config.make_protocol(config, run_config.make_scheme(config))
-    splits = {split: types.SimpleNamespace(annotations=source.annotations()) for split, source in drawn[1].items()}
+    protocol = Protocol.from_config(config, scheme_of(config))
+    splits = {split: types.SimpleNamespace(annotations=annotations_of(source)) for split, source in drawn[1].items()}
     protocol.check(splits["valid"])
     with pytest.raises(ValueError, match="train.json person 0: its size of the head is nan, .* none for validation"):
         protocol.check(splits["train"])
@@ -72,7 +74,7 @@ def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
 @pytest.mark.parametrize("shape", [(64, 48), (256, 256)], ids=str)
 def test_joints_lie_on_their_dots_in_the_crop_of_the_box(drawn, shape):
     source = drawn[1]["valid"]
-    records = source.annotations()
+    records = annotations_of(source)
     crops = EvalInput(source, records, shape=shape, box="dataset", box_scale=1.25, crop="exact", cache_bytes=0)
     (batch,) = crops.batches(3)
     errors = []
@@ -225,7 +227,7 @@ def test_the_real_people(tmp_path, shared_data):
         pytest.skip("real MPII data is not beside the repository (../shared/data/mpii)")
     splits = sources(shared_data / "mpii", tmp_path)
     assert {split: len(source) for split, source in splits.items()} == {"train": 5, "valid": 5}
-    records = splits["valid"].annotations()
+    records = annotations_of(splits["valid"])
     assert records.outside_image() == 0
     neck_to_top = np.linalg.norm(records.landmarks[:, 8] - records.landmarks[:, 9], axis=1)
     assert (np.abs(np.log(records.object_size / neck_to_top)) < 0.7).all()

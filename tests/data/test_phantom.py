@@ -10,6 +10,7 @@ from data.phantom import builder as phantom
 from data.phantom import drawing
 from data.source import Source
 from h3r_jax.landmarks import PHANTOM23
+from tests.data.made_up import annotations_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def prepare(prepared, num_landmarks=PHANTOM23.num_landmarks):
 def test_records_are_the_drawings_in_order(builder):
     for split, count in (("train", 5), ("validation", 2), ("test", 3)):
         source = Source(builder, split)
-        annotations = source.annotations()
+        annotations = annotations_of(source)
         assert len(source) == count == len(annotations.name)
         indices = np.arange(count)[::-1]
         examples = source.examples(tf.data.Dataset.from_tensor_slices(indices)).as_numpy_iterator()
@@ -46,13 +47,13 @@ def test_records_are_the_drawings_in_order(builder):
 
 def test_splits_differ_in_their_seeds(builder):
     assert len(set(phantom.SEEDS.values())) == len(phantom.SEEDS) == len(phantom.COUNTS)
-    first = [Source(builder, split).annotations().landmarks[0] for split in phantom.SEEDS]
+    first = [annotations_of(Source(builder, split)).landmarks[0] for split in phantom.SEEDS]
     assert min(np.abs(a - b).max() for i, a in enumerate(first) for b in first[:i]) > 1
 
 
 def test_every_record_can_be_cropped_and_scored(builder):
     for split in phantom.SEEDS:
-        annotations = Source(builder, split).annotations()
+        annotations = annotations_of(Source(builder, split))
         assert np.isfinite(annotations.boxes("landmarks")).all()
         assert (PHANTOM23.normalizing_distance(annotations.landmarks) > 5).all()
 

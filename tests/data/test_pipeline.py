@@ -14,7 +14,7 @@ from data.features import decode_image
 from data.pipeline import EvalInput, TrainInput, global_order, render_canvas
 from data.source import Source
 from h3r_jax import augment, reference_crop
-from tests.data.made_up import texture, warp, write_split
+from tests.data.made_up import annotations_of, texture, warp, write_split
 
 COUNT = 7
 SHAPE = (16, 24)
@@ -35,7 +35,6 @@ def source(tmp_path_factory):
 
 
 CROP = {"box": "landmarks", "box_scale": 1.25}
-annotations_of = functools.cache(Source.annotations)
 
 
 @functools.cache  # a stream keeps nothing but its canvases

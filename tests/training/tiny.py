@@ -8,6 +8,7 @@ import numpy as np
 from h3r_jax import augment
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
+from h3r_jax.models.layers import BatchNorm, Conv3x3
 from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
 
@@ -29,6 +30,20 @@ class TinyNet(nn.Module):
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, **types)(x))
         x = nn.relu(nn.Conv(8, (3, 3), strides=2, **types)(x))
         return nn.Conv(3, (1, 1), use_bias=False, **types)(x)
+
+
+class TinyBackbone(nn.Module):
+    """A backbone in three layers, for `models.BACKBONES`: images `[B, H, W, 3]` to features `[B, H / 4, W / 4, 8]`."""
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = Conv3x3(8, 2, **types, name="conv1")(images)
+        x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
+        return nn.relu(Conv3x3(8, 2, **types, name="conv2")(x))
 
 
 def make_recipe(dtype=jnp.float32, **changes):

@@ -189,7 +189,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configurations differ: {"section.field": (theirs, mine)}, None for one that is missing."""
+    """The fields in which two configurations differ: {"section.field": (theirs, mine)}, None for a missing one."""
     there, here = flatten(theirs), flatten(mine)
     pairs = {field: (there.get(field), here.get(field)) for field in {**here, **there}}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}

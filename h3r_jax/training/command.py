@@ -94,7 +94,7 @@ def load_recipe(recipe: str) -> ConfigDict:
 
 
 def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
-    """The configuration of the run that `--checkpoint` or else `--workdir` names, with the types of `base`; None without one.
+    """The configuration of the run that `--checkpoint` or else `--workdir` names, typed as `base`; None without one.
 
     Raises:
       UserError: the run has a field that `base` lacks, or a value of another type.

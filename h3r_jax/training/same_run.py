@@ -50,8 +50,8 @@ def check_evaluation(run: Run, config: Config) -> Differing:
     differing = differences(run.config(), config)
     if other := {field: pair for field, pair in differing.items() if field.startswith(OF_THE_NETWORK)}:
         raise UserError(
-            f"the configuration is not that of the run in {run.workdir} ({_words(other)}); leave out --config to evaluate "
-            "the run as it was trained"
+            f"the configuration is not that of the run in {run.workdir} ({_words(other)}); leave out --config to "
+            "evaluate the run as it was trained"
         )
     protocol = {field: pair for field, pair in differing.items() if field.startswith(OF_THE_PROTOCOL)}
     return {field: pair for field, pair in protocol.items() if field not in SAID_ELSEWHERE}

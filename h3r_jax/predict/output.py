@@ -1,6 +1,7 @@
 """From files to lines of JSON and overlays: what the command writes, and what it says went wrong."""
 
 import contextlib
+import itertools
 import json
 import sys
 import traceback
@@ -13,8 +14,8 @@ from tqdm import tqdm
 from h3r_jax import visualize
 from h3r_jax.errors import UserError
 from h3r_jax.predict import video
-from h3r_jax.predict.boxes import BoxFile
-from h3r_jax.predict.inputs import BoxSource, Files
+from h3r_jax.predict.boxes import BoxFile, Files
+from h3r_jax.predict.inputs import BoxSource
 from h3r_jax.predict.predictor import Prediction, Predictor
 
 DIGITS = {"box": 3, "landmarks": 3, "confidence": 5, "covariance": 4}  # after the point, in the order of Prediction
@@ -52,10 +53,9 @@ class Output:
         """Where an overlay goes within the folder; those of inputs of one name are numbered."""
         assert self.folder
         place = wanted = self.folder / name
-        number = 1
+        numbers = itertools.count(2)
         while place in self._names:
-            number += 1
-            place = wanted.with_stem(f"{wanted.stem}-{number}")
+            place = wanted.with_stem(f"{wanted.stem}-{next(numbers)}")
         self._names.add(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
@@ -135,9 +135,8 @@ def _predict_frames(predictor: Predictor, boxes: BoxSource, path: Path, name: st
                     output.report(f"{path}: {error}", error)
                     writer = None
     if bad:
-        index, first = bad[0]
-        reason = str(first).removeprefix(f"image {index}: ")
-        message = f"{len(bad)} of {count} frames were passed over, the first being frame {index}: {reason}"
-        raise UserError(message) from first.__cause__
+        index, error = bad[0]
+        first = f"frame {index}: {str(error).removeprefix(f'image {index}: ')}"
+        raise UserError(f"{len(bad)} of {count} frames were passed over, the first being {first}") from error.__cause__
     if count < promised:
         raise UserError(f"{count} frames could be read of {promised} that it promises; it is cut short or damaged")

@@ -62,8 +62,13 @@ class Predictor:
     """Landmarks of images.
 
     network: Network.
-    variables: its weights, on the devices.
+    variables: {"params", "batch_stats"} of its model, put on the devices.
     description: a sentence that says which weights these are.
+    max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
+    devices: that share each batch; by default all of this process.
+
+    Raises:
+      UserError: the network cannot take its input.
     """
 
     def __init__(
@@ -75,17 +80,6 @@ class Predictor:
         max_batch: int = 16,
         devices: Sequence[jax.Device] | None = None,
     ):
-        """
-        Args:
-          network: Network.
-          variables: {"params", "batch_stats"} of its model.
-          description: see above.
-          max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
-          devices: that share each batch; by default all of this process.
-
-        Raises:
-          UserError: the network cannot take its input.
-        """
         if max_batch < 1:
             raise UserError(f"max_batch={max_batch} must be positive")
         mesh = sharding.make_mesh(jax.local_devices() if devices is None else devices)

@@ -18,7 +18,8 @@ from h3r_jax.errors import UserError
 def _corners_and_sides(boxes: ArrayLike, shape: Sequence[int], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Left upper corners `[..., 2]` and sides `[...]` of the squares that the reference cuts, not yet rounded."""
     if shape[0] != shape[1]:
-        raise UserError(f'the crop "reference" is square, the input is {shape[0]}x{shape[1]}; want the crop "exact"')
+        size = f"{shape[0]}x{shape[1]}"
+        raise UserError(f'the crop "reference" is square, but the input is {size}; want the crop "exact"')
     boxes = np.asarray(boxes, np.float64)
     extent = boxes[..., 2:] - boxes[..., :2] + 1
     bad = ~(np.isfinite(boxes).all(axis=-1) & (extent >= 1).all(axis=-1))

@@ -182,4 +182,4 @@ def _number(path: str | os.PathLike) -> int | None:
 def outside(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Which boxes `[n, 4]` show nothing of an image of `shape` (H, W, ...): `bool[n]`."""
     height, width = shape[:2]
-    return ((boxes[:, :2] >= [width - 0.5, height - 0.5]) | (boxes[:, 2:] <= -0.5)).any(axis=1)
+    return np.any((boxes[:, :2] >= [width - 0.5, height - 0.5]) | (boxes[:, 2:] <= -0.5), axis=1)

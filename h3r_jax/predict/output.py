@@ -135,8 +135,8 @@ def _predict_frames(predictor: Predictor, boxes: BoxSource, path: Path, name: st
                     output.report(f"{path}: {error}", error)
                     writer = None
     if bad:
-        index, error = bad[0]
-        first = f"frame {index}: {str(error).removeprefix(f'image {index}: ')}"
-        raise UserError(f"{len(bad)} of {count} frames were passed over, the first being {first}") from error.__cause__
+        index, first = bad[0]
+        reason = f"frame {index}: {str(first).removeprefix(f'image {index}: ')}"
+        raise UserError(f"{len(bad)} of {count} frames were passed over, the first being {reason}") from first.__cause__
     if count < promised:
         raise UserError(f"{count} frames could be read of {promised} that it promises; it is cut short or damaged")

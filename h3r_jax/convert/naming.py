@@ -30,12 +30,9 @@ Path = tuple[str, ...]
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 SEQUENCE = {"conv": "0", "bn": "1"}  # members of a sequence of convolution and normalisation
 BACKBONE_PREFIX = {"h3r": "backbone."}
+H3R_HEAD = "heatmap_head.head.layers"
 HEAD_MODULES: dict[str, dict[str, str]] = {
-    "h3r": {
-        "conv": "heatmap_head.head.layers.0",
-        "bn": "heatmap_head.head.layers.1",
-        "predict": "heatmap_head.head.layers.3",
-    },
+    "h3r": {"conv": f"{H3R_HEAD}.0", "bn": f"{H3R_HEAD}.1", "predict": f"{H3R_HEAD}.3"},
     "facial": {"conv": "head.0", "conv_bias": "head.0", "bn": "head.1", "predict": "head.3", "predict_bias": "head.3"},
     "pose": {"predict": "final_layer", "predict_bias": "final_layer"},
     "imagenet": {},

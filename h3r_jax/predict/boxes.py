@@ -25,9 +25,6 @@ import numpy as np
 
 from h3r_jax.errors import UserError
 
-# The path of each image and video, and the name of its results: its path within the folder that was given.
-Files = list[tuple[Path, str]]
-
 COLUMNS = ["image", "x0", "y0", "x1", "y1"]
 PERSON = 1  # category of COCO
 MIN_SCORE = 0.5
@@ -44,7 +41,7 @@ class BoxFile:
     """The boxes of a file, by image.
 
     path: of the file.
-    inputs: every image and video that will be asked for.
+    inputs: the path of each image and video that will be asked for, and its path within the folder that was given.
     min_score: the least score of a COCO detection that is taken; None for `MIN_SCORE`.
     left_out: counts the boxes of the inputs that are not taken, by reason.
 
@@ -53,7 +50,7 @@ class BoxFile:
         two inputs apart, or is one of COCO without a record of any input.
     """
 
-    def __init__(self, path: str | os.PathLike, inputs: Files, min_score: float | None = None):
+    def __init__(self, path: str | os.PathLike, inputs: Sequence[tuple[Path, str]], min_score: float | None = None):
         self._path, self._coco = Path(path), Path(path).suffix == ".json"
         records = collections.defaultdict(list)
         for record in _read(self._path, MIN_SCORE if min_score is None else min_score):
@@ -163,14 +160,15 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # whether a value is g
 }
 
 
-def _fields(record: Any, *names: str) -> Iterator[Any]:
+def _fields(record: Any, *names: str) -> list:
+    record = {"frame": None} | (record if isinstance(record, dict) else {})
+    if missing := [name for name in names if name not in record]:
+        raise ValueError(f"has no {', '.join(missing)}")
     for name in names:
         good, want = FIELDS[name]
-        if not isinstance(record, dict) or name not in {"frame", *record}:
-            raise ValueError(f"has no {name}")
-        if not good(record.get(name)):
+        if not good(record[name]):
             raise ValueError(f"{name} {record[name]!r} is not {want}")
-        yield record.get(name)
+    return [record[name] for name in names]
 
 
 def _number(path: str | os.PathLike) -> int | None:

@@ -11,8 +11,10 @@ from h3r_jax import images as image_files
 from h3r_jax.errors import UserError
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme
 from h3r_jax.predict import faces, video
-from h3r_jax.predict.boxes import BoxFile, Files
+from h3r_jax.predict.boxes import BoxFile
 
+# The path of each file, and the name of its results: its path within the folder that was given.
+Files = list[tuple[Path, str]]
 # Where boxes come from: a file, a function of the pixels, or None for whole images.
 BoxSource = BoxFile | Callable[[np.ndarray], np.ndarray] | None
 

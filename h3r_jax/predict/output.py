@@ -14,8 +14,8 @@ from tqdm import tqdm
 from h3r_jax import visualize
 from h3r_jax.errors import UserError
 from h3r_jax.predict import video
-from h3r_jax.predict.boxes import BoxFile, Files
-from h3r_jax.predict.inputs import BoxSource
+from h3r_jax.predict.boxes import BoxFile
+from h3r_jax.predict.inputs import BoxSource, Files
 from h3r_jax.predict.predictor import Prediction, Predictor
 
 DIGITS = {"box": 3, "landmarks": 3, "confidence": 5, "covariance": 4}  # after the point, in the order of Prediction

@@ -42,6 +42,9 @@ class Prediction(NamedTuple):
     covariance: np.ndarray
 
 
+Result = tuple[np.ndarray | None, Prediction | ValueError]  # of `Predictor.stream`
+
+
 @dataclasses.dataclass
 class _Job:
     """One image on its way."""
@@ -97,9 +100,7 @@ class Predictor:
     def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
 
     @overload
-    def __call__(
-        self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None
-    ) -> list[Prediction]: ...
+    def __call__(self, images: list | tuple, boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
 
     def __call__(self, images: Any, boxes: Any = None) -> Any:
         """The landmarks of one image or of several.
@@ -130,9 +131,7 @@ class Predictor:
             results.append(result)
         return results[0] if one else results
 
-    def stream(
-        self, items: Iterable[tuple[Picture, Boxes]]
-    ) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
+    def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[Result]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
         At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
@@ -211,7 +210,7 @@ class Predictor:
         images[: len(crops)] = [crop for _, crop in crops]
         return jobs, self._jitted(self.variables, images)
 
-    def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:
+    def _result(self, job: _Job) -> Result:
         if job.error is not None:
             return job.pixels, job.error
         count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
@@ -221,11 +220,9 @@ class Predictor:
         )
         inverse = geometry.invert(np.reshape(job.matrices, (count, 2, 3)))
         linear = inverse[:, None, :, :2]
+        covariance = linear @ covariance @ linear.swapaxes(-1, -2)
         return job.pixels, Prediction(
-            job.boxes,
-            geometry.transform_points(inverse, coordinates),
-            confidence,
-            linear @ covariance @ linear.swapaxes(-1, -2),
+            job.boxes, geometry.transform_points(inverse, coordinates), confidence, covariance
         )
 
 

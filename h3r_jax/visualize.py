@@ -28,7 +28,7 @@ OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the 
 
 
 def _show(axes: Axes, image: ArrayLike, size: tuple[int, int] | None = None) -> None:
-    """An image on axes in its own pixels; stored there as `size` (W, H), if given."""
+    """An image on axes in its own pixels; resampled to `size` (W, H), if given."""
     pixels = np.clip(np.asarray(image), 0, 255).astype(np.uint8, copy=False)
     height, width = pixels.shape[:2]
     if size:
@@ -82,8 +82,9 @@ def _draw_ellipses(axes: Axes, landmarks: np.ndarray, covariance: np.ndarray) ->
 
 
 def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme | None = None) -> Figure:
-    """An image with everything that was predicted in it, pixel for pixel; enlarged or shrunk if its longer side is not
-    within `OVERLAY_SIDE`.
+    """An image with everything that was predicted in it.
+
+    It is drawn pixel for pixel, or enlarged or shrunk until its longer side is within `OVERLAY_SIDE`.
 
     Args:
       image: `[H, W, 3]`, 0 to 255.

@@ -14,10 +14,8 @@ from h3r_jax.convert.recognition import left_out_reason
 from h3r_jax.errors import UserError
 
 SHOWN = 8  # names in an error or a summary
-TO_FLAX, TO_TORCH = (
-    (2, 3, 1, 0),
-    (3, 2, 0, 1),
-)  # axes of a kernel: [O, I/groups, kh, kw] in PyTorch, [kh, kw, I/groups, O]
+# Axes of a kernel: [O, I/groups, kh, kw] in PyTorch, [kh, kw, I/groups, O] here.
+TO_FLAX, TO_TORCH = (2, 3, 1, 0), (3, 2, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)

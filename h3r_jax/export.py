@@ -33,8 +33,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, jax.Array]]:
     """The function from `uint8[b, H, W, 3]` to {"landmarks": `float32[b, K, 2]`, "confidence": `float32[b, K]`}.
 
-    Args:
-      predictor: of `load_predictor`; the weights become constants of the function, and so does the flip test if it has one.
+    The predictor's weights become constants of the function, and so does its flip test if it has one.
     """
     variables = jax.tree.map(np.asarray, predictor.variables)  # on no device
 
@@ -46,15 +45,7 @@ def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, j
 
 
 def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
-    """Writes what `jax.export.deserialize` reads, for all of `PLATFORMS`; whole or not at all.
-
-    Args:
-      path: of the file; must not exist.
-      predictor: of `load_predictor`.
-
-    Raises:
-      ValueError: the file exists.
-    """
+    """Writes a file for `jax.export.deserialize`, for all of `PLATFORMS`; whole or not at all. ValueError if it exists."""
     (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
 
@@ -66,14 +57,10 @@ def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
 
 
 def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
-    """Writes a SavedModel with the signature "serving_default"; whole or not at all.
+    """Writes a directory, a SavedModel with the signature "serving_default"; whole or not at all.
 
     For CPU alone: TensorFlow's reader is older than JAX's writer, and knows no `top_k` as it is lowered for
     the other platforms.
-
-    Args:
-      path: of the directory; must not exist.
-      predictor: of `load_predictor`.
 
     Raises:
       ValueError: there is something at `path`, or TensorFlow is not installed.
@@ -113,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", choices=FORMATS, default="stablehlo")
     options.add_network(parser)
     settings = vars(parser.parse_args(arguments))
-    source, destination, write = settings.pop("source"), settings.pop("destination"), FORMATS[settings.pop("format")]
+    destination, write = settings.pop("destination"), FORMATS[settings.pop("format")]
     with sentences():
-        predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
+        predictor = load_predictor(settings.pop("source"), devices=jax.local_devices()[:1], **settings)
         write(destination, predictor)
     print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
 

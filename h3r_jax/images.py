@@ -35,31 +35,23 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
         these; names it.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _read_file(source, name or os.fspath(source))
+        name = name or os.fspath(source)
+        try:
+            with Image.open(source) as image:
+                return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+        except FileNotFoundError:
+            raise UserError(f"{name}: there is no such file") from None
+        except UnidentifiedImageError:
+            raise UserError(f"{name} is not an image of a known format") from None
+        except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
+            raise UserError(f"{name} is not a readable image ({error})") from None
     if isinstance(source, Image.Image):
         return np.asarray(to_rgb(ImageOps.exif_transpose(source)))
     pixels = np.asarray(source)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if (
-        pixels.dtype != np.uint8
-        or not pixels.size
-        or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3))
-    ):
+    grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
+    if pixels.dtype != np.uint8 or not pixels.size or not (grey or pixels.shape[2:] == (3,)):
         raise UserError(f"{name or 'the image'} is {pixels.dtype}{list(pixels.shape)}; want uint8 [H, W, 3] or [H, W]")
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-
-
-def _read_file(path: str | os.PathLike, name: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
-    except FileNotFoundError:
-        raise UserError(f"{name}: there is no such file") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{name} is not an image of a known format") from None
-    except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
-        raise UserError(f"{name} is not a readable image ({error})") from None
+    return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2) if grey else pixels
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -73,9 +65,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image)
         if 0 < pixels.max() < LEAST_WHITE:
-            raise UserError(
-                f"16 bits a pixel, but the greatest value is {pixels.max()}; want values that use the range to 65535"
-            )
+            greatest = f"the greatest value is {pixels.max()}"
+            raise UserError(f"16 bits a pixel, but {greatest}; want values that use the range to 65535")
         return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -101,16 +92,16 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
     """
     pixel = 1 / matrix[0, 0]  # image pixels per pixel of the crop
     if pixel > max(pixels.shape[:2]):
-        raise UserError(
-            f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {_size(pixels)} pixels"
-        )
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise UserError(f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {size} pixels")
     # In edge coordinates the image covers [0, size] and the crop [0, shape]; this is where the crop begins.
     start = 0.5 - pixel * (matrix[::-1, 2] + 0.5)
     # Pixels of the crop whose centres lie on the image; the rest stays zero.
     first = np.clip(np.ceil(-start / pixel - 0.5), 0, shape).astype(int)
     last = np.clip(np.floor((pixels.shape[:2] - start) / pixel - 0.5) + 1, first, shape).astype(int)
+    crop = np.zeros((*shape, 3), np.uint8)
     if not (last > first).all():
-        return np.zeros((*shape, 3), np.uint8)
+        return crop
     low, high = start + pixel * first, start + pixel * last
     # What lies within the reach of the filter.
     window = [slice(max(0, int(a - pixel) - 2), max(1, int(b + pixel) + 2)) for a, b in zip(low, high)]
@@ -123,17 +114,12 @@ def crop_image(pixels: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> 
         # The outermost pixels look over the border: into black, and then divided by the share of the filter within.
         margin = int(pixel) + 2
         low, high = low - origin + margin, high - origin + margin
-        rows, columns = (
-            np.pad(np.ones((count, 1), np.float32), ((margin, margin), (0, 0))) for count in seen.shape[:2]
-        )
+        rows, columns = (np.pad(np.ones((count, 1), np.float32), ((margin,) * 2, (0, 0))) for count in seen.shape[:2])
         rows = _resize(rows, (low[0], 0), (high[0], 1), (size[0], 1))
         columns = _resize(columns, (low[1], 0), (high[1], 1), (size[1], 1))
         seen = np.pad(seen, ((margin, margin), (margin, margin), (0, 0)))
         part = _resize(seen, low, high, size) / (rows * columns.T)[..., None]
         part = np.minimum(np.round(part), 255).astype(np.uint8)
-    if part.shape[:2] == tuple(shape):
-        return part
-    crop = np.zeros((*shape, 3), np.uint8)
     crop[first[0] : last[0], first[1] : last[1]] = part
     return crop
 
@@ -169,7 +155,3 @@ def _resize(pixels: np.ndarray, start: Sequence[float], stop: Sequence[float], s
     box = (start[1], start[0], stop[1], stop[0])
     resized = Image.fromarray(pixels).resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized)
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -18,9 +18,8 @@ from h3r_jax.errors import UserError
 def _corners_and_sides(boxes: ArrayLike, shape: Sequence[int], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Left upper corners `[..., 2]` and sides `[...]` of the squares that the reference cuts, not yet rounded."""
     if shape[0] != shape[1]:
-        raise UserError(
-            f'the crop "reference" is square, but the input is {shape[0]}x{shape[1]}; want the crop "exact"'
-        )
+        size = f"{shape[0]}x{shape[1]}"
+        raise UserError(f'the crop "reference" is square, but the input is {size}; want the crop "exact"')
     boxes = np.asarray(boxes, np.float64)
     extent = boxes[..., 2:] - boxes[..., :2] + 1
     bad = ~(np.isfinite(boxes).all(axis=-1) & (extent >= 1).all(axis=-1))
@@ -31,15 +30,12 @@ def _corners_and_sides(boxes: ArrayLike, shape: Sequence[int], scale: float) -> 
 
 
 def matrix(boxes: ArrayLike, shape: Sequence[int], scale: float = 1.25) -> np.ndarray:
-    """The maps of points that the reference uses with its crops.
+    """The maps of points that the reference uses with its crops: `float64[..., 2, 3]`, image to crop pixels.
 
     Args:
       boxes: `[..., 4]`, x0, y0, x1, y1; image pixels.
       shape: `(H, W)` of the crop, which is square.
       scale: growth of the box's longer side, both border pixels included.
-
-    Returns:
-      `float64[..., 2, 3]`, image pixels to pixels of the crop.
 
     Raises:
       ValueError: the shape is not square, a box is not finite, or x1 < x0 or y1 < y0.
@@ -50,15 +46,12 @@ def matrix(boxes: ArrayLike, shape: Sequence[int], scale: float = 1.25) -> np.nd
 
 
 def cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float = 1.25) -> np.ndarray:
-    """One crop of an image around a box.
+    """One crop of an image around a box: `uint8[*shape, 3]`, black beyond the image.
 
     Args:
       pixels: `uint8[H, W, 3]`.
       box: `[4]`, x0, y0, x1, y1; image pixels.
       shape, scale: as `matrix`.
-
-    Returns:
-      `uint8[*shape, 3]`, black beyond the image.
 
     Raises:
       ValueError: as `matrix`; or the crop has more image pixels than PIL allows.
@@ -69,6 +62,6 @@ def cut(pixels: np.ndarray, box: ArrayLike, shape: Sequence[int], scale: float =
     try:
         part = Image.fromarray(np.asarray(pixels)).crop(rectangle)
     except Image.DecompressionBombError as error:
-        known = np.asarray(box).tolist()
-        raise UserError(f"box {known} could not be cropped (DecompressionBombError: {error})") from None
+        name = type(error).__name__
+        raise UserError(f"box {np.asarray(box).tolist()} could not be cropped ({name}: {error})") from None
     return np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

@@ -27,20 +27,16 @@ DEVIATIONS = 2  # of an ellipse of uncertainty
 OVERLAY_SIDE, OVERLAY_DPI = (640, 1920), 150  # least and most pixels along the longer side of an overlay
 
 
-def _show(axes: Axes, image: ArrayLike, title: str | None = None, most: int | None = None) -> None:
-    """An image on axes in its own pixels; shrunk first if a side is longer than `most`."""
+def _show(axes: Axes, image: ArrayLike, size: tuple[int, int] | None = None) -> None:
+    """An image on axes in its own pixels; resampled to `size` (W, H), if given."""
     pixels = np.clip(np.asarray(image), 0, 255).astype(np.uint8, copy=False)
     height, width = pixels.shape[:2]
-    if most and max(height, width) > most:  # matplotlib takes a hundred bytes for each pixel
-        ratio = most / max(height, width)
-        size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    if size:
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     axes.imshow(pixels, interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axes.set_xlim(-0.5, width - 0.5)  # whatever else is drawn
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_axis_off()
-    if title:
-        axes.set_title(title, fontsize=6, pad=2)
 
 
 def _draw_points(
@@ -86,22 +82,21 @@ def _draw_ellipses(axes: Axes, landmarks: np.ndarray, covariance: np.ndarray) ->
 
 
 def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme | None = None) -> Figure:
-    """An image with everything that was predicted in it, pixel for pixel unless it is very small or large.
+    """An image with everything that was predicted in it.
+
+    It is drawn pixel for pixel, or enlarged or shrunk until its longer side is within `OVERLAY_SIDE`.
 
     Args:
       image: `[H, W, 3]`, 0 to 255.
       prediction: predict.Prediction, in pixels of the image.
       scheme: LandmarkScheme whose connections are drawn.
-
-    Returns:
-      matplotlib Figure, whose longer side has a number of pixels within `OVERLAY_SIDE`.
     """
     height, width = np.shape(image)[:2]
     zoom = np.clip(max(height, width), *OVERLAY_SIDE) / max(height, width)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
     figure = Figure(figsize=(size[0] / OVERLAY_DPI, size[1] / OVERLAY_DPI), dpi=OVERLAY_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
-    _show(axes, image, most=OVERLAY_SIDE[1])
+    _show(axes, image, size if zoom < 1 else None)  # matplotlib takes a hundred bytes for each pixel
     axes.set_aspect("auto")
     for box, landmarks, covariance in zip(prediction.boxes, prediction.landmarks, prediction.covariance):
         _draw_box(axes, box)
@@ -129,15 +124,11 @@ def heatmap_sheet(
       titles: `N` strings.
       columns: images in a row.
 
-    Returns:
-      matplotlib Figure.
-
     Raises:
       ValueError: no images.
     """
-    figure, grid = _sheet(len(images), columns)
+    figure, grid = _sheet(images, columns, titles)
     for i, axes in enumerate(grid):
-        _show(axes, images[i], titles[i] if titles else None)
         height, width = np.shape(images[i])[:2]
         maps = np.asarray(heatmaps[i], np.float32)
         strongest = np.exp(maps - maps.max(axis=(0, 1))).max(axis=-1)
@@ -161,15 +152,11 @@ def activation_sheet(
       stride: pixels per cell.
       columns: images in a row.
 
-    Returns:
-      matplotlib Figure.
-
     Raises:
       ValueError: no images.
     """
-    figure, grid = _sheet(len(images), columns, side=3.2)
+    figure, grid = _sheet(images, columns, side=3.2)
     for i, axes in enumerate(grid):
-        _show(axes, images[i])
         height, width = np.shape(images[i])[:2]
         axes.vlines(np.arange(0, width, stride), -0.5, height - 0.5, color="white", linewidth=0.2, alpha=0.3)
         axes.hlines(np.arange(0, height, stride), -0.5, width - 0.5, color="white", linewidth=0.2, alpha=0.3)
@@ -181,17 +168,23 @@ def activation_sheet(
     return figure
 
 
-def _sheet(count: int, columns: int, side: float = 1.6) -> tuple[Figure, np.ndarray]:
-    """A figure, and the axes `[count]` of its pictures, each `side` inches wide."""
-    if not count:
+def _sheet(
+    images: Sequence[ArrayLike], columns: int, titles: Sequence[str] | None = None, side: float = 1.6
+) -> tuple[Figure, np.ndarray]:
+    """A figure of images with titles, each `side` inches wide, and their axes `[N]`."""
+    if not len(images):
         raise UserError("a sheet needs at least one image")
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(side * columns, 1.09 * side * rows), dpi=150, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[count:]:
+    for axes in grid[len(images) :]:
         axes.set_axis_off()
-    return figure, grid[:count]
+    for i, axes in enumerate(grid[: len(images)]):
+        _show(axes, images[i])
+        if titles:
+            axes.set_title(titles[i], fontsize=6, pad=2)
+    return figure, grid[: len(images)]
 
 
 def landmark_sheet(
@@ -221,21 +214,15 @@ def landmark_sheet(
       columns: images in a row.
       side: of an image, inches.
 
-    Returns:
-      matplotlib Figure.
-
     Raises:
       ValueError: no images.
     """
-    figure, grid = _sheet(len(images), columns, side)
+    figure, grid = _sheet(images, columns, titles, side)
     arrays = {"landmarks": landmarks, "weight": weight, "truth": truth, "covariance": covariance}
     known = {name: np.asarray(values) for name, values in arrays.items() if values is not None}
     for i, axes in enumerate(grid):
-        own = {name: values[i] for name, values in known.items()}
-        _show(axes, images[i], titles[i] if titles else None)
-        _draw_points(axes, **own, scheme=scheme)
-        box = np.full(4, np.nan) if boxes is None else np.asarray(boxes)[i]
-        if np.isfinite(box).all():
+        _draw_points(axes, **{name: values[i] for name, values in known.items()}, scheme=scheme)
+        if boxes is not None and np.isfinite(box := np.asarray(boxes)[i]).all():
             _draw_box(axes, box)
     return figure
 
@@ -246,9 +233,6 @@ def cumulative_error_curve(errors: Mapping[str, NormalizedErrors], threshold: fl
     Args:
       errors: label -> metrics.NormalizedErrors.
       threshold: the right end, as a fraction.
-
-    Returns:
-      matplotlib Figure.
     """
     figure = Figure(figsize=(5, 3.5), dpi=150, layout="constrained")
     axes = figure.subplots()

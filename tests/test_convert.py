@@ -240,7 +240,7 @@ def test_refused_sources_say_why_and_leave_nothing(tmp_path, capsys):
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "read_file", lambda path: int("no number"))
+    monkeypatch.setattr(files, "read_file", lambda path: int("no number"))
     with pytest.raises(ValueError, match="invalid literal for int"):
         command.main([str(tmp_path / "a.pth"), str(tmp_path / "out")])
 

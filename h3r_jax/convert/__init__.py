@@ -19,38 +19,19 @@ import dataclasses
 import os
 
 import jax
-import numpy as np
 from etils import epath
 
 from h3r_jax import models
-from h3r_jax.convert.files import (
-    SAFETENSORS_SUFFIX,
-    load_directory,
-    load_torch,
-    read_file,
-    stored_config,
-    stored_spec,
-    write_directory,
-    write_safetensors,
-)
+from h3r_jax.convert import files
+from h3r_jax.convert.files import load_torch
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize
 from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 
-__all__ = [
-    "Report",
-    "Spec",
-    "convert",
-    "from_torch",
-    "load_initial",
-    "load_network",
-    "load_torch",
-    "read",
-    "recognize",
-    "to_torch",
-]
+__all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_network", "load_torch", "read", "recognize",
+           "to_torch"]  # fmt: skip
 
 
 def read(
@@ -71,14 +52,14 @@ def read(
     """
     source = epath.Path(path).expanduser()
     if source.is_dir():
-        variables, spec = load_directory(source)
+        variables, spec = files.load_directory(source)
         for name, wanted in {"model": model, "head": head, "landmarks": landmarks}.items():
             if wanted not in (None, getattr(spec, name)):
                 raise UserError(f"{source} holds {spec}; {name} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
         return variables, spec, Report(tuple(names), {})
-    tensors, beside = read_file(source)
-    stored = stored_spec(source)
+    tensors, beside = files.read_file(source)
+    stored = files.stored_spec(source)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head
@@ -105,17 +86,14 @@ def convert(
       destination: ends in `.safetensors`, or is a directory to create; must not exist.
       model, head, landmarks: see `recognize`.
 
-    Returns:
-      Spec and Report.
-
     Raises:
       FileNotFoundError: there is no such source.
       ValueError: it cannot be read, see `read`; or there is something at `destination` already.
     """
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
-    config = stored_config(source)
-    if str(destination).endswith(SAFETENSORS_SUFFIX):
-        write_safetensors(destination, to_torch(variables, spec), spec, config)
+    config = files.stored_config(source)
+    if str(destination).endswith(files.SAFETENSORS_SUFFIX):
+        files.write_safetensors(destination, to_torch(variables, spec), spec, config)
         stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
         if stride != models.BACKBONE_STRIDE:
             note = (
@@ -124,7 +102,7 @@ def convert(
             )
             report = dataclasses.replace(report, notes=(*report.notes, note))
     else:
-        write_directory(destination, variables, spec, source, report, config)
+        files.write_directory(destination, variables, spec, source, report, config)
     return spec, report
 
 
@@ -188,5 +166,4 @@ def load_network(path: str | os.PathLike, network: Network, *, sharding: jax.sha
     theirs, ours = (jax.tree.map(lambda x: x.shape, tree) for tree in (variables, network.shapes()))
     if theirs != ours:
         raise UserError(f"{path} holds {spec}, which is not the network of the configuration; correct config.model")
-    placed = jax.device_put(jax.tree.map(np.asarray, variables), sharding)
-    return placed, f"{spec} of {epath.Path(path).name} ({report})"
+    return jax.device_put(variables, sharding), f"{spec} of {epath.Path(path).name} ({report})"

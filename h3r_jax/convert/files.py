@@ -1,7 +1,4 @@
-"""The files that weights are kept in: PyTorch's, safetensors, and orbax directories.
-
-A PyTorch file is a pickle, which can run any code when it is read. Only torch's own restricted unpickler reads it
-(`weights_only=True`): tensors and plain containers, or an error.
+"""The files that weights are kept in: PyTorch's (`pickles`), safetensors, and orbax directories.
 
 An orbax directory has the arrays in `DESTINATION/variables` and the description of the model in
 `DESTINATION/model.json`. A run, or a step of one, is read too.
@@ -13,8 +10,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import pickle
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +22,7 @@ from etils import epath
 from h3r_jax import inference
 from h3r_jax import run as runs
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
+from h3r_jax.convert.pickles import first_line, read_pickle
 from h3r_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,9 +30,6 @@ if TYPE_CHECKING:
 
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
 SAFETENSORS_SUFFIX = ".safetensors"
-# Keys under which training scripts keep the tensors, beside an optimiser and the like.
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "plfd_backbone")
-LFS_POINTER = b"version https://git-lfs"
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
 METADATA_CONFIG = "h3r_jax_config"  # key there of the configuration of its run
 ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
@@ -66,10 +59,9 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
         raise FileNotFoundError(f"{path} is not a file")
     if file.name.endswith(SAFETENSORS_SUFFIX):
         with _open_safetensors(file) as content:
-            names = content.keys()
-            tensors = {name: content.get_tensor(name) for name in names}
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
     elif file.name.endswith(TORCH_SUFFIXES):
-        tensors, left_out = _load_pickle(file)
+        tensors, left_out = read_pickle(file)
     else:
         known = ", ".join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))
         raise UserError(f"{path} is of no known kind; known endings are {known}")
@@ -82,23 +74,23 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
 
 def stored_spec(path: str | os.PathLike) -> Spec | None:
     """The Spec that `write_safetensors` put into a file's header; None in a file of others."""
-    text = _metadata(path).get(METADATA)
-    return Spec(**json.loads(text)) if text else None
+    fields = _metadata(path, METADATA)
+    return fields and Spec(**fields)
 
 
-def _metadata(path: str | os.PathLike) -> dict[str, str]:
+def _metadata(path: str | os.PathLike, key: str) -> Any:
+    """A JSON value in a file's header; None without one."""
     if not str(path).endswith(SAFETENSORS_SUFFIX):
-        return {}
+        return None
     with _open_safetensors(path) as file:
-        return file.metadata() or {}
+        return json.loads((file.metadata() or {}).get(key, "null"))
 
 
 def stored_config(path: str | os.PathLike) -> dict | None:
     """The configuration (nested dicts) of the run that a source is of, or was converted from; None without one."""
     source = epath.Path(path).expanduser()
     if not source.is_dir():
-        text = _metadata(source).get(METADATA_CONFIG)
-        stored = json.loads(text) if text else None
+        stored = _metadata(source, METADATA_CONFIG)
     elif (source / DESCRIPTION).exists():
         stored = runs.read_json(source / DESCRIPTION).get(CONFIG)
     else:
@@ -114,7 +106,7 @@ def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
         with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
             yield file
     except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
-        raise UserError(f"{path} cannot be read as safetensors ({_line(error)})") from error
+        raise UserError(f"{path} cannot be read as safetensors ({first_line(error)})") from error
 
 
 def _safetensors(path: str | os.PathLike, what: str) -> Any:
@@ -126,78 +118,10 @@ def _safetensors(path: str | os.PathLike, what: str) -> Any:
     return safetensors
 
 
-def _load_pickle(path: epath.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(f"{path} is a PyTorch file, which needs torch to be read (pip install torch)") from error
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise UserError(f"{path} is a pointer of Git LFS in place of the file; fetch it with git lfs pull")
-    try:
-        content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = re.search(r"GLOBAL \S+|Unsupported \w+ \w+", str(error))
-        raise UserError(
-            f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
-            "else could run code: refused, nothing was run (if you trust it, save its state dict alone)"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise UserError(f"{path} is no whole PyTorch file ({_line(error)})") from error
-    if not isinstance(content, dict):
-        content = {}
-    container = [key for key in CONTAINERS if isinstance(content.get(key), dict)][:1]
-    tensors: dict[str, Any] = {}
-    left_out = {}
-    for keys, tensor in _tensors_in(content, torch.Tensor):
-        within = keys[: len(container)] == container
-        if within and len(keys) == len(container) + 1:
-            tensors[keys[-1]] = tensor
-            continue
-        among, beside = "in a container among the weights", "beside the weights, which are under "
-        left_out["/".join(keys)] = among if within else f"{beside}{container[0]!r}"
-    if not tensors:
-        raise UserError(f"{path} holds no tensors by name, nor under any of {', '.join(CONTAINERS)}")
-    try:
-        return {name: _to_numpy(x.detach()) for name, x in tensors.items()}, left_out
-    except (TypeError, RuntimeError) as error:  # sparse or quantised
-        raise UserError(f"{path} holds tensors that are no plain arrays ({_line(error)})") from error
-
-
-def _tensors_in(content: Any, kind: type) -> Iterator[tuple[list[str], Any]]:
-    """Each tensor in nested containers, after the keys that lead to it."""
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)
-    for key, value in pairs:
-        if isinstance(value, kind):
-            yield [str(key)], value
-        elif isinstance(value, (dict, list, tuple)):
-            yield from (([str(key), *keys], tensor) for keys, tensor in _tensors_in(value, kind))
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    """An array of the same type; bfloat16 and float8, which numpy has not, as JAX has them."""
-    import ml_dtypes
-    import torch
-
-    narrow = getattr(ml_dtypes, str(tensor.dtype).removeprefix("torch."), None)
-    if tensor.is_floating_point() and narrow is not None:
-        return tensor.contiguous().view({1: torch.uint8, 2: torch.int16}[tensor.element_size()]).numpy().view(narrow)
-    return tensor.numpy()
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:120]
-
-
 def write_safetensors(
     path: str | os.PathLike, tensors: dict[str, np.ndarray], spec: Spec, config: dict | None = None
 ) -> None:
-    """Writes tensors, with the description of the model in the header; whole or not at all.
-
-    Args:
-      path: to create.
-      tensors: name -> numpy array.
-      spec, config: as `write_directory`.
+    """Writes tensors (name -> array), with the Spec and the configuration of a run in the header; whole or not at all.
 
     Raises:
       ValueError: safetensors is not installed, or there is something at `path` already.
@@ -218,15 +142,15 @@ def write_directory(
     report: Report,
     config: dict | None = None,
 ) -> None:
-    """Writes variables and the description of the model as an orbax directory; whole or not at all.
+    """Writes an orbax directory; whole or not at all. All but the variables is noted in `model.json`.
 
     Args:
       path: to create.
       variables: {"params", "batch_stats"}, arrays.
-      spec: Spec of the variables.
-      source: their origin, noted in `model.json`.
-      report: Report of the arrays in `source`, noted there as well.
-      config: `stored_config` of the source.
+      spec: of the variables.
+      source: their origin.
+      report: of the arrays in `source`.
+      config: `stored_config` of `source`.
 
     Raises:
       ValueError: there is something at `path` already.
@@ -296,8 +220,7 @@ def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
     host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     averaged = config["eval"]["averaged"]
     variables, _ = run.variables(network.shapes(), step=step, averaged=averaged, sharding=host)
-    naming = NAMING_OF_HEAD[network.head]
-    spec = Spec(config["model"]["name"], network.head, network.scheme.num_landmarks, naming)
+    spec = Spec(config["model"]["name"], network.head, network.scheme.num_landmarks, NAMING_OF_HEAD[network.head])
     return jax.tree.map(np.asarray, variables), spec
 
 
@@ -305,11 +228,9 @@ def _restore(path: epath.Path) -> dict:
     """The numpy arrays that orbax wrote at `path`, from whatever devices."""
     import orbax.checkpoint as ocp
 
-    checkpointer = ocp.PyTreeCheckpointer()
+    checkpointer, as_numpy = ocp.PyTreeCheckpointer(), ocp.RestoreArgs(restore_type=np.ndarray)
     try:
         tree = checkpointer.metadata(path).item_metadata.tree
-        return checkpointer.restore(
-            path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        )
+        return checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, tree))
     except (ValueError, FileNotFoundError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is no whole orbax checkpoint ({_line(error)})") from error
+        raise UserError(f"{path} is no whole orbax checkpoint ({first_line(error)})") from error

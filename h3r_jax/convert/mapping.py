@@ -14,6 +14,8 @@ from h3r_jax.convert.recognition import left_out_reason
 from h3r_jax.errors import UserError
 
 SHOWN = 8  # names in an error or a summary
+# Axes of a kernel: [O, I/groups, kh, kw] in PyTorch, [kh, kw, I/groups, O] here.
+TO_FLAX, TO_TORCH = (2, 3, 1, 0), (3, 2, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[di
 
     Args:
       tensors: name -> numpy array, in the naming of `spec`; convolutions are `[O, I/groups, kh, kw]`.
-      spec: Spec, see `recognize`.
+      spec: see `recognize`.
 
     Returns:
       variables {"params": ..., "batch_stats": ...} of numpy float32 arrays, kernels `[kh, kw, I/groups, O]`;
@@ -79,10 +81,12 @@ def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[di
         if name not in tensors:
             missing.append(name)
             continue
-        value = _to_flax(path, tensors[name])
-        if value.shape != shapes[path]:
-            misshapen.append(f"{name} {tensors[name].shape} for {_to_torch_shape(path, shapes[path])}")
-        flat[path] = value
+        wanted = tuple(shapes[path][axis] for axis in TO_TORCH) if path[-1] == "kernel" else shapes[path]
+        if tensors[name].shape != wanted:
+            misshapen.append(f"{name} {tensors[name].shape} for {wanted}")
+            continue
+        tensor = tensors[name].transpose(TO_FLAX) if path[-1] == "kernel" else tensors[name]
+        flat[path] = np.ascontiguousarray(tensor, np.float32)
         others.setdefault(str(tensors[name].dtype), []).append(name)
     others.pop("float32", None)
     rest = [name for name in tensors if name not in set(names.values())]
@@ -100,11 +104,10 @@ def to_torch(variables: dict, spec: naming.Spec) -> dict[str, np.ndarray]:
 
     Args:
       variables: {"params", "batch_stats"}, arrays.
-      spec: Spec; its naming names the tensors.
+      spec: its naming names the tensors.
 
     Returns:
-      name -> numpy array, with the counters `num_batches_tracked` that PyTorch expects of every
-      normalisation.
+      name -> numpy array, with the counters `num_batches_tracked` that PyTorch expects of every normalisation.
 
     Raises:
       ValueError: the variables are not those of `spec`, or the naming has no name for its head.
@@ -120,7 +123,8 @@ def to_torch(variables: dict, spec: naming.Spec) -> dict[str, np.ndarray]:
     )
     tensors = {}
     for path, name in naming.names(shapes, spec.naming).items():
-        tensors[name] = _to_torch(path, np.asarray(flat[path]))
+        array = np.asarray(flat[path])
+        tensors[name] = np.ascontiguousarray(array.transpose(TO_TORCH) if path[-1] == "kernel" else array)
         if path[-1] == "var":
             counter = name.replace("running_var", naming.COUNTER)
             counts = spec.batches_tracked
@@ -179,20 +183,3 @@ def merge(source: dict, target: dict, *, other_head: str = "") -> tuple[dict, Re
 def _lower_fusion(path: naming.Path, exchange: str) -> bool:
     """Whether an array makes a branch below the highest at the end of that exchange of an HRNet."""
     return path[2] == exchange and re.match("fuse_layers_[1-9]", path[3]) is not None
-
-
-def _to_flax(path: naming.Path, tensor: np.ndarray) -> np.ndarray:
-    tensor = np.asarray(tensor, np.float32)
-    if path[-1] == "kernel" and tensor.ndim == 4:
-        tensor = tensor.transpose(2, 3, 1, 0)
-    return np.ascontiguousarray(tensor)
-
-
-def _to_torch(path: naming.Path, array: np.ndarray) -> np.ndarray:
-    if path[-1] == "kernel":
-        array = array.transpose(3, 2, 0, 1)
-    return np.ascontiguousarray(array)
-
-
-def _to_torch_shape(path: naming.Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[i] for i in (3, 2, 0, 1)) if path[-1] == "kernel" else shape

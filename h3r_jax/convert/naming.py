@@ -30,18 +30,14 @@ Path = tuple[str, ...]
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 SEQUENCE = {"conv": "0", "bn": "1"}  # members of a sequence of convolution and normalisation
 BACKBONE_PREFIX = {"h3r": "backbone."}
+H3R_HEAD = "heatmap_head.head.layers"
 HEAD_MODULES: dict[str, dict[str, str]] = {
-    "h3r": {
-        "conv": "heatmap_head.head.layers.0",
-        "bn": "heatmap_head.head.layers.1",
-        "predict": "heatmap_head.head.layers.3",
-    },
+    "h3r": {"conv": f"{H3R_HEAD}.0", "bn": f"{H3R_HEAD}.1", "predict": f"{H3R_HEAD}.3"},
     "facial": {"conv": "head.0", "conv_bias": "head.0", "bn": "head.1", "predict": "head.3", "predict_bias": "head.3"},
     "pose": {"predict": "final_layer", "predict_bias": "final_layer"},
     "imagenet": {},
     "torchvision": {},
 }
-NAMINGS = tuple(HEAD_MODULES)
 NAMING_OF_HEAD = {"heatmap": "h3r", "binary": "h3r", "facial": "facial", "pose": "pose", None: "imagenet"}
 COUNTER = "num_batches_tracked"
 
@@ -85,15 +81,7 @@ def shapes(spec: Spec) -> dict[Path, tuple[int, ...]]:
 
 
 def names(paths: Iterable[Path], naming: str) -> dict[Path, str]:
-    """The PyTorch name of every path.
-
-    Args:
-      paths: of all the arrays of one model.
-      naming: one of `NAMINGS`.
-
-    Returns:
-      path -> name.
-    """
+    """The PyTorch name of every path of a model's arrays: path -> name, in `naming`, a key of `HEAD_MODULES`."""
     expanded = {path[2] for path in paths if path[3] == "expand"}
     return {path: _module(path, naming, expanded) + "." + LEAVES[path[-1]] for path in paths}
 
@@ -115,13 +103,10 @@ def _inverted_residual(block: str, step: str, layer: str, expanded: bool, nested
     Every step but the last has convolution, normalisation and activation. If `nested`, these three are a sequence of
     their own.
     """
-    steps = ["expand", "depthwise", "project"] if expanded else ["depthwise", "project"]
-    position = steps.index(step)
+    position = ("expand", "depthwise", "project").index(step) - (not expanded)
     within = int(SEQUENCE[layer])
-    if not nested:
-        index = str(3 * position + within)
-    elif step == "project":
-        index = str(position + within)
-    else:
+    if nested and step != "project":
         index = f"{position}.{within}"
+    else:
+        index = str(position * (1 if nested else 3) + within)
     return f"{block.replace('_', '.')}.conv.{index}"

@@ -20,11 +20,7 @@ COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 
 
 def recognize(
-    tensors: Mapping[str, np.ndarray],
-    *,
-    model: str | None = None,
-    head: str | None = None,
-    landmarks: int | None = None,
+    tensors: Tensors, *, model: str | None = None, head: str | None = None, landmarks: int | None = None
 ) -> Spec:
     """The network that PyTorch tensors belong to.
 
@@ -35,16 +31,12 @@ def recognize(
         are, unless its channels are as many as `landmarks` or odd.
       landmarks: K, if it is known; it must agree with the tensors.
 
-    Returns:
-      Spec.
-
     Raises:
       ValueError: the tensors are of no known network, or not of the one that was named.
     """
-    if model is not None and model not in models.BACKBONES:
-        raise UserError(f"unknown model {model!r}; known are {', '.join(models.BACKBONES)}")
-    if head is not None and head not in models.HEADS:
-        raise UserError(f"unknown head {head!r}; known are {', '.join(models.HEADS)}")
+    for kind, name, known in (("model", model, models.BACKBONES), ("head", head, models.HEADS)):
+        if name is not None and name not in known:
+            raise UserError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
     naming = _naming(tensors)
     prefix = BACKBONE_PREFIX.get(naming, "")
     found = _backbones({name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}, naming)
@@ -52,21 +44,23 @@ def recognize(
         model = found[0]
     elif model not in found:
         raise UserError(f"the tensors are those of {' or '.join(found)}, not of {model}")
-    channels = _channels(tensors, naming)
-    if channels is None:
+    tracked = _batches_tracked(tensors, naming)
+    last = tensors.get(f"{HEAD_MODULES[naming].get('predict')}.weight")
+    if last is None:
         if head or landmarks:
             raise UserError(
                 f"the tensors are those of {model} without a head for landmarks; "
                 "a backbone alone can start a training, not replace a trained model"
             )
-        return Spec(model, None, 0, naming, _batches_tracked(tensors, naming))
+        return Spec(model, None, 0, naming, tracked)
+    channels = last.shape[0]
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
     if channels % models.HEADS[head] or (landmarks and count != landmarks):
         raise UserError(
             f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}"
         )
-    return Spec(model, head, count, naming, _batches_tracked(tensors, naming))
+    return Spec(model, head, count, naming, tracked)
 
 
 def _naming(tensors: Tensors) -> str:
@@ -122,13 +116,6 @@ def _hrnet_fields(tensors: Tensors) -> dict[str, Any]:
         "bottlenecks": count(r"layer1\.(\d+)\."),
         "highest_only": not any(name.startswith(last) and not name.startswith(last + "0.") for name in tensors),
     }
-
-
-def _channels(tensors: Tensors, naming: str) -> int | None:
-    """Output channels of the head, None without one."""
-    module = HEAD_MODULES[naming].get("predict")
-    tensor = tensors.get(f"{module}.weight")
-    return None if tensor is None else tensor.shape[0]
 
 
 def _head(naming: str, channels: int, head: str | None, landmarks: int | None) -> str:

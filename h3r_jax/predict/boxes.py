@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,39 +31,34 @@ MIN_SCORE = 0.5
 
 
 class Record(NamedTuple):
-    """One line of a file, or one detection."""
-
     image: str | int  # its path, or its number in a COCO file
     box: list[float] | None  # x0, y0, x1, y1; None for none
-    frame: int | None = None  # of a video, counted from 0; None for every frame
+    frame: int | None = None  # of a video; None for every frame
     left_out: str = ""  # why a box of the file is not taken
 
 
 class BoxFile:
-    """The boxes of a file, by image; `left_out` counts the boxes of the inputs that are not taken, by reason."""
+    """The boxes of a file, by image.
 
-    def __init__(
-        self, path: str | os.PathLike, inputs: Iterable[tuple[str | os.PathLike, str]], min_score: float | None = None
-    ):
-        """
-        Args:
-          path: of the file.
-          inputs: the path of every image and video that will be asked for, and its path within the folder that was given.
-          min_score: the least score of a COCO detection that is taken; None for `MIN_SCORE`.
+    path: of the file.
+    inputs: the path of each image and video that will be asked for, and its path within the folder that was given.
+    min_score: the least score of a COCO detection that is taken; None for `MIN_SCORE`.
+    left_out: counts the boxes of the inputs that are not taken, by reason.
 
-        Raises:
-          ValueError: the file is missing or not as the module's documentation says (names the line or record), does not
-            tell two inputs apart, or is one of COCO without a record of any input.
-        """
+    Raises:
+      ValueError: the file is missing or not as the module's documentation says (names the line or record), does not tell
+        two inputs apart, or is one of COCO without a record of any input.
+    """
+
+    def __init__(self, path: str | os.PathLike, inputs: Sequence[tuple[Path, str]], min_score: float | None = None):
         self._path, self._coco = Path(path), Path(path).suffix == ".json"
         records = collections.defaultdict(list)
         for record in _read(self._path, MIN_SCORE if min_score is None else min_score):
             records[record.image].append(record)
-        given = [(os.fspath(image), name) for image, name in inputs]
-        paths, names = {image for image, _ in given}, {name for _, name in given}
+        paths, names = {str(image) for image, _ in inputs}, {name for _, name in inputs}
         self._records: dict[str, list[Record]] = {}
         owners: dict[str | int | None, str] = {}
-        for image, name in given:
+        for image, name in ((str(image), name) for image, name in inputs):
             # The path of one input is not the name of another.
             keys = [_number(image)] if self._coco else [image, *({name} - paths), *({Path(image).name} - paths - names)]
             key = next((key for key in keys if key in records), None)
@@ -85,7 +80,7 @@ class BoxFile:
           frame: of a video, counted from 0; None for an image.
 
         Raises:
-          ValueError: the file does not know the image or video, or has boxes of frames for what is an image.
+          ValueError: the file does not know the image or video, or has boxes of frames for an image.
         """
         records = self._records.get(os.fspath(image), [])
         if self._coco and _number(image) is None:
@@ -99,24 +94,23 @@ class BoxFile:
 
 
 def _read(path: Path, min_score: float) -> Iterator[Record]:
-    """The records of a file; an error names the file and the line or record."""
-    if path.suffix not in (".csv", ".jsonl", ".json"):
+    kind, place = path.suffix, "the whole"
+    if kind not in (".csv", ".jsonl", ".json"):
         raise UserError(f"{path} is of no known kind of boxes; known endings are .csv, .jsonl, .json")
     if not path.is_file():
         raise UserError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
-    place = "the whole"
     try:
         text = path.read_text("utf-8-sig")  # some programs write a mark before a text
-        items = json.loads(text) if path.suffix == ".json" else text.split("\n")
+        items = json.loads(text) if kind == ".json" else text.split("\n")
         if type(items) is not list:
             raise ValueError("not a list of COCO detections")
         for index, item in enumerate(items):
-            place = f"record {index}" if path.suffix == ".json" else f"line {index + 1}"
-            if path.suffix == ".json":
+            place = f"record {index}" if kind == ".json" else f"line {index + 1}"
+            if kind == ".json":
                 yield _coco(item, min_score)
-            elif path.suffix == ".jsonl" and item.strip():
+            elif kind == ".jsonl" and item.strip():
                 yield _line(json.loads(item))
-            elif path.suffix == ".csv":
+            elif kind == ".csv":
                 cells = next(csv.reader([item]), [])
                 if index == 0 and [cell.strip() for cell in cells] != COLUMNS:
                     raise ValueError(f"begins with {item!r}; want the header {','.join(COLUMNS)}")
@@ -132,18 +126,17 @@ def _read(path: Path, min_score: float) -> Iterator[Record]:
 
 
 def _line(record: Any) -> Record:
-    image, box = _fields(record, "image", "box")
-    (frame,) = _fields({"frame": None, **record}, "frame")
+    image, box, frame = _fields(record, "image", "box", "frame")
     return Record(str(Path(image)), box, frame)
 
 
 def _coco(detection: Any, min_score: float) -> Record:
-    image, box, score, category = _fields(detection, "image_id", "bbox", "score", "category_id")
+    image, (x, y, width, height), score, category = _fields(detection, "image_id", "bbox", "score", "category_id")
     if category != PERSON:
         return Record(int(image), None, left_out="not of people")
     if score < min_score:
         return Record(int(image), None, left_out=f"with a score below {min_score:g}")
-    x, y, width, height = box  # covers its border pixels, and one at least
+    # The box covers its border pixels, and one at least.
     return Record(int(image), [x, y, x + max(width - 1, 0), y + max(height - 1, 0)])
 
 
@@ -155,13 +148,10 @@ def _four(values: Any) -> bool:
     return type(values) is list and len(values) == 4 and all(map(_finite, values))
 
 
-# For each field, a function that says whether a value is good, and the good values in words.
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+CORNERS = "[x0, y0, x1, y1], finite, with x0 <= x1 and y0 <= y1"
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # whether a value is good, and the good values in words
     "image": (lambda x: type(x) is str, "a path"),
-    "box": (
-        lambda x: x is None or (_four(x) and x[0] <= x[2] and x[1] <= x[3]),
-        "[x0, y0, x1, y1], finite, with x0 <= x1 and y0 <= y1",
-    ),
+    "box": (lambda x: x is None or (_four(x) and x[0] <= x[2] and x[1] <= x[3]), CORNERS),
     "frame": (lambda x: x is None or (type(x) is int and x >= 0), "a number of a frame, 0 or more"),
     "image_id": (lambda x: str(x).isdecimal(), "a number"),
     "bbox": (lambda x: _four(x) and min(x[2:]) >= 0, "[x, y, width, height], finite, with no size below 0"),
@@ -171,8 +161,8 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _fields(record: Any, *names: str) -> list:
-    missing = [name for name in names if not isinstance(record, dict) or name not in record]
-    if missing:
+    record = {"frame": None} | (record if isinstance(record, dict) else {})
+    if missing := [name for name in names if name not in record]:
         raise ValueError(f"has no {', '.join(missing)}")
     for name in names:
         good, want = FIELDS[name]
@@ -190,5 +180,4 @@ def _number(path: str | os.PathLike) -> int | None:
 def outside(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Which boxes `[n, 4]` show nothing of an image of `shape` (H, W, ...): `bool[n]`."""
     height, width = shape[:2]
-    beyond = (boxes[:, :2] >= [width - 0.5, height - 0.5]) | (boxes[:, 2:] <= -0.5)
-    return np.any(beyond, axis=1)
+    return np.any((boxes[:, :2] >= [width - 0.5, height - 0.5]) | (boxes[:, 2:] <= -0.5), axis=1)

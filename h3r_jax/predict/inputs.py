@@ -13,7 +13,7 @@ from h3r_jax.landmarks import SCHEMES, LandmarkScheme
 from h3r_jax.predict import faces, video
 from h3r_jax.predict.boxes import BoxFile
 
-# The path of each file, and the name to write its results under: its path within the folder that was given.
+# The path of each file, and the name of its results: its path within the folder that was given.
 Files = list[tuple[Path, str]]
 # Where boxes come from: a file, a function of the pixels, or None for whole images.
 BoxSource = BoxFile | Callable[[np.ndarray], np.ndarray] | None
@@ -32,31 +32,26 @@ def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple
     Raises:
       ValueError: a folder without any image or video, or one that is `out` itself.
     """
-    files: Files = []
+    images: Files = []
+    videos: Files = []
     left_out: list[str] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            found, other = _search(path, out)
-            files += found
-            left_out += [f"{path}: left out: {other}"] if other else []
-        else:
-            files.append((path, path.name))
-    return [file for file in files if not _is_video(file[0])], [file for file in files if _is_video(file[0])], left_out
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in video.EXTENSIONS
+        found, other = _search(path, out) if path.is_dir() else ([(path, path.name)], "")
+        for file, name in found:
+            (videos if file.suffix.lower() in video.EXTENSIONS else images).append((file, name))
+        left_out += [f"{path}: left out: {other}"] if other else []
+    return images, videos, left_out
 
 
 def _search(folder: Path, out: Path | None) -> tuple[Files, str]:
     """The images and videos in a folder, and how many other files there are of which kind."""
     known = image_files.EXTENSIONS + video.EXTENSIONS
-    place, written = folder.resolve(), None
-    if out is not None and out.resolve().is_relative_to(place):
-        written = folder / out.resolve().relative_to(place)
+    written = None
+    if out is not None and out.resolve().is_relative_to(folder.resolve()):
+        written = folder / out.resolve().relative_to(folder.resolve())
         if written == folder:
             raise UserError(
-                f"--out={out} is a folder of images itself; choose another, or the next call would look at this one"
+                f"--out={out} is a folder of images itself; choose another, as the next call would look at it"
             )
     files: Files = []
     other: collections.Counter[str] = collections.Counter()
@@ -69,9 +64,7 @@ def _search(folder: Path, out: Path | None) -> tuple[Files, str]:
             other[file.suffix.lower() or "without an ending"] += 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(other.items()))
     if not files:
-        raise UserError(
-            f"{folder} holds no image or video ({', '.join(known)})" + (f", but {counts}" if counts else "")
-        )
+        raise UserError(f"{folder} holds no image or video ({', '.join(known)}){counts and f', but {counts}'}")
     return files, counts
 
 
@@ -79,9 +72,8 @@ def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkSc
     """Where the boxes come from.
 
     Args:
-      choice: value of --boxes, None if it was not given.
-      min_score: value of --min_score, None if it was not given.
-      scheme: LandmarkScheme of the network.
+      choice, min_score: values of --boxes and --min_score, None if they were not given.
+      scheme: of the network.
       inputs: all images and videos.
 
     Raises:
@@ -96,11 +88,10 @@ def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkSc
         return BoxFile(choice, inputs, min_score)
     if scheme.upper_body:
         raise UserError(
-            f"scheme {scheme.name} is of bodies, and only faces can be detected; want --boxes=FILE or --boxes=whole"
+            f"scheme {scheme.name} is of bodies, only faces are detected; want --boxes=FILE or --boxes=whole"
         )
     if choice is None and scheme not in SCHEMES.values():
-        raise UserError(
-            f"scheme {scheme.name} may be of faces or not; want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"
-        )
+        remedy = "want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"
+        raise UserError(f"scheme {scheme.name} may be of faces or not; {remedy}")
     faces.check_installed()
     return faces.find_faces

@@ -23,18 +23,8 @@ DEFAULTS = {"input_size": (256, 256), "logits": "on"}  # "on": the released H3R 
 # draw a Gaussian the values themselves.
 ACTIVATIONS = {"heatmap": "softmax", "binary": "softmax", "facial": "identity", "pose": "identity"}
 # Arguments of `make_network` that a caller may replace.
-SETTINGS = (
-    "activation",
-    "box_scale",
-    "crop",
-    "dtype",
-    "flip",
-    "input_size",
-    "k",
-    "logits",
-    "selection",
-    "stride",
-)
+SETTINGS = ["activation", "box_scale", "crop", "dtype", "flip", "input_size", "k", "logits", "selection", "stride"]
+PLAIN = "plain"  # name of a scheme that mirrors nothing
 
 
 def load_predictor(
@@ -101,25 +91,19 @@ def load_predictor(
 
 def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> Network:
     """The Network of `settings`, with `scheme` in place of theirs unless it is None."""
-    found = settings["scheme"]
+    count = settings["scheme"].num_landmarks
     if scheme is not None:
         scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
-        if scheme.num_landmarks != found.num_landmarks:
-            raise UserError(
-                f"the network has {found.num_landmarks} landmarks, scheme {scheme.name} has {scheme.num_landmarks}"
-            )
-        found = scheme
-    if settings.get("flip") and found.name == _plain(found.num_landmarks):
-        raise UserError(f"flip needs the mirror order of the {found.num_landmarks} landmarks; give a scheme")
-    return make_network(**{**settings, "scheme": found})
+        if scheme.num_landmarks != count:
+            raise UserError(f"the network has {count} landmarks, scheme {scheme.name} has {scheme.num_landmarks}")
+        settings = {**settings, "scheme": scheme}
+    if settings.get("flip") and settings["scheme"].name == PLAIN:
+        raise UserError(f"flip needs the mirror order of the {count} landmarks; give a scheme")
+    return make_network(**settings)
 
 
 def _scheme(num_landmarks: int) -> LandmarkScheme:
     """The only known scheme with that number of landmarks, else one that mirrors nothing."""
     found = [scheme for scheme in SCHEMES.values() if scheme.num_landmarks == num_landmarks]
-    plain = LandmarkScheme(_plain(num_landmarks), num_landmarks, tuple(range(num_landmarks)), (("box", BOX),))
+    plain = LandmarkScheme(PLAIN, num_landmarks, tuple(range(num_landmarks)), (("box", BOX),))
     return found[0] if len(found) == 1 else plain
-
-
-def _plain(num_landmarks: int) -> str:
-    return f"plain{num_landmarks}"

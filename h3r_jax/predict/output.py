@@ -1,6 +1,7 @@
 """From files to lines of JSON and overlays: what the command writes, and what it says went wrong."""
 
 import contextlib
+import itertools
 import json
 import sys
 import traceback
@@ -52,10 +53,9 @@ class Output:
         """Where an overlay goes within the folder; those of inputs of one name are numbered."""
         assert self.folder
         place = wanted = self.folder / name
-        number = 1
+        numbers = itertools.count(2)
         while place in self._names:
-            number += 1
-            place = wanted.with_stem(f"{wanted.stem}-{number}")
+            place = wanted.with_stem(f"{wanted.stem}-{next(numbers)}")
         self._names.add(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
@@ -136,8 +136,7 @@ def _predict_frames(predictor: Predictor, boxes: BoxSource, path: Path, name: st
                     writer = None
     if bad:
         index, first = bad[0]
-        reason = str(first).removeprefix(f"image {index}: ")
-        message = f"{len(bad)} of {count} frames were passed over, the first being frame {index}: {reason}"
-        raise UserError(message) from first.__cause__
+        reason = f"frame {index}: {str(first).removeprefix(f'image {index}: ')}"
+        raise UserError(f"{len(bad)} of {count} frames were passed over, the first being {reason}") from first.__cause__
     if count < promised:
         raise UserError(f"{count} frames could be read of {promised} that it promises; it is cut short or damaged")

@@ -42,6 +42,9 @@ class Prediction(NamedTuple):
     covariance: np.ndarray
 
 
+Result = tuple[np.ndarray | None, Prediction | ValueError]  # of `Predictor.stream`
+
+
 @dataclasses.dataclass
 class _Job:
     """One image on its way."""
@@ -62,8 +65,13 @@ class Predictor:
     """Landmarks of images.
 
     network: Network.
-    variables: its weights, on the devices.
+    variables: {"params", "batch_stats"} of its model, put on the devices.
     description: a sentence that says which weights these are.
+    max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
+    devices: that share each batch; by default all of this process.
+
+    Raises:
+      UserError: the network cannot take its input.
     """
 
     def __init__(
@@ -75,17 +83,6 @@ class Predictor:
         max_batch: int = 16,
         devices: Sequence[jax.Device] | None = None,
     ):
-        """
-        Args:
-          network: Network.
-          variables: {"params", "batch_stats"} of its model.
-          description: see above.
-          max_batch: the most crops that go through the network at once, raised to a multiple of the devices.
-          devices: that share each batch; by default all of this process.
-
-        Raises:
-          UserError: the network cannot take its input.
-        """
         if max_batch < 1:
             raise UserError(f"max_batch={max_batch} must be positive")
         mesh = sharding.make_mesh(jax.local_devices() if devices is None else devices)
@@ -103,9 +100,7 @@ class Predictor:
     def __call__(self, images: Picture, boxes: Boxes = None) -> Prediction: ...
 
     @overload
-    def __call__(
-        self, images: list[Any] | tuple[Any, ...], boxes: Sequence[Boxes] | Boxes = None
-    ) -> list[Prediction]: ...
+    def __call__(self, images: list | tuple, boxes: Sequence[Boxes] | Boxes = None) -> list[Prediction]: ...
 
     def __call__(self, images: Any, boxes: Any = None) -> Any:
         """The landmarks of one image or of several.
@@ -136,9 +131,7 @@ class Predictor:
             results.append(result)
         return results[0] if one else results
 
-    def stream(
-        self, items: Iterable[tuple[Picture, Boxes]]
-    ) -> Iterator[tuple[np.ndarray | None, Prediction | ValueError]]:
+    def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[Result]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
         At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
@@ -217,7 +210,7 @@ class Predictor:
         images[: len(crops)] = [crop for _, crop in crops]
         return jobs, self._jitted(self.variables, images)
 
-    def _result(self, job: _Job) -> tuple[np.ndarray | None, Prediction | ValueError]:
+    def _result(self, job: _Job) -> Result:
         if job.error is not None:
             return job.pixels, job.error
         count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
@@ -227,11 +220,9 @@ class Predictor:
         )
         inverse = geometry.invert(np.reshape(job.matrices, (count, 2, 3)))
         linear = inverse[:, None, :, :2]
+        covariance = linear @ covariance @ linear.swapaxes(-1, -2)
         return job.pixels, Prediction(
-            job.boxes,
-            geometry.transform_points(inverse, coordinates),
-            confidence,
-            linear @ covariance @ linear.swapaxes(-1, -2),
+            job.boxes, geometry.transform_points(inverse, coordinates), confidence, covariance
         )
 
 

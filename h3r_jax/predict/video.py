@@ -24,14 +24,14 @@ def _opencv(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
-    """OpenCV and the video that it opened."""
+def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any, int]]:
+    """OpenCV, the video that it opened, and the number of frames that the file promises."""
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file")
     cv2 = _opencv(path)
     video = cv2.VideoCapture(str(path))
     try:
-        yield cv2, video
+        yield cv2, video, max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
     finally:
         video.release()
 
@@ -48,8 +48,7 @@ def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
     Raises:
       ValueError: there is no such file, or OpenCV is not installed, or finds no frame; names the file.
     """
-    with _open(path) as (cv2, video):
-        promised = _promised(cv2, video)
+    with _open(path) as (cv2, video, promised):
         count, missed, row = 0, 0, 0
         while True:
             there, frame = video.read()
@@ -73,12 +72,8 @@ def frame_rate(path: str | os.PathLike) -> tuple[float, int]:
     Raises:
       ValueError: there is no such file, or OpenCV is not installed; names the file.
     """
-    with _open(path) as (cv2, video):
-        return video.get(cv2.CAP_PROP_FPS) or 25.0, _promised(cv2, video)
-
-
-def _promised(cv2: Any, video: Any) -> int:
-    return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    with _open(path) as (cv2, video, promised):
+        return video.get(cv2.CAP_PROP_FPS) or 25.0, promised
 
 
 class VideoWriter:

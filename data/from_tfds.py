@@ -1,4 +1,4 @@
-"""Records of data sets that TFDS itself downloads and reads."""
+"""Faces with 68 landmarks that TFDS itself downloads and reads."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,22 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data import parsing
-from data.builder import Record
+from data.builder import LandmarkBuilder, Record, Splits
 
 SIZE = 450  # pixels, by which TFDS divides the coordinates of these sets
+
+
+class TfdsFaces(LandmarkBuilder):
+    """A data set of TFDS, under the name that it has there; there are no FILES: TFDS checks its downloads itself."""
+
+    SCHEME = "ibug68"
+    NUM_LANDMARKS = 68
+    FEATURE = ""  # the name of the landmarks, see `read`
+
+    @classmethod
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """The one split and its Records."""
+        return {split: read(cls.name, folder, cls.FEATURE) for split in cls.OFFICIAL_COUNTS}
 
 
 def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:

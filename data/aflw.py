@@ -46,10 +46,8 @@ class Aflw(LandmarkBuilder):
         )
         order = order[0].astype(np.int64)
         if not np.array_equal(np.sort(order), np.arange(1, len(order) + 1)):
-            raise UserError(
-                f"{path}: variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once; "
-                "is it the file of the data set's own distribution?"
-            )
+            fault = f"variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once"
+            raise UserError(f"{path}: {fault}; is it the file of the data set's own distribution?")
 
         def records(split: str, faces: np.ndarray) -> Iterator[Record]:
             for face in faces:

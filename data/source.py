@@ -40,7 +40,7 @@ class Annotations:
         else:
             raise UserError(f"unknown box {kind!r}; known are landmarks, dataset")
         extent = boxes[:, 2:] - boxes[:, :2]
-        bad = ~(np.isfinite(boxes) & (np.tile(extent, 2) >= 0)).all(axis=1)
+        bad = ~(np.isfinite(boxes).all(axis=1) & (extent >= 0).all(axis=1))
         if kind == "landmarks":
             bad |= ~(extent.max(axis=1) > 0)  # a delivered box may be a single pixel
         if bad.any():

@@ -149,11 +149,9 @@ def make_builder(
     splits: Splits | None = None,
     fingerprint: bytes | None = None,
 ) -> LandmarkBuilder:
-    """The builder `cls` for a folder.
+    """The builder `cls` for a folder of raw data.
 
     Args:
-      cls: a LandmarkBuilder.
-      folder: directory of the raw data.
       prepared_dir: where TFDS keeps prepared data.
       num_landmarks: K of the landmark scheme; None for the data set's own.
       splits: the records, if they have been read already; see `FolderConfig`.
@@ -163,8 +161,7 @@ def make_builder(
       UserError: the data set has another number of landmarks.
       FileNotFoundError: see `LandmarkBuilder.annotation_files`.
     """
-    if num_landmarks is None:
-        num_landmarks = cls.NUM_LANDMARKS
+    num_landmarks = cls.NUM_LANDMARKS if num_landmarks is None else num_landmarks
     if cls.NUM_LANDMARKS not in (0, num_landmarks):
         raise UserError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
     if fingerprint is None:

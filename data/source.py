@@ -67,10 +67,7 @@ class Source:
     """
 
     def __init__(self, builder: LandmarkBuilder, split: str):
-        """
-        Args:
-          builder: a prepared LandmarkBuilder.
-          split: name of a split, or a part of one in the notation of TFDS, such as "train[:98%]" or "train[-100:]".
+        """`split` is the name of a split, or a part of one as TFDS writes it, such as "train[:98%]" or "train[-100:]".
 
         Raises:
           UserError: the builder has no such split, the part is not understood, or it is empty.

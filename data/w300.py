@@ -55,8 +55,8 @@ class W300(LandmarkBuilder):
         files = []
         for part in parsing.present(folder, PARTS, __name__):
             files += parsing.files_in(folder / part, (".pts",))
-            boxes = PARTS[part][2]
-            files += [folder / "Bounding_Boxes" / boxes] if boxes else []
+            if boxes := PARTS[part][2]:
+                files.append(folder / "Bounding_Boxes" / boxes)
         return files
 
     @classmethod

@@ -15,40 +15,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.phantom import shapes
+from h3r_jax.landmarks import PHANTOM23
 
 Points = Mapping[str, tuple[float, float, float]]  # name of a point -> x, y, z in model units
 Colours = Mapping[str, np.ndarray]  # name of a part -> linear-light [3]
 
-# The landmarks. Outline, brows, eyes, nose, mouth; from the viewer's left to the right.
-NAMES = (
-    "right_temple", "right_jaw", "chin", "left_jaw", "left_temple",
-    "right_brow_outer", "right_brow_inner", "left_brow_inner", "left_brow_outer",
-    "right_eye_outer", "right_pupil", "right_eye_inner",
-    "left_eye_inner", "left_pupil", "left_eye_outer",
-    "nose_bridge", "nose_tip", "right_nose_wing", "left_nose_wing",
-    "right_mouth_corner", "upper_lip", "left_mouth_corner", "lower_lip",
-)  # fmt: skip
+NAMES = PHANTOM23.names
 NUM_LANDMARKS = len(NAMES)
-
-
-def _other_side(name: str) -> str:
-    side, _, feature = name.partition("_")
-    return {"right": "left_", "left": "right_"}[side] + feature if side in ("right", "left") else name
-
-
-MIRROR = tuple(NAMES.index(_other_side(name)) for name in NAMES)
-OUTER_EYE_CORNERS = (NAMES.index("right_eye_outer"), NAMES.index("left_eye_outer"))
-
-_PATHS = (
-    "right_temple right_jaw chin left_jaw left_temple", "right_brow_outer right_brow_inner",
-    "left_brow_inner left_brow_outer", "right_eye_outer right_pupil right_eye_inner",
-    "left_eye_inner left_pupil left_eye_outer", "nose_bridge nose_tip",
-    "right_nose_wing nose_tip left_nose_wing",
-    "right_mouth_corner upper_lip left_mouth_corner lower_lip right_mouth_corner",
-)  # fmt: skip
-CONNECTIONS = tuple(
-    (NAMES.index(a), NAMES.index(b)) for path in map(str.split, _PATHS) for a, b in zip(path[:-1], path[1:])
-)
 
 # Midline points, and points of the right side, which the left side mirrors; some are no landmarks and serve the drawing.
 _MIDLINE: Points = {
@@ -183,8 +156,7 @@ def sample_figure(rng: np.random.Generator, colours: Colours) -> Figure:
     points[_INDEX["parting"], 0] = rng.choice([-1, 1]) * rng.uniform(0.15, 0.55)
 
     yaw, pitch, roll = np.deg2rad(rng.uniform(-1, 1, 3) * (35, 15, 20))
-    figure = Figure(points, rotation(yaw, pitch, roll), 1.0, np.zeros(2), colours,
-                    rng.uniform(-1, 1), has_long_hair)  # fmt: skip
+    figure = Figure(points, rotation(yaw, pitch, roll), 1.0, np.zeros(2), colours, rng.uniform(-1, 1), has_long_hair)
     # The longer side of the head takes this share of the picture; at least 3 % stay free around it.
     share = rng.uniform(0.52, 0.74)
     box = figure.box(1) + 0.5

@@ -53,10 +53,8 @@ class HeatmapHead(Layer):
             if self.biases:
                 x = Bias(self.param_dtype, name="conv_bias")(x)
             x = nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
-        init = nn.initializers.normal(PREDICTION_STD)
-        x = PointwiseConv(self.channels, **self.types, output_dtype=self.param_dtype, kernel_init=init, name="predict")(
-            x
-        )
+        types: dict[str, Any] = {**self.types, "output_dtype": self.param_dtype}
+        x = PointwiseConv(self.channels, **types, kernel_init=nn.initializers.normal(PREDICTION_STD), name="predict")(x)
         return Bias(self.param_dtype, name="predict_bias")(x) if self.biases else x
 
 

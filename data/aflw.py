@@ -1,4 +1,4 @@
-"""`aflw`: Annotated Facial Landmarks in the Wild with 19 landmarks (Koestinger et al., ICCV workshop 2011; Zhu et al., CVPR 2016).
+"""`aflw`: Annotated Facial Landmarks in the Wild, 19 landmarks (Koestinger et al., 2011; Zhu et al., CVPR 2016).
 
 Ask TU Graz for the images, https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/
 (not for commerce), and get AFLWinfo_release.mat from

@@ -97,7 +97,7 @@ def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_images(path: epath.Path, content: Any) -> dict[int, dict[str, Any]]:
-    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names the entry."""
+    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names it."""
     entries = {}
     for i, entry in enumerate(field(path, content, "images", list)):
         name = f"{path} image {i}"
@@ -139,10 +139,8 @@ def read_labelled(path: epath.Path, content: Any, images: Mapping[int, dict[str,
         elif (high < low).any():
             left_out["with a box outside the image"] += 1
         else:
-            box, size = np.concatenate([low, high]), math.sqrt(area)
-            records.append(
-                Record(name, image["file_name"], joints, visible, box, object_size=size, image_id=image["id"])
-            )
+            box, numbers = np.concatenate([low, high]), {"object_size": math.sqrt(area), "image_id": image["id"]}
+            records.append(Record(name, image["file_name"], joints, visible, box, **numbers))
     return People(records, left_out)
 
 

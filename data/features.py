@@ -49,7 +49,7 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
     """The pixels `uint8[H, W, 3]` of a stored image, JPEG or PNG; `content` is `string[]`."""
     return tf.cond(
         tf.io.is_jpeg(content),
-        # The accurate transform agrees with libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
+        # The accurate transform equals libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(content, channels=3),
     )

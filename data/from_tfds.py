@@ -40,10 +40,9 @@ def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
     try:
         source.download_and_prepare()
     except Exception as error:  # of TFDS, of its downloader, or of the network
-        raise FileNotFoundError(
-            f"TFDS cannot download and prepare {name} into {folder} ({' '.join(str(error).split())[:200]}); try again with a "
-            f"network, or run `tfds build {name} --data_dir=DIR` where there is one and copy DIR/{name} to {folder / name}"
-        ) from error
+        fault = f"TFDS cannot download and prepare {name} into {folder} ({' '.join(str(error).split())[:200]})"
+        remedy = f"run `tfds build {name} --data_dir=DIR` where there is one and copy DIR/{name} to {folder / name}"
+        raise FileNotFoundError(f"{fault}; try again with a network, or {remedy}") from error
     examples = source.as_dataset(
         split="train",
         decoders={"image": tfds.decode.SkipDecoding()},

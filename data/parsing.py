@@ -82,7 +82,7 @@ def read_points(lines: Lines, path: epath.Path, count: int) -> np.ndarray:
 
 
 def check_box(box: ArrayLike, name: str) -> np.ndarray:
-    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; it must be finite and larger than a point."""
+    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; finite and larger than a point."""
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
     if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):

@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's documentation."""
     defaults = common.get_config()
     parser = argparse.ArgumentParser(
-        description="Prepares a data set and prints the counts of its splits. "
-        f"Known are {', '.join(DATASETS)}; the documentation of data.NAME says where a data set comes from and how its folder is laid out."
+        description=f"Prepares a data set and prints the counts of its splits. Known are {', '.join(DATASETS)}; "
+        "the documentation of data.NAME says where a data set comes from and how its folder is laid out."
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
     others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())

@@ -23,11 +23,11 @@ Colours = Mapping[str, np.ndarray]  # name of a part -> linear-light [3]
 NAMES = PHANTOM23.names
 NUM_LANDMARKS = len(NAMES)
 
-# Midline points, and points of the right side, which the left side mirrors; some are no landmarks and serve the drawing.
+# Midline points, and points of the right side, which the left side mirrors; some only serve the drawing.
 _MIDLINE: Points = {
-    "chin": (0, 1.15, 0.08), "nose_bridge": (0, -0.14, 0.12), "nose_tip": (0, 0.30, 0.32),
-    "nose_base": (0, 0.43, 0.14), "upper_lip": (0, 0.625, 0.13), "lower_lip": (0, 0.85, 0.12),
-    "mouth_top": (0, 0.70, 0.12), "mouth_bottom": (0, 0.715, 0.12), "parting": (0, -0.80, 0.0), "crown": (0, -1.42, -0.25),
+    "chin": (0, 1.15, 0.08), "nose_bridge": (0, -0.14, 0.12), "nose_tip": (0, 0.30, 0.32), "nose_base": (0, 0.43, 0.14),
+    "upper_lip": (0, 0.625, 0.13), "lower_lip": (0, 0.85, 0.12), "mouth_top": (0, 0.70, 0.12),
+    "mouth_bottom": (0, 0.715, 0.12), "parting": (0, -0.80, 0.0), "crown": (0, -1.42, -0.25),
 }  # fmt: skip
 _RIGHT: Points = {
     "temple": (-0.96, -0.28, -0.22), "jaw": (-0.74, 0.60, -0.14), "forehead": (-0.80, -0.90, -0.20),

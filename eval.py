@@ -4,8 +4,8 @@
     python eval.py --workdir=DIR --checkpoint=DIR/checkpoints/STEP              # another step
     python eval.py --config=configs/NAME.py --workdir=DIR --checkpoint=PATH     # weights of others
 
-Prints a table of decoders on the same network. Writes to DIR/eval the metrics as JSON, a cumulative error curve, a sheet of
-overlays and one of heatmaps with the worst cases. On several hosts, give the same command on each (docs/scaling.md).
+Prints a table of decoders on the same network. Writes to DIR/eval the metrics as JSON, a cumulative error curve, a
+sheet of overlays and one of heatmaps with the worst cases. On several hosts, give the same command on each (docs/scaling.md).
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
@@ -40,7 +40,7 @@ def evaluate(
     Args:
       config: ConfigDict with the fields of configs/common.py.
       workdir: path of the run, and of the results.
-      checkpoint: `WORKDIR/checkpoints/STEP`, or weights that `h3r_jax.convert` reads; None for the last step of `workdir`.
+      checkpoint: `WORKDIR/checkpoints/STEP`, or weights that `h3r_jax.convert` reads; None for the last step.
 
     Returns:
       The metrics of the network's own decoder: {"nme": ..., "nme/pose": ..., ...}.

@@ -65,9 +65,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
     state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
     state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
     same_run.claim(run, fields)
-    about, check = same_run.identity(fields, {"name": examples.name, "examples": examples.num_examples})
-    saved = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=about)
-    state, restored = saved.resume(state, check)
+    identity = same_run.Identity(fields, examples.name, examples.num_examples)
+    saved = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
+    state, restored = saved.resume(state, identity.check)
 
     # ---- What is going to happen, for the user to read and to look at.
     say(account.describe(config, recipe, protocol, examples, validation, state, restored or weights, durations, mesh))

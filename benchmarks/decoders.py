@@ -29,7 +29,7 @@ from data import inputs
 from h3r_jax import codec, geometry
 from h3r_jax.evaluation.protocols import Protocol, units
 from h3r_jax.inference import make_network, settings_of
-from h3r_jax.run import Run
+from h3r_jax.run import find
 from h3r_jax.training import command, same_run, sharding
 
 BATCH = 64
@@ -101,13 +101,16 @@ def draw(path, rows):
     print(f"\nwrote {path}")
 
 
-def compare(config, workdir, out):
-    """Prints the two tables for a run, and draws the second in the folder `out`."""
-    run, network = Run(workdir), make_network(**settings_of(config))
+def compare(config, path, out):
+    """Prints the two tables for the run or step at `path`, and draws the second in the folder `out`."""
+    found = find(path)
+    if not found:
+        raise FileNotFoundError(f"{path} holds no run; train first, or correct --workdir or --checkpoint")
+    (run, step), network = found, make_network(**settings_of(config))
     same_run.check_evaluation(run, json.loads(config.to_json()))
     split, protocol = inputs.test_input(config, network), Protocol.from_config(config, network.scheme)
     whole = sharding.replicated(sharding.make_mesh(jax.devices()[:1]))
-    variables, weights = run.variables(network.shapes(), averaged=config.eval.averaged, sharding=whole)
+    variables, weights = run.variables(network.shapes(), step=step, averaged=config.eval.averaged, sharding=whole)
 
     predict, batches = jax.jit(network.logit_maps), split.batches(config.eval.batch_size)
     chunks = [np.float16(predict(variables, batch["image"])) for batch in batches]
@@ -144,8 +147,9 @@ def compare(config, workdir, out):
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("checkpoint", None, "a step of the run, WORKDIR/checkpoints/STEP; the last step by default")
     flags.DEFINE_string("out", "docs/figures", "folder for confidence.png")
     command.main(
-        lambda flags: compare(flags.config, flags.workdir, Path(flags.out)),
-        lambda flags: command.fill(common.get_config(), Run(flags.workdir).config(), flags.workdir),
+        lambda flags: compare(flags.config, flags.checkpoint or flags.workdir, Path(flags.out)),
+        functools.partial(command.stored_config, base=common.get_config()),
     )

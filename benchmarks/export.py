@@ -109,7 +109,8 @@ def main():
         sizes = {name: "" if path is None else f"{megabytes(path):.1f}" for name, (path, _) in runs.items()}
         times, distance = {}, dict.fromkeys(runs, 0.0)
         for batch in arguments.batches:
-            calls = {name: functools.partial(landmarks_of, run, crops_of(batch)) for name, (_, run) in runs.items()}
+            crops = crops_of(batch)
+            calls = {name: functools.partial(landmarks_of, run, crops) for name, (_, run) in runs.items()}
             found = {name: call() for name, call in calls.items()}  # compiles
             for name, landmarks in found.items():
                 distance[name] = max(distance[name], float(np.abs(landmarks - found[REFERENCE]).max()))

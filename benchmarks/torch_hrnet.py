@@ -1,6 +1,6 @@
-"""HRNet in PyTorch, written from its papers with the official names: the other side of parity tests.
+"""HRNet in PyTorch, written from its papers with the official names: the reference for parity tests and benchmarks.
 
-timm's HRNet, which others wrote, is the other side for the form it has; this one has all of them.
+timm has an HRNet that others wrote, in one of these forms; a test compares with it too.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def landmark_box(landmarks: ArrayLike, weight: ArrayLike | None = None) -> np.nd
 
 
 def half_body_boxes(landmarks: ArrayLike, weight: ArrayLike, upper_body: Sequence[int]) -> np.ndarray:
-    """Boxes around the upper and the lower half of bodies, to be cropped by the scale that fits the boxes of whole people.
+    """Boxes around the upper and the lower half of bodies, for the scale that crops whole people.
 
     Args:
       landmarks: `[..., K, 2]`, pixels; numpy.
@@ -84,7 +84,7 @@ def crop_matrix(boxes: ArrayLike, *, shape: Sequence[int], scale: float = 1.25) 
       `float64[..., 2, 3]`.
 
     Raises:
-      ValueError: a box that is not finite or whose x1 < x0 or y1 < y0 (names the first), or a scale that is not positive.
+      ValueError: a box is not finite, or x1 < x0 or y1 < y0 (names the first); or the scale is not positive.
     """
     if not (scale > 0 and np.isfinite(scale)):
         raise ValueError(f"a crop is its box grown by a finite factor above 0, got scale {scale}")

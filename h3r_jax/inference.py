@@ -242,7 +242,8 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
         return get_scheme(name)
     if not mirror:
         raise UserError(
-            "config.landmarks needs a scheme, or a mirror order with one index per landmark (range(K) where nothing mirrors)"
+            "config.landmarks needs a scheme, or a mirror order with one index per landmark "
+            "(range(K) where nothing mirrors)"
         )
     return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or BOX),))
 

@@ -106,16 +106,21 @@ class Run:
             raise FileNotFoundError(f"{self.checkpoints} holds steps {steps}, {wanted}")
         folder = self.checkpoints.resolve() / str(steps[-1] if step is None else step)
         averaged = averaged and (folder / AVERAGE).exists()
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
-        checkpointer = ocp.StandardCheckpointer()
-        try:
-            variables = checkpointer.restore(folder / (AVERAGE if averaged else VARIABLES), target)
-        except (ValueError, KeyError) as error:  # another tree or other shapes
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{folder} does not hold the network of the configuration ({reason})") from error
-        finally:
-            checkpointer.close()
+        item = folder / (AVERAGE if averaged else VARIABLES)
+        with ocp.StandardCheckpointer() as checkpointer:
+            there, here = _shapes(ocp.StandardCheckpointHandler().metadata(item).tree), _shapes(shapes)
+            for name in {**there, **here}:
+                if there.get(name) != here.get(name):
+                    difference = f"{name} has shape {there.get(name)} there, {here.get(name)} here"
+                    raise UserError(f"{folder} does not hold the network of the configuration ({difference})")
+            target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+            variables = checkpointer.restore(item, target)
         return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {folder.name}"
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
@@ -184,7 +189,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configurations differ: {"section.field": (theirs, mine)}, None for one that is missing."""
+    """The fields in which two configurations differ: {"section.field": (theirs, mine)}, None for a missing one."""
     there, here = flatten(theirs), flatten(mine)
     pairs = {field: (there.get(field), here.get(field)) for field in {**here, **there}}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}

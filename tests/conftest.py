@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_force_host_platform_device_count=8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-# Compiled programs are kept between runs, by their contents. If the folder cannot be read or written, JAX warns and compiles.
+# Compiled programs are kept between runs, by their contents. Without access to the folder, JAX warns and compiles.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(ROOT / ".pytest_cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

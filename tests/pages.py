@@ -8,6 +8,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPORT = ROOT / "docs" / "export.md"  # its blocks run in test_export, which makes the files that they read
 CODEC = ROOT / "docs" / "codec.md"
 PREDICT = ROOT / "docs" / "predict.md"
+FROM_PYTHON = ROOT / "docs" / "python.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

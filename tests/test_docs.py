@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import common, variants
 from h3r_jax import predict
-from tests.pages import BLOCK, CODEC, EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
+from tests.pages import BLOCK, CODEC, EXPORT, FROM_PYTHON, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 from tests.predict import dots
 
 PYTHON = re.compile(r"(?:^|/)python3?$")
@@ -49,7 +49,7 @@ def commands(page):
 
 
 WITH_PYTHON = [
-    pytest.param(page, marks=pytest.mark.slow if page == CODEC else ())
+    pytest.param(page, marks=pytest.mark.slow if page in (CODEC, FROM_PYTHON) else ())
     for page in PAGES
     if python_blocks(page) and page not in (EXPORT, PREDICT)
 ]

@@ -114,7 +114,7 @@ def test_a_landmark_without_coordinates_does_not_touch_the_others():
 
 
 def test_coordinates_meet_no_matrix_product():
-    """An accelerator rounds the inputs of a matrix product, to bfloat16 on a TPU: 0.5 px at 200 px. A CPU does not show it."""
+    """An accelerator rounds the inputs of a matrix product: 0.5 px at 200 px on a TPU. A CPU does not show it."""
 
     def everything(matrix, points, image):
         moved = geometry.transform_points(geometry.compose(matrix, geometry.invert(matrix)), points)
@@ -155,7 +155,7 @@ def test_warp_is_bilinear_interpolation_and_zero_beyond_the_border(dtype):
         rows, columns = np.mgrid[:20, :28]
         inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
         x, y, _ = np.einsum("ij,jhw->ihw", inverse, np.stack([columns, rows, np.ones_like(rows)]))
-        # A frame of zeros makes scipy fade to zero within one pixel of the border, which is what a zero beyond it means.
+        # With a frame of zeros, scipy fades to zero within one pixel of the border, as a zero beyond it means.
         framed = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)))
         for channel in range(3):
             expected = ndimage.map_coordinates(framed[..., channel], [y + 1, x + 1], order=1, mode="constant", cval=0.0)

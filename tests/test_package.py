@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel that the build backend makes of a copy of the tracked files, so that no build directory is left here."""
+    """The wheel that the build backend makes of a copy of the files, so that no build directory is left here."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("h3r_jax", "data", "configs", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -61,8 +61,13 @@ def test_it_is_installed_into_an_empty_environment(tmp_path):
 
     run("-m", "pip", "install", "-q", ".", cwd=source)
     run("-m", "pip", "check")
-    code = "from h3r_jax import codec; print(codec.decode(codec.expected_heatmap(jnp.array([[[13.7, 42.2]]]), heatmap_shape=(64, 64)), k=4, activation='identity'))"
-    assert "13.7" in run("-c", f"import jax.numpy as jnp; {code}")
+    code = """
+import jax.numpy as jnp
+from h3r_jax import codec
+maps = codec.expected_heatmap(jnp.array([[[13.7, 42.2]]]), heatmap_shape=(64, 64))
+print(codec.decode(maps, k=4, activation="identity"))
+"""
+    assert "13.7" in run("-c", code)
     installed = run("-m", "pip", "list")
     assert not re.search("(?i)^(flax|tensorflow|torch)", installed, re.MULTILINE)
 

@@ -18,11 +18,11 @@ from h3r_jax import convert, models
 from tests.data import test_lapa, test_wflw
 from tests.data.faces import dotted, save
 from tests.data.made_up import texture, write_split
-from tests.pages import CODEC, EXPORT, PAGES, PREDICT, ROOT, command_blocks, python_blocks
+from tests.pages import CODEC, EXPORT, FROM_PYTHON, PAGES, PREDICT, ROOT, command_blocks, python_blocks
 
 DOCS = ROOT / "docs"
 README, OWN_DATA, CONTRIBUTING = ROOT / "README.md", DOCS / "own_data.md", DOCS / "contributing.md"
-WEIGHTS, PYTHON = DOCS / "weights.md", DOCS / "python.md"
+WEIGHTS = DOCS / "weights.md"
 SMALLER = {"model.name": "mobilenet_v2", "model.input_size": "(32, 32)", "train.batch_size": 16, "eval.batch_size": 16}
 SHORTER = {"train.epochs": 1.0}
 
@@ -171,7 +171,7 @@ def test_codec(place):
 
 def test_python(place):
     """Training, evaluation and prediction in one process."""
-    (block,) = command_blocks(PYTHON)
+    (block,) = command_blocks(FROM_PYTHON)
     printed = type_in(place, block)
     step, nme, landmarks = re.search(r"^(\d+) ([\d.]+) \[\[\[(.+)\]\]\]$", printed, re.MULTILINE | re.DOTALL).groups()
     assert step == "20" and float(nme) > 0 and len(re.findall(r"[^][\s]+", landmarks)) == 2 * 23
@@ -187,5 +187,5 @@ def test_there_are_no_other_blocks():
         PREDICT,
         EXPORT,
         WEIGHTS,
-        PYTHON,
+        FROM_PYTHON,
     }

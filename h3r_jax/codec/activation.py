@@ -63,7 +63,8 @@ def locate(
     ndim = len(heatmap_shape)
     if coordinates.shape[-1] != ndim:
         raise ValueError(
-            f"coordinates have {coordinates.shape[-1]} axes (shape {coordinates.shape}), but heatmap_shape is {heatmap_shape}"
+            f"coordinates have {coordinates.shape[-1]} axes (shape {coordinates.shape}), but heatmap_shape is "
+            f"{heatmap_shape}"
         )
     if min(heatmap_shape) < 1:
         raise ValueError(f"heatmap_shape must be positive, got {heatmap_shape}")

@@ -20,7 +20,7 @@ class Decoded(NamedTuple):
     """What a heatmap says about each landmark.
 
     coordinates: `float32[..., K, D]`, input pixels; NaN for a map that says nothing.
-    confidence: `float32[..., K]` in [0, 1], the share of the map's probability mass in the chosen cells; 0 for such a map.
+    confidence: `float32[..., K]` in [0, 1], the share of the map's mass in the chosen cells; 0 for such a map.
     covariance: `float32[..., K, D, D]`, square input pixels; NaN for such a map.
     """
 

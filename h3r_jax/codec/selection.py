@@ -91,7 +91,8 @@ def _neighbours(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Wei
         side = round(k ** (1 / ndim))
         if side % 2 == 0 or side**ndim != k:
             raise ValueError(
-                f"k={k} is no neighbourhood of {ndim} axes: choose 1, {2**ndim}, {2 * ndim + 1} or an odd number to the power {ndim}"
+                f"k={k} is no neighbourhood of {ndim} axes: choose 1, {2**ndim}, {2 * ndim + 1} or an odd number to "
+                f"the power {ndim}"
             )
         offsets = _window(side // 2, ndim)
     values, cells = take_or_nothing(maps, around(argmax(maps, shape), offsets), shape)

@@ -19,7 +19,8 @@ class Evaluation(NamedTuple):
     """What a network says of a split of N examples, and how that is scored.
 
     landmarks: decoder -> `float64[N, K, 2]`, image pixels. The decoder "" is the network's own.
-    confidence: `float32[N, K]`, covariance: `float32[N, K, 2, 2]` in square pixels of the crop; of the network's own decoder.
+    confidence: `float32[N, K]`, of the network's own decoder.
+    covariance: `float32[N, K, 2, 2]`, likewise; square pixels of the crop.
     scores: decoder -> Scores.
     """
 
@@ -84,7 +85,7 @@ class Evaluator:
         return Evaluation(landmarks, confidence, covariance, scores)
 
     def metrics_of(self, *, averaged: bool) -> Callable[[Any], dict[str, float]]:
-        """The function from a training.state.TrainState to the metrics of its variables, or of their average if asked for."""
+        """The function from a training.state.TrainState to the metrics of its variables, or of their average."""
         return lambda state: self(state.to_evaluate(averaged)).scores[""].metrics
 
 

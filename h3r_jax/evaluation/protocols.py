@@ -107,7 +107,7 @@ class Protocol:
 
 
 def units(protocol: Protocol, annotations: Any, normalizer: str) -> np.ndarray:
-    """The unit of the normalised error of each record, `float64[N]` image pixels; ValueError names a record that has none."""
+    """The unit of the error of each record, `float64[N]` image pixels; UserError names a record that has none."""
     distances = protocol.scheme.normalizing_distance(
         annotations.landmarks,
         annotations.weight,
@@ -183,7 +183,7 @@ def check_head_size(protocol: Protocol, split: Any) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise UserError(
-            f"{split.annotations.name[first]}: its size of the head is {sizes[first]}, and {protocol.metric} needs one; "
+            f"{split.annotations.name[first]}: its head size is {sizes[first]}, and {protocol.metric} needs one; "
             "want a split that has them, or none for validation (--config.data.validation_split=)"
         )
 

@@ -40,7 +40,7 @@ def decoder_name(network: Network) -> str:
 
 
 def describe_split(split: Any) -> str:
-    """The name of a split (data.pipeline.TrainInput or EvalInput), how many examples it has, and whether some are missing."""
+    """The name of a split (data.pipeline.TrainInput or EvalInput), its examples, and whether some are missing."""
     return f"{split.name}, {split.num_examples} examples" + (f" ({split.incomplete})" if split.incomplete else "")
 
 

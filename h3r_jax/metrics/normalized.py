@@ -23,7 +23,7 @@ def nme_per_example(predictions: ArrayLike, landmarks: ArrayLike, weight: ArrayL
       `float64[N]`, as a fraction: the mean over the labelled landmarks of the distance, over the unit.
 
     Raises:
-      ValueError: an example without a labelled landmark or with a unit that is not positive and finite; names its index.
+      ValueError: an example has no labelled landmark, or its unit is not positive and finite; names its index.
     """
     counts = np.asarray(weight) > 0
     distance = np.asarray(distance, np.float64)
@@ -78,7 +78,7 @@ class NormalizedErrors:
         return float(integrate.simpson(curve, x=grid)) / threshold
 
     def cumulative(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """The share of examples with an error of at most each value of a grid from 0 to `threshold`: `(grid, share)`."""
+        """`(grid, share)`: for a grid of errors from 0 to `threshold`, the share of examples up to each of them."""
         grid = np.linspace(0.0, threshold, round(threshold / GRID_STEP) + 1)
         return grid, np.searchsorted(np.sort(self._some()), grid, side="right") / self.count
 

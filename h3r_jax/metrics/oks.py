@@ -113,7 +113,7 @@ def person_results(
       sigmas: `[K]` (`LandmarkScheme.sigmas`).
 
     Returns:
-      A list of `{"image_id", "category_id", "keypoints", "score"}`, to be written as JSON or given to `average_precision`.
+      A list of `{"image_id", "category_id", "keypoints", "score"}`, for JSON or for `average_precision`.
 
     Raises:
       ValueError: a prediction or confidence that is not finite, or sigmas of another number of joints; names the index.
@@ -157,8 +157,7 @@ def average_precision(
       results: of `person_results`.
       annotation_file: path of COCO's JSON with the labelled people.
       sigmas: `[K]` (`LandmarkScheme.sigmas`).
-      image_ids: the images to score, results of others do not count; None for all that the file lists, whether there are
-        results for them or not.
+      image_ids: the images to score; results of others do not count. None for all that the file lists.
 
     Returns:
       name in `NAMES` -> percent; NaN where no person counts, as for a size that does not occur.

@@ -59,14 +59,14 @@ class HeadErrors:
         return _percent(hits[IN_MEAN].sum(), labelled[IN_MEAN].sum())
 
     def groups(self, threshold: float) -> dict[str, float]:
-        """name in `GROUPS` -> mean of the right and the left joint, percent; NaN where one of them is never labelled."""
+        """name in `GROUPS` -> mean of the right and the left joint, percent; NaN if one of them is never labelled."""
         hits, labelled = self._hits(threshold)
         return {
             name: float(np.mean([_percent(hits[i], labelled[i]) for i in joints])) for name, joints in GROUPS.items()
         }
 
     def summary(self, thresholds: Sequence[float]) -> dict[str, float]:
-        """Every metric under its name in logs and files, for `thresholds` in head sizes; groups at the first of them."""
+        """Every metric under its name in logs and files, for `thresholds` in head sizes; groups at the first one."""
         result = {f"pckh@{threshold:g}": self.pckh(threshold) for threshold in thresholds}
         for name, value in self.groups(thresholds[0]).items():
             result[f"pckh@{thresholds[0]:g}/{name}"] = value

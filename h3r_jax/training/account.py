@@ -71,7 +71,7 @@ def describe(
 
 
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:
-    """Draws augmented.png, the first examples as the network will see them, and targets.png, the targets of a few of them.
+    """Draws the first examples as the network will see them, augmented.png, and the targets of a few, targets.png.
 
     Args:
       run: Run, whose workdir takes the pictures.

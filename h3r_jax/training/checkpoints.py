@@ -111,7 +111,8 @@ class Checkpoints:
             steps = self.steps()
             safe = f"step {steps[-1]} is the last that is safe" if steps else "nothing was saved before"
             raise OSError(
-                f"{self._directory}: no room to save a checkpoint by step {step}; {safe}. Free some space and start again"
+                f"{self._directory}: no room to save a checkpoint by step {step}; {safe}. Free some space and start "
+                "again"
             ) from error
 
     def restore(self, step: int, target: TrainState) -> TrainState:

@@ -6,7 +6,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import app, flags, logging
@@ -94,9 +94,21 @@ def load_recipe(recipe: str) -> ConfigDict:
 
 
 def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
-    """The configuration of the run that `--checkpoint` or else `--workdir` names, with the types of `base`; None without one."""
-    found = runs.find(options.checkpoint or options.workdir)
-    return fill(base, found[0].config(), found[0].config_file) if found else None
+    """The configuration of the run that `--checkpoint` or else `--workdir` names, typed as `base`; None without one.
+
+    Raises:
+      UserError: the run has a field that `base` lacks, or a value of another type.
+    """
+    if found := runs.find(options.checkpoint or options.workdir):
+        fields, file = runs.flatten(found[0].config()), found[0].config_file
+        if unknown := set(fields) - set(runs.flatten(base.to_dict())):
+            raise UserError(f"{file}: config.{min(unknown)} is not known to this version")
+        try:
+            base.update_from_flattened_dict(fields)
+        except TypeError as error:
+            raise UserError(f"{file}: {error}") from error
+        return base
+    return None
 
 
 @contextlib.contextmanager
@@ -114,26 +126,3 @@ def session(options: Any) -> Iterator[None]:
         if distributed.is_first():
             print(f"{stop}; the same command goes on from there.")
         sys.exit(preemption.EXIT_CODE)
-
-
-def fill(base: ConfigDict, fields: Mapping[str, Any], path: str | os.PathLike) -> ConfigDict:
-    """A configuration with the fields and types of `base` and the values of another.
-
-    Args:
-      base: the configuration of all defaults.
-      fields: nested dicts, as JSON has them.
-      path: of their file, for messages.
-
-    Raises:
-      UserError: a field that `base` lacks, or a value of another type.
-    """
-    for field, value in runs.flatten(fields).items():
-        *sections, name = field.split(".")
-        place = base
-        try:
-            for section in sections:
-                place = place[section]
-            place[name] = tuple(value) if isinstance(place[name], tuple) and isinstance(value, list) else value
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: config.{field}={value!r} is not known to this version ({error})") from error
-    return base

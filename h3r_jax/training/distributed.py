@@ -19,8 +19,8 @@ HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60  # how long the first to finish waits for the last
 MEETING_MS = 24 * 3600 * 1000  # longer than any preparation of a data set; a lost process ends the wait sooner
 FLAGS = ("coordinator_address", "num_processes", "process_id")
-# A launcher sets these variables for several processes. Each has the value for a single process (None: no value says so,
-# since the first of many has index 0 too), and the remedy where JAX does not recognise the launcher.
+# A launcher sets these variables for several processes. Each has the value for a single process (None: no value says
+# so, since the first of many has index 0 too), and the remedy where JAX does not recognise the launcher.
 _SIGNS_OF_OTHERS = {
     "SLURM_STEP_NUM_TASKS": ("1", "start it by srun"),
     "JOB_COMPLETION_INDEX": (None, 'install kubernetes (`pip install "jax[k8s]"`)'),
@@ -63,12 +63,12 @@ def initialize(
     except ValueError:
         if not missing:
             raise
-        # No cluster was recognised, so nobody could say where the coordinator is: alone, unless somebody says otherwise.
+        # No cluster was recognised. So the process is alone, unless a variable says otherwise.
         for variable, (alone, remedy) in _SIGNS_OF_OTHERS.items():
             if os.environ.get(variable, alone) != alone:
                 raise UserError(
-                    f"{variable}={os.environ[variable]} says that this may be one process of several, and JAX cannot find the "
-                    f"others; {remedy}, or give --{', --'.join(FLAGS)}; --num_processes=1 to run alone"
+                    f"{variable}={os.environ[variable]} says that this may be one process of several, and JAX cannot "
+                    f"find the others; {remedy}, or give --{', --'.join(FLAGS)}; --num_processes=1 to run alone"
                 ) from None
 
 

@@ -44,7 +44,7 @@ class Incidents:
         self._kept, self._in_a_row, self._last = 0, 0, -1
 
     def __call__(self, step: int, state: Any, metrics: dict[str, Any]) -> str:
-        """Records a step; returns a sentence about it. Of several processes all must call it, each with its part of the batch.
+        """Records a step and returns a sentence about it. Every process must call it, with its part of the batch.
 
         Args:
           step: the step, counted from 1.
@@ -68,7 +68,8 @@ class Incidents:
             distributed.meet()  # whoever ends first would take the others with him while they write
             many = "" if self._policy == "stop" else f", the last of {MAX_IN_A_ROW} in a row"
             raise NotFinite(
-                f"{sentence}{many}; look for broken labels or images there, lower train.learning_rate or train.clip_norm, "
+                f"{sentence}{many}; look for broken labels or images there, lower train.learning_rate or "
+                "train.clip_norm, "
                 'or pass over such steps by train.nonfinite="skip"'
             )
         return f"{sentence}; skipped"

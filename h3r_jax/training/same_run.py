@@ -1,37 +1,30 @@
 """Whether two configurations, or a configuration and a checkpoint, are of the same run."""
 
 import contextlib
-import functools
-import hashlib
+import dataclasses
 import importlib.metadata
-import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 import h3r_jax
 from h3r_jax.errors import UserError
-from h3r_jax.run import Run, differences, flatten, upgrade
+from h3r_jax.run import Run, differences, upgrade
 from h3r_jax.training import distributed
 
 # Fields of paths, evaluation, logging and accidents. They do not change the function that is trained.
-FREE_FIELDS = (
-    "data_dir",
-    "prepared_dir",
-    "data.cache_bytes",
-    "data.test_name",
-    "data.test_folder",
-    "data.test_split",
-    "train.nonfinite",
-    "eval",
-    "log",
-)
+FREE = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_", "train.nonfinite", "eval.", "log.")
+# An evaluation may not differ from its run in fields of the network, and says in which of the protocol it differs.
+OF_THE_NETWORK = ("model.", "loss.", "landmarks.")
+OF_THE_PROTOCOL = ("eval.", "data.name", "data.folder", "data.box", "data.test_")
+SAID_ELSEWHERE = ("eval.batch_size", "eval.averaged")  # the first changes nothing, the second is said with the weights
 # Libraries whose versions may change a result, where they are installed; tensorflow decodes and resizes images.
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
 
 Config = Mapping[str, Any]  # nested dicts, as JSON has them
+Differing = dict[str, tuple[Any, Any]]  # "section.field" -> the value there, the value here
 
 
 def claim(run: Run, config: Config) -> None:
@@ -43,49 +36,35 @@ def claim(run: Run, config: Config) -> None:
     with distributed.first_process_first():
         if not run.config_file.exists():
             run.write_config(config)
-        elif changed := changes(run.config(), config):
-            raise UserError(
-                f"{run.config_file} is of another run ({changed}); choose another --workdir, or make the fields agree to "
-                "resume"
-            )
+        elif changed := _changes(run.config(), config):
+            remedy = "choose another --workdir, or make the fields agree to resume"
+            raise UserError(f"{run.config_file} is of another run ({changed}); {remedy}")
 
 
-def changes(theirs: Config, mine: Config) -> str:
-    """The fields of the trained function in which two configurations differ, in words; empty if there are none."""
-    return "; ".join(
-        f"{field}: {there!r} there, {here!r} here"
-        for field, (there, here) in differences(theirs, mine).items()
-        if not field.startswith(FREE_FIELDS)
-    )
-
-
-# Sections of the network and its training, in which an evaluation may not differ from the run.
-OF_THE_NETWORK = ("model", "loss", "landmarks")
-# Fields of the protocol: an evaluation may differ from the run in them, and says so.
-OF_THE_PROTOCOL = ("eval", "data.name", "data.folder", "data.box", "data.test")
-
-
-def check_evaluation(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields of the protocol in which an evaluation differs from its run: {"section.field": (the run's, this one's)}.
+def check_evaluation(run: Run, config: Config) -> Differing:
+    """The fields of the protocol in which an evaluation differs from its run.
 
     Raises:
       UserError: the configuration is of another network than the run's.
     """
     differing = differences(run.config(), config)
-    if other := [field for field in differing if field.split(".")[0] in OF_THE_NETWORK]:
-        fields = "; ".join(f"{field}: {differing[field][0]!r} there, {differing[field][1]!r} here" for field in other)
+    if other := {field: pair for field, pair in differing.items() if field.startswith(OF_THE_NETWORK)}:
         raise UserError(
-            f"the configuration is not that of the run in {run.workdir} ({fields}); leave out --config to evaluate the "
-            "run as it was trained"
+            f"the configuration is not that of the run in {run.workdir} ({_words(other)}); leave out --config to "
+            "evaluate the run as it was trained"
         )
-    same = ("eval.batch_size", "eval.averaged")  # the first changes nothing, the second is said with the weights
-    return {field: pair for field, pair in differing.items() if field.startswith(OF_THE_PROTOCOL) and field not in same}
+    protocol = {field: pair for field, pair in differing.items() if field.startswith(OF_THE_PROTOCOL)}
+    return {field: pair for field, pair in protocol.items() if field not in SAID_ELSEWHERE}
 
 
-def fingerprint(config: Config) -> str:
-    """A hash of the fields that make two configurations the same run."""
-    fields = {name: value for name, value in flatten(config).items() if not name.startswith(FREE_FIELDS)}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+def _changes(theirs: Config, mine: Config) -> str:
+    """The fields of the trained function that differ, in words; empty if there are none."""
+    differing = differences(theirs, mine)
+    return _words({field: pair for field, pair in differing.items() if not field.startswith(FREE)})
+
+
+def _words(differing: Differing) -> str:
+    return "; ".join(f"{field}: {there!r} there, {here!r} here" for field, (there, here) in differing.items())
 
 
 def versions() -> dict[str, str]:
@@ -97,65 +76,62 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def identity(
-    config: Config, data: Mapping[str, Any]
-) -> tuple[Callable[[int], dict[str, Any]], Callable[[Any, str], str]]:
-    """`describe` and `check` for one run, as `checkpoints.Checkpoints` takes them."""
-    return functools.partial(describe, config, data), functools.partial(check, config, data)
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a checkpoint says of its run, and what a run that goes on from a checkpoint compares.
 
-
-def describe(config: Config, data: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """A description of a checkpoint, for JSON: its step, its configuration and data, and the libraries that made it.
-
-    Args:
-      config: of the run.
-      data: {"name", "examples"} of the training split.
-      step: of the checkpoint.
+    config: of the run.
+    data: name of the training split.
+    examples: their number in it.
     """
-    return {
-        "step": step,
-        "examples_seen": step * config["train"]["batch_size"],  # the position in the one global order
-        "data": data,
-        "seed": config["seed"],
-        "config_hash": fingerprint(config),
-        "config": config,
-        "versions": versions(),
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)",
-    }
 
+    config: Config
+    data: str
+    examples: int
 
-def check(config: Config, data: Mapping[str, Any], about: Mapping[str, Any] | None, name: str) -> str:
-    """Whether a run may go on from a checkpoint.
+    def describe(self, step: int) -> dict[str, Any]:
+        """The description of the checkpoint of a step, for JSON."""
+        return {
+            "step": step,
+            "examples_seen": step * self.config["train"]["batch_size"],  # the position in the one global order
+            "data": {"name": self.data, "examples": self.examples},
+            "seed": self.config["seed"],
+            "config": self.config,
+            "versions": versions(),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)",
+        }
 
-    Args:
-      config, data: of the run, as `describe` takes them.
-      about: the description of the checkpoint, see `describe`; None without one.
-      name: of the checkpoint, for messages.
+    def check(self, about: Mapping[str, Any] | None, name: str) -> str:
+        """Whether the run may go on from a checkpoint.
 
-    Returns:
-      A sentence about data or library versions that differ; empty if none do.
+        Args:
+          about: the description of the checkpoint, see `describe`; None without one.
+          name: of the checkpoint, for messages.
 
-    Raises:
-      UserError: the checkpoint is of another function, or of another number of examples, which have another order.
-    """
-    if about is None:
-        return f"{name} does not say which configuration and library versions it is of"
-    if changed := changes(upgrade(about["config"], name), config):
-        raise UserError(
-            f"{name} is of another run ({changed}); choose another --workdir, or make the fields agree to resume"
+        Returns:
+          A sentence about data or library versions that differ; empty if none do.
+
+        Raises:
+          UserError: the checkpoint is of another function, or of another number of examples, which have another order.
+        """
+        if about is None:
+            return f"{name} does not say which configuration and library versions it is of"
+        if changed := _changes(upgrade(about["config"], name), self.config):
+            remedy = "choose another --workdir, or make the fields agree to resume"
+            raise UserError(f"{name} is of another run ({changed}); {remedy}")
+        theirs = about.get("data", {"name": self.data, "examples": self.examples})  # the first checkpoints lack it
+        if theirs["examples"] != self.examples:
+            raise UserError(
+                f"{name} is of a run on {theirs['examples']} examples ({theirs['name']}), and now there are "
+                f"{self.examples} ({self.data}): they would come in another order. Choose another --workdir, or bring "
+                "back the data to resume"
+            )
+        there, here = {"data": theirs["name"], **about["versions"]}, {"data": self.data, **versions()}
+        changed = ", ".join(
+            f"{part} {there.get(part)} there, {here[part]} here" for part in here if there.get(part) != here[part]
         )
-    theirs = about.get("data", data)  # the first checkpoints of this format lack it
-    if theirs["examples"] != data["examples"]:
-        raise UserError(
-            f"{name} is of a run on {theirs['examples']} examples ({theirs['name']}), and now there are "
-            f"{data['examples']} ({data['name']}): they would come in another order. Choose another --workdir, or bring "
-            "back the data to resume"
+        return (
+            f"{name} is of other data or libraries ({changed}); the run may not repeat to the last bit"
+            if changed
+            else ""
         )
-    mine = {"data": data["name"]} | versions()
-    there = {"data": theirs["name"]} | about["versions"]
-    changed = ", ".join(
-        f"{part} {there.get(part)} there, {value} here" for part, value in mine.items() if there.get(part) != value
-    )
-    return (
-        f"{name} is of other data or libraries ({changed}); the run may not repeat to the last bit" if changed else ""
-    )

@@ -49,7 +49,8 @@ class StepLog:
         """Name -> number; waits for the devices.
 
         Of each metric the mean over the steps that counted, of "skipped" the sum; steps_per_second; and input_wait, the
-        share of the time in which the loop waited for the next batch. A device may have been busy meanwhile.
+        share of the time in which the loop waited for the next batch. The loop runs ahead of the devices, so they may
+        be busy meanwhile.
         """
         fetched = jax.device_get(self._metrics)
         elapsed = time.perf_counter() - self._since

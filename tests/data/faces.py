@@ -45,7 +45,7 @@ def prepare(name, folder):
 
 
 def error(name, folder):
-    """The message, one sentence, that stops the preparation; nothing is left behind that could be taken for the data set."""
+    """The sentence that stops the preparation; nothing stays that could be taken for the data set."""
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         prepare(name, folder)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Images and points move together, from the files of a data set to what the network sees, in training and evaluation."""
+"""Images and points move together, from the files of a data set to the crops of training and evaluation."""
 
 import functools
 import types

@@ -28,7 +28,7 @@ def similarity(prediction, truth, visible, area):
 
 
 class Crowd:
-    """A made-up annotation file of people of all sizes, some without a labelled joint, some crowds, and their detections."""
+    """A made-up annotation file of people of all sizes, some without a labelled joint, some crowds; and detections."""
 
     def __init__(self, path, images=12, seed=0):
         rng = np.random.default_rng(seed)
@@ -160,7 +160,7 @@ def test_the_truth_scores_100(crowd):
 
 
 def test_precision_worked_out_by_hand(tmp_path):
-    """Two people of one size, one found exactly and one not at all: precision 1 up to recall 1/2, 51 of the 101 places."""
+    """Two people of one size, one found exactly, one not at all: precision 1 up to recall 1/2, 51 of 101 places."""
     crowd = Crowd(tmp_path / "people.json", images=2)
     keypoints = np.column_stack([np.arange(34).reshape(17, 2) * 10.0, np.full(17, 2)]).ravel().tolist()
     person = {**crowd.annotations[0], "iscrowd": 0, "area": 2000.0, "num_keypoints": 17, "keypoints": keypoints}

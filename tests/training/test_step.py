@@ -201,7 +201,7 @@ def test_flip_test_undoes_the_mirror():
     ("loss", "activation"), [("spatial_cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")]
 )
 def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activation):
-    """A network that is right about the image and its mirror image: the average is right, to a thousandth of a pixel."""
+    """A network that is right about the image and its mirror image: the average is right to 0.001 px."""
     network = tiny.make_recipe(loss=loss, activation=activation).network
     width, stride, mirror = network.shape[1], network.stride, list(network.scheme.mirror)
     truth = np.random.default_rng(0).uniform(5, 22, (6, 3, 2)).astype(np.float32)

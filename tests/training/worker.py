@@ -35,7 +35,7 @@ def split(array):
 
 
 def train(workdir, devices=None, before_step=lambda number, batch: None):
-    """Trains from the last checkpoint of `workdir` to the end; returns the state and the predictions for the test images."""
+    """Trains from the last checkpoint of `workdir` to the end; returns the state and predictions for test images."""
     recipe = tiny.make_recipe(dtype=jnp.float64, augmentation=augment.Augmentation(mirror=0.5, shift=0.05))
     mesh = sharding.make_mesh(devices)
     state, optimizer = tiny.make_state(recipe, TOTAL_STEPS)

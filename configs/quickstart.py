@@ -12,20 +12,10 @@ from configs import common
 
 def get_config():
     config = common.get_config()
-    config.data.name = "phantom"
-    config.data.validation_split = "validation"
-    config.data.test_split = "test"
+    config.data.update({"name": "phantom", "validation_split": "validation", "test_split": "test"})
     config.landmarks.scheme = "phantom23"
     config.model.input_size = (96, 96)
-    config.augment.rotation = 10.0
-    config.augment.scale = 0.1
-    config.augment.shift = 0.03
-    config.augment.color = 0.2
-    config.augment.blur = 0.0
-    config.augment.occlusion = 0.0
-    config.train.epochs = 6.0
-    config.train.learning_rate = 8e-3
-    config.train.average_decay = 0.99
+    config.augment.update({"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.2, "blur": 0.0, "occlusion": 0.0})
+    config.train.update({"epochs": 6.0, "learning_rate": 8e-3, "average_decay": 0.99})
     config.log.eval_every_epochs = 3.0
-    config.log.checkpoint_every_epochs = 1.0
     return config

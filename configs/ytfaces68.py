@@ -29,8 +29,7 @@ VARIANTS = {
 
 def get_config(variant="mobilenet_v2_128"):
     config = common.get_config()
-    config.data.name = "csv"
-    config.data.folder = "ytfaces68"
+    config.data.update({"name": "csv", "folder": "ytfaces68"})
     config.landmarks.scheme = "ibug68"
     config.train.epochs = 15.0
     config.update(variants.choose(VARIANTS, variant))

@@ -1,4 +1,4 @@
-"""`aflw`: Annotated Facial Landmarks in the Wild with 19 landmarks (Koestinger et al., ICCV workshop 2011; Zhu et al., CVPR 2016).
+"""`aflw`: Annotated Facial Landmarks in the Wild, 19 landmarks (Koestinger et al., 2011; Zhu et al., CVPR 2016).
 
 Ask TU Graz for the images, https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/
 (not for commerce), and get AFLWinfo_release.mat from
@@ -46,10 +46,8 @@ class Aflw(LandmarkBuilder):
         )
         order = order[0].astype(np.int64)
         if not np.array_equal(np.sort(order), np.arange(1, len(order) + 1)):
-            raise UserError(
-                f"{path}: variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once; "
-                "is it the file of the data set's own distribution?"
-            )
+            fault = f"variable ra holds {order.min()} to {order.max()}, want each of 1 to {len(order)} once"
+            raise UserError(f"{path}: {fault}; is it the file of the data set's own distribution?")
 
         def records(split: str, faces: np.ndarray) -> Iterator[Record]:
             for face in faces:

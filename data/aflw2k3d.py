@@ -15,20 +15,11 @@ and no object size.
 
 from typing import ClassVar
 
-from etils import epath
-
-from data import from_tfds
-from data.builder import LandmarkBuilder, Splits
+from data.from_tfds import TfdsFaces
 
 
-class Aflw2k3d(LandmarkBuilder):
+class Aflw2k3d(TfdsFaces):
     """Faces of AFLW2000-3D (see the module's documentation)."""
 
-    SCHEME = "ibug68"
-    NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: ClassVar = {"test": 2000}
-
-    @classmethod
-    def read_splits(cls, folder: epath.Path) -> Splits:
-        """The one split and its Records; there are no FILES, since TFDS checks its downloads itself."""
-        return {"test": from_tfds.read(cls.name, folder, "landmarks_68_3d_xy_normalized")}
+    FEATURE = "landmarks_68_3d_xy_normalized"

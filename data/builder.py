@@ -19,38 +19,24 @@ from h3r_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One object with its landmarks.
+    """One object with its landmarks; `data.features.landmark_features` says more of each field."""
 
-    name: the record's name for messages: file, and line or key within it.
-    image: path of the image file, or its bytes, or its pixels `uint8[H, W]` or `uint8[H, W, 3]`.
-    landmarks: `[K, 2]`, image pixels, 0-based, pixel centres at integers; may be NaN where the weight is zero.
-    weight: `[K]`, how much each landmark counts in the loss, zero where it is not labelled; None for ones.
-    box: `[4]`, x0, y0, x1, y1, the outermost pixel centres of the delivered box; None if none is delivered.
-    subsets: names of the protocol's subsets that hold the record.
-    object_size: the data set's own unit of the error, image pixels; NaN if it has none.
-    score: of the detector that found the box; NaN if the box was labelled.
-    image_id: number of the image, where a protocol groups the objects of an image; else -1.
-    """
-
-    name: str
-    image: epath.Path | bytes | np.ndarray
-    landmarks: np.ndarray
-    weight: np.ndarray | None = None
-    box: np.ndarray | None = None
+    name: str  # for messages: file, and line or key within it
+    image: (
+        epath.Path | bytes | np.ndarray
+    )  # path of the file, or its bytes, or pixels `uint8[H, W]` or `uint8[H, W, 3]`
+    landmarks: np.ndarray  # `[K, 2]`; may be NaN where the weight is zero
+    weight: np.ndarray | None = None  # `[K]`; None for ones
+    box: np.ndarray | None = None  # `[4]`, x0, y0, x1, y1, its outermost pixel centres; None if none is delivered
     subsets: tuple[str, ...] = ()
     object_size: float = math.nan
     score: float = math.nan
     image_id: int = -1
 
     def features(self, holder: int = -1, size: Any = None, *, stored_pixels: bool = False) -> dict[str, Any]:
-        """The record as `data.features.landmark_features` wants it.
+        """The record as `data.features.landmark_features` wants it; `stored_pixels` and errors as `read_image` there.
 
-        Args:
-          holder: index of an earlier record that holds the same image, of `size` (height, width); -1 for none.
-          stored_pixels: see `data.features.read_image`.
-
-        Raises:
-          UserError: the image cannot be read; names record and file.
+        holder: index of an earlier record that holds the same image, of `size` (height, width); -1 for none.
         """
         if holder >= 0:
             content = b""
@@ -81,39 +67,28 @@ Splits = Mapping[str, Iterable[Record]]
 
 @dataclasses.dataclass
 class FolderConfig(tfds.core.BuilderConfig):
-    """A raw data set as it was when it was fingerprinted.
-
-    folder: its directory.
-    num_landmarks: K.
-    splits: split -> its Records; None to ask `LandmarkBuilder.read_splits` when the set is prepared.
-    """
+    """A raw data set as it was when it was fingerprinted."""
 
     folder: epath.Path | None = None
     num_landmarks: int = 0
-    splits: Splits | None = dataclasses.field(default=None, repr=False)
+    splits: Splits | None = dataclasses.field(default=None, repr=False)  # None: `read_splits`, when the set is prepared
 
 
 class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A builder of the common features; each data set has a subclass that reads its records.
 
-    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme.
-    NUM_LANDMARKS: K; 0 where the user says.
-    FILES: the files that decide what the records are, relative to the folder; one of them must be there.
-    OFFICIAL_COUNTS: split -> number of records of the complete distribution.
-    OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution.
-    STORED_PIXELS: whether landmarks are known to be of the pixels as they are stored. They are in official data sets:
-      MATLAB, PIL and HRNet's loaders obey no EXIF orientation. Where it is False, an image with one is refused.
-
     In a prepared set, `info.metadata["left_out"]` is split -> reason -> number of entries that the protocol leaves out.
     """
 
     VERSION = tfds.core.Version("2.0.0")  # to be raised when the features change, or the records of a builder
-    SCHEME = ""
-    NUM_LANDMARKS = 0
-    FILES: tuple[str, ...] = ()
+    SCHEME = ""  # key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme
+    NUM_LANDMARKS = 0  # K; 0 where the user says
+    FILES: tuple[str, ...] = ()  # that decide what the records are, relative to the folder; one of them must be there
+    # Whether landmarks are known to be of the pixels as they are stored. They are in official data sets: MATLAB, PIL
+    # and HRNet's loaders obey no EXIF orientation. Where it is False, an image with one is refused.
     STORED_PIXELS = True
-    OFFICIAL_COUNTS: ClassVar[Mapping[str, int]] = {}
-    OFFICIAL_SUBSETS: ClassVar[Mapping[str, Mapping[str, int]]] = {}
+    OFFICIAL_COUNTS: ClassVar[Mapping[str, int]] = {}  # split -> number of records of the complete distribution
+    OFFICIAL_SUBSETS: ClassVar[Mapping[str, Mapping[str, int]]] = {}  # split -> subset -> likewise
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(skip_registration=True, **options)  # TFDS keeps one list for the whole program
@@ -157,13 +132,11 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         return {split: self._generate_examples(records) for split, records in splits.items()}
 
     def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
-        holders: dict[str, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
+        holders: dict[Any, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
-            path = None if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
-            holder, size = (-1, None) if path is None else holders.get(path, (-1, None))
-            features = record.features(holder, size, stored_pixels=self.STORED_PIXELS)
-            if path is not None:
-                holders.setdefault(path, (index, features["size"]))
+            key = index if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
+            features = record.features(*holders.get(key, (-1, None)), stored_pixels=self.STORED_PIXELS)
+            holders.setdefault(key, (index, features["size"]))
             yield index, features
 
 
@@ -176,11 +149,9 @@ def make_builder(
     splits: Splits | None = None,
     fingerprint: bytes | None = None,
 ) -> LandmarkBuilder:
-    """The builder `cls` for a folder.
+    """The builder `cls` for a folder of raw data.
 
     Args:
-      cls: a LandmarkBuilder.
-      folder: directory of the raw data.
       prepared_dir: where TFDS keeps prepared data.
       num_landmarks: K of the landmark scheme; None for the data set's own.
       splits: the records, if they have been read already; see `FolderConfig`.
@@ -190,8 +161,7 @@ def make_builder(
       UserError: the data set has another number of landmarks.
       FileNotFoundError: see `LandmarkBuilder.annotation_files`.
     """
-    if num_landmarks is None:
-        num_landmarks = cls.NUM_LANDMARKS
+    num_landmarks = cls.NUM_LANDMARKS if num_landmarks is None else num_landmarks
     if cls.NUM_LANDMARKS not in (0, num_landmarks):
         raise UserError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
     if fingerprint is None:

@@ -91,8 +91,7 @@ class Canvases:
         try:
             list(self._stream(tf.data.Dataset.from_tensors(index)).as_numpy_iterator())
         except tf.errors.OpError as error:
-            raise OSError(
-                f"{self._names[int(index) % len(self._names)]}: its image in {self._source.folder} cannot be read "
-                f"({error.message.splitlines()[0]}), though it could when the data was prepared; check the disk, and remove "
-                "that folder so that the data is prepared anew"
-            ) from None
+            name, reason = self._names[int(index) % len(self._names)], error.message.splitlines()[0]
+            fault = f"its image in {self._source.folder} cannot be read ({reason}), though it could"
+            remedy = "check the disk, and remove that folder so that the data is prepared anew"
+            raise OSError(f"{name}: {fault} when the data was prepared; {remedy}") from None

@@ -45,13 +45,13 @@ IMAGES = ("train2017", "val2017")
 
 
 class People(list[Record]):
-    """The Records of a split; their images are file names until `find_images` makes them paths.
+    """The Records of a split, by `image_id`; their images are file names until `find_images` makes them paths.
 
     left_out: reason -> number of entries of the file that are left out.
     """
 
     def __init__(self, records: Iterable[Record], left_out: Mapping[str, int]):
-        super().__init__(records)
+        super().__init__(sorted(records, key=lambda record: record.image_id))
         self.left_out = dict(left_out)
 
 
@@ -85,21 +85,19 @@ def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
     except (TypeError, ValueError):
-        raise UserError(
-            f"{name}: keypoints are not {NUM_JOINTS} times x, y, v; correct or remove the annotation"
-        ) from None
+        fault = f"keypoints are not {NUM_JOINTS} times x, y, v"
+        raise UserError(f"{name}: {fault}; correct or remove the annotation") from None
     joints, visible = values[:, :2], values[:, 2] > 0
     bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~np.isfinite(joints).all(axis=1))
     if bad.any():
         first = int(np.argmax(bad))
-        raise UserError(
-            f"{name}: joint {first} is {values[first].tolist()}; want x, y and 0 (not labelled), 1 (hidden) or 2 (visible)"
-        )
+        wanted = "x, y and 0 (not labelled), 1 (hidden) or 2 (visible)"
+        raise UserError(f"{name}: joint {first} is {values[first].tolist()}; want {wanted}")
     return np.where(visible[:, None], joints, np.nan), visible
 
 
 def read_images(path: epath.Path, content: Any) -> dict[int, dict[str, Any]]:
-    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names the entry."""
+    """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names it."""
     entries = {}
     for i, entry in enumerate(field(path, content, "images", list)):
         name = f"{path} image {i}"
@@ -113,9 +111,8 @@ def image_of(name: str, entry: Any, images: Mapping[int, dict[str, Any]]) -> dic
     """The image, an entry of `read_images`, of an annotation or a detection; UserError names the record."""
     number = field(name, entry, "image_id", int)
     if number not in images:
-        raise UserError(
-            f"{name}: there is no image {number} in the annotation file; correct image_id or remove the entry"
-        )
+        fault = f"there is no image {number} in the annotation file"
+        raise UserError(f"{name}: {fault}; correct image_id or remove the entry")
     return images[number]
 
 
@@ -142,18 +139,9 @@ def read_labelled(path: epath.Path, content: Any, images: Mapping[int, dict[str,
         elif (high < low).any():
             left_out["with a box outside the image"] += 1
         else:
-            records.append(
-                Record(
-                    name,
-                    image["file_name"],
-                    joints,
-                    visible,
-                    np.concatenate([low, high]),
-                    object_size=math.sqrt(area),
-                    image_id=image["id"],
-                )
-            )
-    return People(sorted(records, key=lambda record: record.image_id), left_out)
+            box, numbers = np.concatenate([low, high]), {"object_size": math.sqrt(area), "image_id": image["id"]}
+            records.append(Record(name, image["file_name"], joints, visible, box, **numbers))
+    return People(records, left_out)
 
 
 def read_detected(path: epath.Path, detections: list[Any], images: Mapping[int, dict[str, Any]]) -> People:
@@ -169,7 +157,7 @@ def read_detected(path: epath.Path, detections: list[Any], images: Mapping[int, 
         place, size = read_box(name, detection)
         box = np.concatenate([place, place + np.maximum(0, size - 1)])
         records.append(Record(name, image["file_name"], *unknown, box, score=score, image_id=image["id"]))
-    return People(sorted(records, key=lambda record: record.image_id), left_out)
+    return People(records, left_out)
 
 
 def find_images(folder: epath.Path, split: str, people: People) -> People:
@@ -185,10 +173,9 @@ def find_images(folder: epath.Path, split: str, people: People) -> People:
         print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
         return People([], {})
     if missing:
-        raise UserError(
-            f"{missing[0].name}: there is no image {missing[0].image!s} in {' or '.join(IMAGES)} of {folder}, nor are "
-            f"those of {len(missing) - 1} other people; unpack the images again, or remove the entries"
-        )
+        fault = f"there is no image {missing[0].image!s} in {' or '.join(IMAGES)} of {folder}"
+        others = f"nor are those of {len(missing) - 1} other people"
+        raise UserError(f"{missing[0].name}: {fault}, {others}; unpack the images again, or remove the entries")
     return People([dataclasses.replace(record, image=paths[record.image]) for record in people], people.left_out)
 
 

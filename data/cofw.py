@@ -38,19 +38,12 @@ class Cofw(LandmarkBuilder):
     @classmethod
     def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the files that are there."""
-        return {
-            split: _read(path, ENDS[split])
-            for split, path in zip(ENDS, map(folder.joinpath, cls.FILES))
-            if path.exists()
-        }
+        paths = {split: folder / f"COFW_{split}_color.mat" for split in ENDS}
+        return {split: _read(path, ENDS[split]) for split, path in paths.items() if path.exists()}
 
 
 def _read(path: epath.Path, end: str) -> Iterator[Record]:
-    shapes: parsing.Shapes = {
-        f"Is{end}": (1, "N"),
-        f"phis{end}": (3 * Cofw.NUM_LANDMARKS, "N"),
-        f"bboxes{end}": (4, "N"),
-    }
+    shapes: parsing.Shapes = {f"Is{end}": (1, "N"), f"phis{end}": (3 * 29, "N"), f"bboxes{end}": (4, "N")}
     with path.open("rb") as stream:
         try:
             file = h5py.File(stream, "r")
@@ -64,7 +57,7 @@ def _read(path: epath.Path, end: str) -> Iterator[Record]:
                 yield Record(
                     name,
                     _image(file, reference, name),
-                    parsing.check_finite(face[: 2 * Cofw.NUM_LANDMARKS].reshape(2, -1).T - 1, name),
+                    parsing.check_finite(face[: 2 * 29].reshape(2, 29).T - 1, name),
                     box=parsing.check_box([x0 - 1, y0 - 1, x0 + width - 2, y0 + height - 2], name),
                 )
 
@@ -75,8 +68,6 @@ def _image(file: h5py.File, reference: h5py.Reference, name: str) -> np.ndarray:
     except (AttributeError, KeyError, OSError, ValueError) as error:
         raise UserError(f"{name}: its image cannot be read ({error}); fetch the file anew") from None
     if pixels.dtype != np.uint8 or not pixels.size or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
-        raise UserError(
-            f"{name}: its image is {pixels.dtype}{list(pixels.shape[::-1])} in the file, want uint8[3, W, H] or uint8[W, H]; "
-            "fetch the file anew"
-        )
+        found = f"{pixels.dtype}{list(pixels.shape[::-1])} in the file"
+        raise UserError(f"{name}: its image is {found}, want uint8[3, W, H] or uint8[W, H]; fetch the file anew")
     return pixels

@@ -27,11 +27,7 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
 def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
-    """All rows of a CSV file, as Records whose image is the name in the row.
-
-    Args:
-      path: of the file.
-      num_landmarks: K.
+    """All rows of a CSV file, as Records with K landmarks whose image is the name in the row.
 
     Raises:
       UserError: a header unlike the module's documentation, a row of the wrong length, a value that is
@@ -41,9 +37,8 @@ def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     try:
         return _parse_lines(path, lines, num_landmarks)
     except csv.Error as error:
-        raise UserError(
-            f"{path} line {lines.line_num}: {error}; correct the quotes and separators of that line"
-        ) from None
+        place = f"{path} line {lines.line_num}"
+        raise UserError(f"{place}: {error}; correct the quotes and separators of that line") from None
 
 
 def _parse_lines(path: epath.Path, lines: Any, num_landmarks: int) -> list[Record]:
@@ -60,9 +55,10 @@ def _parse_lines(path: epath.Path, lines: Any, num_landmarks: int) -> list[Recor
     }
     if any(faults.values()):
         found = "; ".join(f"{fault}: {', '.join(map(repr, names[:5]))}" for fault, names in faults.items() if names)
+        last = num_landmarks - 1
         raise UserError(
-            f"{path}: the first line must name the columns image, x0, y0, ... x{num_landmarks - 1}, y{num_landmarks - 1} "
-            f"and optionally {', '.join(BOX_COLUMNS)} and v0 ... v{num_landmarks - 1}, each once, but {found} "
+            f"{path}: the first line must name the columns image, x0, y0, ... x{last}, y{last} and optionally "
+            f"{', '.join(BOX_COLUMNS)} and v0 ... v{last}, each once, but {found} "
             f"(is config.landmarks right about {num_landmarks} landmarks?)"
         )
     rows = [_parse_row(path, lines.line_num, cells, header, num_landmarks) for cells in lines_with_text]
@@ -90,12 +86,9 @@ def _parse_row(path: epath.Path, line: int, cells: list[str], header: list[str],
     weight = np.array([number(f"v{i}") if f"v{i}" in values else 1.0 for i in range(num_landmarks)], np.float32)
     if (weight < 0).any():
         raise UserError(f"{name}: column v{int(np.argmax(weight < 0))} is negative; want 0 or a positive weight")
-    landmarks = [
-        [number(f"{axis}{i}", empty=None if weight[i] else math.nan) for axis in "xy"] for i in range(num_landmarks)
-    ]
-    box = None
-    if BOX_COLUMNS[0] in values:
-        box = parsing.check_box([number(column) for column in BOX_COLUMNS], name)
+    empty = [None if each else math.nan for each in weight]
+    landmarks = [[number(f"{axis}{i}", empty[i]) for axis in "xy"] for i in range(num_landmarks)]
+    box = parsing.check_box(list(map(number, BOX_COLUMNS)), name) if BOX_COLUMNS[0] in values else None
     image = values["image"].strip()
     if not image.isprintable() or not image:
         raise UserError(f"{name}: the column image is {image!r}; name a file or remove the row")

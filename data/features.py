@@ -15,36 +15,32 @@ EXIF_ORIENTATION = 0x0112
 
 
 def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
-    """The common feature set, for K landmarks.
-
-    image: the file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of its pixels.
-      Empty if an earlier record of the split has the same image.
-    image_of: `int64[]`, the place in the split of that earlier record; -1 if this record holds its image.
-    landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
-    weight: `float32[K]`, how much each landmark counts in the loss, zero where it is not labelled. Metrics count every
-      landmark above zero alike.
-    box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it; NaN if it delivers none.
-    subsets: names of the protocol's subsets that hold the record, with spaces between.
-    object_size: `float32[]`, image pixels, the data set's own unit of the error: MPII's head size, the square root of
-      COCO's segment area, the side of AFLW's face box; NaN if it has none.
-    score: `float32[]`, of the detector that found the box; NaN if the box was labelled.
-    image_id: `int64[]`, by which COCO's protocol groups the objects of an image; -1 elsewhere.
-    size: `int32[2]`, height and width.
-    name: the record's name for messages.
-    """
+    """The common feature set, for K landmarks."""
+    Scalar, Tensor, Text = tfds.features.Scalar, tfds.features.Tensor, tfds.features.Text
     return tfds.features.FeaturesDict(
         {
+            # The file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of its pixels.
+            # Empty if an earlier record of the split has the same image.
             "image": tfds.features.Image(shape=(None, None, 3)),
-            "image_of": tfds.features.Scalar(np.int64),
-            "landmarks": tfds.features.Tensor(shape=(num_landmarks, 2), dtype=np.float32),
-            "weight": tfds.features.Tensor(shape=(num_landmarks,), dtype=np.float32),
-            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "subsets": tfds.features.Text(),
-            "object_size": tfds.features.Scalar(np.float32),
-            "score": tfds.features.Scalar(np.float32),
-            "image_id": tfds.features.Scalar(np.int64),
-            "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-            "name": tfds.features.Text(),
+            "image_of": Scalar(
+                np.int64
+            ),  # the place in the split of that earlier record; -1 if this one holds its image
+            "landmarks": Tensor(
+                shape=(num_landmarks, 2), dtype=np.float32
+            ),  # image pixels, 0-based, centres at integers
+            # How much each landmark counts in the loss, zero where it is not labelled. Metrics count all others alike.
+            "weight": Tensor(shape=(num_landmarks,), dtype=np.float32),
+            "box": Tensor(
+                shape=(4,), dtype=np.float32
+            ),  # x0, y0, x1, y1 as the data set delivers it; NaN if it does not
+            "subsets": Text(),  # names of the protocol's subsets that hold the record, with spaces between
+            # Image pixels, the data set's own unit of the error: MPII's head size, the square root of COCO's segment
+            # area, the side of AFLW's face box; NaN if it has none.
+            "object_size": Scalar(np.float32),
+            "score": Scalar(np.float32),  # of the detector that found the box; NaN if the box was labelled
+            "image_id": Scalar(np.int64),  # by which COCO's protocol groups the objects of an image; -1 elsewhere
+            "size": Tensor(shape=(2,), dtype=np.int32),  # height and width
+            "name": Text(),  # for messages
         }
     )
 
@@ -53,7 +49,7 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
     """The pixels `uint8[H, W, 3]` of a stored image, JPEG or PNG; `content` is `string[]`."""
     return tf.cond(
         tf.io.is_jpeg(content),
-        # The accurate transform agrees with libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
+        # The accurate transform equals libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(content, channels=3),
     )
@@ -102,10 +98,8 @@ def check_image(
         reason = "TensorFlow cannot decode it" if isinstance(error, tf.errors.OpError) else error
         raise UserError(f"{name}: {path} is not a readable image ({reason}); replace it or remove the row") from None
     if orientation != 1 and not stored_pixels:
-        raise UserError(
-            f"{name}: {path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree; "
-            "store the pixels upright and remove the tag"
-        )
+        reason = f"{path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree"
+        raise UserError(f"{name}: {reason}; store the pixels upright and remove the tag")
     return content, size
 
 

@@ -49,10 +49,8 @@ def download(url: str, path: Path, timeout: float = 60) -> None:
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer, path.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
-            with tqdm(total=size or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1]) as bar:
-                while block := answer.read(1 << 20):
-                    file.write(block)
-                    bar.update(len(block))
+            with tqdm.wrapattr(answer, "read", total=size or None, desc=url.rsplit("/", 1)[1]) as counted:
+                shutil.copyfileobj(counted, file)
         if size and path.stat().st_size != size:
             raise OSError(f"the connection broke after {path.stat().st_size} of {size} bytes")
     except BaseException:
@@ -61,10 +59,7 @@ def download(url: str, path: Path, timeout: float = 60) -> None:
 
 
 def read_archive(archive: zipfile.ZipFile) -> dict[str, tuple[str, list[str]]]:
-    """The images of an archive with their landmarks.
-
-    Args:
-      archive: holds, in any one folder, the annotation files and image folders of `PARTS`.
+    """The images of an archive, which holds the annotation files and image folders of `PARTS` in any one folder.
 
     Returns:
       name -> (member of the archive, `2 * 68` strings x0, y0, ... in pixels), the training part first.
@@ -77,18 +72,16 @@ def read_archive(archive: zipfile.ZipFile) -> dict[str, tuple[str, list[str]]]:
     for annotation, folder in PARTS.items():
         path = next((m for m in sorted(members) if PurePosixPath(m).name == annotation and "__MACOSX" not in m), None)
         if path is None:
-            raise UserError(
-                f"{archive.filename} holds no {annotation}; is it the archive of udacity/P1_Facial_Keypoints?"
-            )
+            fault = f"{archive.filename} holds no {annotation}"
+            raise UserError(f"{fault}; is it the archive of udacity/P1_Facial_Keypoints?")
         rows = csv.reader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""))
         next(rows, None)
         for row in filter(None, rows):
             name, *values = row
             place = f"{archive.filename} {path} line {rows.line_num}"
             if len(values) != 2 * NUM_LANDMARKS or not NAME.fullmatch(name):
-                raise UserError(
-                    f"{place}: want PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates, got {len(row)} cells"
-                )
+                wanted = f"PERSON_FRAME.jpg and {2 * NUM_LANDMARKS} coordinates"
+                raise UserError(f"{place}: want {wanted}, got {len(row)} cells")
             member = str(PurePosixPath(path).with_name(folder) / name)
             if member not in members:
                 raise UserError(f"{place}: the archive holds no {member}; fetch it anew")
@@ -97,11 +90,7 @@ def read_archive(archive: zipfile.ZipFile) -> dict[str, tuple[str, list[str]]]:
 
 
 def convert(archive: Path, folder: Path) -> dict[str, int]:
-    """Writes the images and landmarks of an archive as a `csv` data set.
-
-    Args:
-      archive: path of the zip file.
-      folder: of the data set; it appears when all is written.
+    """Writes the images and landmarks of a zip file as a `csv` data set; `folder` appears when all is written.
 
     Returns:
       split -> number of images.
@@ -125,7 +114,6 @@ def convert(archive: Path, folder: Path) -> dict[str, int]:
 def _write(file: zipfile.ZipFile, images: Mapping[str, tuple[str, list[str]]], folder: Path) -> dict[str, int]:
     frames = {name: name.rpartition(".")[0].rpartition("_") for name in images}  # person, "_", frame: see NAME
     people = sorted({person for person, _, _ in frames.values()})
-    number = {person: i for i, person in enumerate(people)}
     header = ["image", *(f"{axis}{i}" for i in range(NUM_LANDMARKS) for axis in "xy")]
     tables = {"train": [header], "val": [header]}
     for split in tables:
@@ -133,15 +121,15 @@ def _write(file: zipfile.ZipFile, images: Mapping[str, tuple[str, list[str]]], f
     for name in tqdm(sorted(images), unit="image", desc="writing"):
         member, values = images[name]
         person, _, frame = frames[name]
-        split = "train" if number[person] % VALIDATION_EVERY else "val"
-        stored = f"person{number[person]:03d}_{frame}.jpg"
+        number = people.index(person)
+        split = "train" if number % VALIDATION_EVERY else "val"
+        stored = f"person{number:03d}_{frame}.jpg"
         try:
             with Image.open(io.BytesIO(file.read(member))) as image:
                 image.convert("RGB").save(folder / split / stored, quality=JPEG_QUALITY)
         except OSError as error:
-            raise UserError(
-                f"{file.filename} {member} is not a readable image ({error}); fetch the archive anew"
-            ) from None
+            fault = f"{file.filename} {member} is not a readable image ({error})"
+            raise UserError(f"{fault}; fetch the archive anew") from None
         tables[split].append([stored, *values])
     for split, table in tables.items():
         with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as out:

@@ -1,4 +1,4 @@
-"""Records of data sets that TFDS itself downloads and reads."""
+"""Faces with 68 landmarks that TFDS itself downloads and reads."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,22 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data import parsing
-from data.builder import Record
+from data.builder import LandmarkBuilder, Record, Splits
 
 SIZE = 450  # pixels, by which TFDS divides the coordinates of these sets
+
+
+class TfdsFaces(LandmarkBuilder):
+    """A data set of TFDS, under the name that it has there; there are no FILES: TFDS checks its downloads itself."""
+
+    SCHEME = "ibug68"
+    NUM_LANDMARKS = 68
+    FEATURE = ""  # the name of the landmarks, see `read`
+
+    @classmethod
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """The one split and its Records."""
+        return {split: read(cls.name, folder, cls.FEATURE) for split in cls.OFFICIAL_COUNTS}
 
 
 def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
@@ -27,10 +40,9 @@ def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
     try:
         source.download_and_prepare()
     except Exception as error:  # of TFDS, of its downloader, or of the network
-        raise FileNotFoundError(
-            f"TFDS cannot download and prepare {name} into {folder} ({' '.join(str(error).split())[:200]}); try again with a "
-            f"network, or run `tfds build {name} --data_dir=DIR` where there is one and copy DIR/{name} to {folder / name}"
-        ) from error
+        fault = f"TFDS cannot download and prepare {name} into {folder} ({' '.join(str(error).split())[:200]})"
+        remedy = f"run `tfds build {name} --data_dir=DIR` where there is one and copy DIR/{name} to {folder / name}"
+        raise FileNotFoundError(f"{fault}; try again with a network, or {remedy}") from error
     examples = source.as_dataset(
         split="train",
         decoders={"image": tfds.decode.SkipDecoding()},

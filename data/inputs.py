@@ -11,14 +11,8 @@ from h3r_jax.training.recipe import Recipe
 
 
 def _source(config: Any, scheme: LandmarkScheme, split: str, name: str, folder: str) -> tuple[Source, Annotations]:
-    builder = prepare(
-        name,
-        data_dir=config.data_dir,
-        prepared_dir=config.prepared_dir,
-        folder=folder,
-        num_landmarks=scheme.num_landmarks,
-    )
-    source = Source(builder, split)
+    place = {"data_dir": config.data_dir, "prepared_dir": config.prepared_dir, "folder": folder}
+    source = Source(prepare(name, num_landmarks=scheme.num_landmarks, **place), split)
     return source, source.annotations()
 
 

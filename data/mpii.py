@@ -14,6 +14,7 @@ box. `object_size` of `valid` is the unit of PCKh, 0.6 of the diagonal of the he
 `train` has none. A joint that is not labelled has weight zero and NaN for its coordinates.
 """
 
+import dataclasses
 import math
 from typing import Any, ClassVar
 
@@ -31,33 +32,24 @@ HEAD_SIZE = 0.6  # the unit of PCKh, per diagonal of the head's box
 
 
 def read_person(name: str, entry: Any, images: epath.Path) -> Record:
-    """The Record of one entry of the JSON files, its pixels counted from 0.
+    """The Record, called `name`, of one entry of the JSON files, its pixels counted from 0.
 
-    Args:
-      name: the record's name for messages.
-      entry: `{"image", "center", "scale", "joints", "joints_vis"}`.
-      images: folder of the images.
-
-    Raises:
-      UserError: the entry has another form; names the record.
+    entry: `{"image", "center", "scale", "joints", "joints_vis"}`; UserError names the record if it has another form.
+    images: folder of the images.
     """
     try:
         image = images / entry["image"]
         center, scale = np.array(entry["center"], np.float64), float(entry["scale"])
         joints, visible = np.array(entry["joints"], np.float64), np.array(entry["joints_vis"], np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{name}: {type(error).__name__} {error}; want image, center, scale, joints and joints_vis as in HRNet's files"
-        ) from None
+        wanted = "image, center, scale, joints and joints_vis as in HRNet's files"
+        raise UserError(f"{name}: {type(error).__name__} {error}; want {wanted}") from None
     if center.shape != (2,) or joints.shape != (NUM_JOINTS, 2) or visible.shape != (NUM_JOINTS,):
-        raise UserError(
-            f"{name}: center {center.shape}, joints {joints.shape}, joints_vis {visible.shape}; "
-            f"want (2,), ({NUM_JOINTS}, 2), ({NUM_JOINTS},)"
-        )
+        found = f"center {center.shape}, joints {joints.shape}, joints_vis {visible.shape}"
+        raise UserError(f"{name}: {found}; want (2,), ({NUM_JOINTS}, 2), ({NUM_JOINTS},)")
     if not (np.isfinite(center).all() and math.isfinite(scale) and BOX_SIDE * scale > 1):
-        raise UserError(
-            f"{name}: center {center.tolist()} and scale {scale}; want numbers, and a box of {BOX_SIDE} * scale > 1"
-        )
+        found = f"center {center.tolist()} and scale {scale}"
+        raise UserError(f"{name}: {found}; want numbers, and a box of {BOX_SIDE} * scale > 1")
     if not np.isin(visible, (0, 1)).all():
         raise UserError(f"{name}: joints_vis is {visible.tolist()}; want 0 or 1 for each joint")
     box = None
@@ -98,15 +90,11 @@ def read_ground_truth(path: epath.Path) -> tuple[np.ndarray, np.ndarray, np.ndar
     return joints - 1, 1 - missing, HEAD_SIZE * np.linalg.norm(head[:, 1] - head[:, 0], axis=-1)
 
 
-def with_ground_truth(
-    record: Record, joints: np.ndarray, visible: np.ndarray, head_size: float, path: epath.Path, column: int
-) -> Record:
+def with_ground_truth(record: Record, joints: np.ndarray, visible: np.ndarray, head_size: float, name: str) -> Record:
     """A Record of valid.json with joints and head size of gt_valid.mat, which the protocol scores.
 
-    Raises:
-      UserError: no head size, or the joints of another person; names file and column.
+    UserError with `name`, file and column: no head size, or the joints of another person.
     """
-    name = f"{path} column {column}"
     if not (head_size > 0 and math.isfinite(head_size)):
         raise UserError(f"{name}: the head's box gives a head size of {head_size}; want two different corners")
     if not np.isin(visible, (0, 1)).all():
@@ -115,11 +103,9 @@ def with_ground_truth(
     distances = np.linalg.norm(joints - record.landmarks, axis=-1)
     distances = distances[np.isfinite(distances)]
     if distances.size and np.median(distances) > head_size:
-        raise UserError(
-            f"{name}: its joints lie {np.median(distances):.0f} pixels, more than a head of {head_size:.0f}, from those of "
-            f"{record.name}; want the same people in the same order in both files"
-        )
-    return Record(record.name, record.image, joints, visible, record.box, object_size=head_size)
+        far = f"{np.median(distances):.0f} pixels, more than a head of {head_size:.0f}, from those of {record.name}"
+        raise UserError(f"{name}: its joints lie {far}; want the same people in the same order in both files")
+    return dataclasses.replace(record, landmarks=joints, weight=visible, object_size=head_size)
 
 
 class Mpii(LandmarkBuilder):
@@ -151,8 +137,9 @@ class Mpii(LandmarkBuilder):
                 continue
             records, truth = splits["valid"], list(zip(*read_ground_truth(path)))
             if len(records) != len(truth):
-                raise UserError(
-                    f"{path.parent}: valid.json has {len(records)} people, gt_valid.mat {len(truth)}; want as many"
-                )
-            splits["valid"] = [with_ground_truth(records[i], *truth[i], path, i) for i in range(len(truth))]
+                counts = f"valid.json has {len(records)} people, gt_valid.mat {len(truth)}"
+                raise UserError(f"{path.parent}: {counts}; want as many")
+            splits["valid"] = [
+                with_ground_truth(records[i], *truth[i], f"{path} column {i}") for i in range(len(truth))
+            ]
         return splits

@@ -5,7 +5,7 @@ What a docstring says must hold is checked. A fault is a UserError: one sentence
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ def read_json(path: epath.Path, kind: type) -> Any:
         content = json.loads(path.read_bytes())
     except ValueError as error:  # of the text's encoding or of JSON
         raise UserError(f"{path}: not a JSON file ({error}); unpack it again") from None
-    if isinstance(content, kind):
-        return content
-    raise UserError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")
+    if not isinstance(content, kind):
+        raise UserError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")
+    return content
 
 
 def read_lines(path: epath.Path) -> Lines:
@@ -82,35 +82,28 @@ def read_points(lines: Lines, path: epath.Path, count: int) -> np.ndarray:
 
 
 def check_box(box: ArrayLike, name: str) -> np.ndarray:
-    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; it must be finite and larger than a point."""
+    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; finite and larger than a point."""
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
     if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):
-        raise UserError(
-            f"{name}: the box {box.tolist()} has no size; want x0 <= x1 and y0 <= y1, and not a single point"
-        )
+        raise UserError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1, y0 <= y1, and not a single point")
     return box
 
 
 def check_finite(landmarks: ArrayLike, name: str) -> np.ndarray:
     """The landmarks `[K, 2]` of the record `name` as `float64[K, 2]`; they must be finite."""
     landmarks = np.asarray(landmarks, np.float64)
-    bad = ~np.isfinite(landmarks).all(axis=-1)
-    if bad.any():
-        first = int(np.argmax(bad))
+    finite = np.isfinite(landmarks).all(axis=-1)
+    if not finite.all():
+        first = int(np.argmin(finite))
         raise UserError(f"{name}: landmark {first} is at {landmarks[first].tolist()}; want finite coordinates")
     return landmarks
 
 
 def read_mat(path: epath.Path, **shapes: tuple[int | str, ...]) -> list[np.ndarray]:
-    """Variables of a MATLAB file of a version before 7.3, checked for their shapes.
+    """The variables of a MATLAB file of a version before 7.3, in the order of `shapes`: variable -> its shape.
 
-    Args:
-      path: of the file.
-      shapes: variable -> its shape; a letter stands for any length, the same wherever the letter occurs.
-
-    Returns:
-      The variables in the order of `shapes`.
+    A letter in a shape stands for any length, the same wherever the letter occurs.
     """
     return check_variables(path, load_mat(path, shapes), shapes)
 
@@ -133,28 +126,25 @@ def check_variables(path: epath.Path, variables: Mapping[str, Any], shapes: Shap
         if variable not in variables:
             raise UserError(f"{path} holds no variable {variable}; {remedy}")
         found = variables[variable].shape
-        if len(found) == len(shape):
-            lengths |= {
-                want: length for want, length in zip(shape, found) if isinstance(want, str) and want not in lengths
-            }
+        for want, length in zip(shape, found) if len(found) == len(shape) else ():
+            if isinstance(want, str):
+                lengths.setdefault(want, length)
         wanted = tuple(lengths.get(want, want) for want in shape)
         if found != wanted:
             raise UserError(f"{path}: variable {variable} has shape {found}, want {wanted}; {remedy}")
     return [variables[variable] for variable in shapes]
 
 
-def present(folder: epath.Path, names: Iterable[str], module: str) -> list[str]:
+def present(folder: epath.Path, names: Collection[str], module: str) -> list[str]:
     """Those of `names`, files and directories relative to `folder`, that are there, in that order.
 
     Raises:
       FileNotFoundError: none is there; names them all, and the module that says how the folder is laid out.
     """
-    names = list(names)
     found = [name for name in names if (folder / name).exists()]
     if not found:
-        raise FileNotFoundError(
-            f"{folder} holds none of {', '.join(names)}; {module} says how it is laid out; is config.data_dir right?"
-        )
+        reason = f"{folder} holds none of {', '.join(names)}; {module} says how it is laid out"
+        raise FileNotFoundError(f"{reason}; is config.data_dir right?")
     return found
 
 
@@ -164,19 +154,15 @@ def files_in(folder: epath.Path, suffixes: Sequence[str]) -> list[epath.Path]:
     # Archives made on a Mac hold a hidden "._name" beside every file.
     found = sorted(path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith("."))
     if not found:
-        raise FileNotFoundError(
-            f"{folder} holds no file that ends in {' or '.join(suffixes)}; is config.data_dir right, and the data set whole?"
-        )
+        reason = f"{folder} holds no file that ends in {' or '.join(suffixes)}"
+        raise FileNotFoundError(f"{reason}; is config.data_dir right, and the data set whole?")
     return found
 
 
 def pair_files(annotations: epath.Path, images: epath.Path, suffix: str) -> list[tuple[epath.Path, epath.Path]]:
-    """Each annotation file with the image of the same name, sorted by name.
+    """Each file of the directory `annotations` that ends in `suffix`, such as ".pts", with its image, sorted by name.
 
-    Args:
-      annotations: their directory.
-      images: their directory, which may be the same.
-      suffix: of an annotation file, such as ".pts".
+    Its image is the one of the same name in the directory `images`, which may be the same.
 
     Raises:
       FileNotFoundError: there is no annotation file, or no image.
@@ -188,14 +174,11 @@ def pair_files(annotations: epath.Path, images: epath.Path, suffix: str) -> list
         if image.stem not in by_name:
             missing = annotations / f"{image.stem}{suffix}"
             raise UserError(f"{image}: there is no {missing}; fetch it anew or remove the image")
-        if image.stem in pairs:
-            raise UserError(
-                f"{by_name[image.stem]}: both {pairs[image.stem].name} and {image.name} are there; remove one"
-            )
-        pairs[image.stem] = image
+        annotation, other = by_name[image.stem], pairs.setdefault(image.stem, image)
+        if other != image:
+            raise UserError(f"{annotation}: both {other.name} and {image.name} are there; remove one")
     for name, annotation in by_name.items():
         if name not in pairs:
-            raise UserError(
-                f"{annotation}: there is no image {name}.jpg or .png in {images}; fetch it anew or remove the file"
-            )
+            reason = f"there is no image {name}.jpg or .png in {images}"
+            raise UserError(f"{annotation}: {reason}; fetch it anew or remove the file")
     return [(annotation, pairs[name]) for name, annotation in by_name.items()]

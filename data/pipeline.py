@@ -20,15 +20,9 @@ from h3r_jax.errors import UserError
 
 
 def global_order(seed: int, positions: np.ndarray, num_examples: int) -> np.ndarray:
-    """The examples at `positions` of the endless training stream; epoch e is a permutation drawn from (seed, e).
+    """The examples `int64[n]` at `positions` `int64[n]` of the endless training stream of N = `num_examples`.
 
-    Args:
-      seed: of the run.
-      positions: `int64[n]`; position p is in epoch `p // num_examples`.
-      num_examples: N.
-
-    Returns:
-      `int64[n]`, example indices.
+    Position p is in epoch e = `p // N`, a permutation drawn from (seed, e).
     """
     result = np.empty(len(positions), np.int64)
     epochs, places = np.divmod(positions, num_examples)
@@ -103,16 +97,13 @@ Crops = tuple[np.ndarray, np.ndarray, Render]
 
 
 def crops(kind: str, boxes: np.ndarray, shape: tuple[int, int], scale: float) -> Crops:
-    """Crops of a kind.
+    """Matrices `float64[N, 2, 3]` from image to network pixels, and regions and render for `Canvases`.
 
     Args:
       kind: key of `h3r_jax.images.CROPS`.
       boxes: `float64[N, 4]`, x0, y0, x1, y1, image pixels.
       shape: `(H, W)` of the network's input.
       scale: growth of the box.
-
-    Returns:
-      Matrices `float64[N, 2, 3]` from image to network pixels, and regions and render for `Canvases`.
     """
     crop = images.CROPS[kind]
     matrices = crop.matrix(boxes, shape, scale)
@@ -120,12 +111,8 @@ def crops(kind: str, boxes: np.ndarray, shape: tuple[int, int], scale: float) ->
         return matrices, matrices, render_canvas
 
     def render(image: tf.Tensor, box: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-        pixels = tf.numpy_function(
-            lambda pixels, box: crop.cut(pixels, box, shape, scale),
-            [decode_image(image), box],
-            tf.uint8,
-            stateful=False,
-        )
+        cut = lambda pixels, box: crop.cut(pixels, box, shape, scale)
+        pixels = tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False)
         return tf.ensure_shape(pixels, (*shape, 3))
 
     return matrices, boxes, render
@@ -167,9 +154,8 @@ class TrainInput:
     ):
         half_body = augmentation.half_body
         if half_body and not upper_body:
-            raise UserError(
-                "augment.half_body needs a landmark scheme that says which landmarks are the upper body; set it to 0"
-            )
+            wanted = "a landmark scheme that says which landmarks are the upper body"
+            raise UserError(f"augment.half_body needs {wanted}; set it to 0")
         self.name, self.incomplete = source.name, source.incomplete
         self.num_examples = len(source)
         self.annotations = annotations
@@ -180,16 +166,15 @@ class TrainInput:
             # A record without a half has its whole body in that place, which `random_variants` never chooses.
             halves = np.where(self._available[..., None], halves, boxes[0][:, None])
             boxes = np.concatenate([boxes, np.moveaxis(halves, 1, 0)])
-        self._half_body = half_body
+        self._half_body = half_body  # the probability
         canvas = augment.canvas_shape(augmentation, shape)
         crops = geometry.crop_matrix(boxes, shape=shape, scale=box_scale)
         self.matrices = crops[0]
         matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
         landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
         # Variant v of record i is crop v * N + i.
-        self.canvases = Canvases(
-            source, matrices.reshape(-1, 2, 3), render_canvas, canvas, cache_bytes, annotations.name
-        )
+        regions = matrices.reshape(-1, 2, 3)
+        self.canvases = Canvases(source, regions, render_canvas, canvas, cache_bytes, annotations.name)
         self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
 
     def _crops(self, seed: int, positions: np.ndarray) -> np.ndarray:
@@ -276,8 +261,7 @@ class EvalInput:
           {"image" `uint8[b, H, W, 3]`}, `b = batch_size / process_count`; errors as `TrainInput.batches`.
         """
         share = _share(batch_size, process_count)
-        indices = np.zeros(-(-self.num_examples // batch_size) * batch_size, np.int64)
-        indices[: self.num_examples] = np.arange(self.num_examples)
+        indices = np.pad(np.arange(self.num_examples), (0, -self.num_examples % batch_size))
         mine = indices.reshape(-1, process_count, share)[:, process_index]
         for image in self.canvases.batches(mine):
             yield {"image": image}

@@ -28,20 +28,15 @@ from data.source import Source
 from h3r_jax import visualize
 from h3r_jax.errors import UserError
 
+PUBLISHED: tuple[type[LandmarkBuilder], ...] = (
+    mpii.Mpii, coco_keypoints.CocoKeypoints, wflw.Wflw, w300.W300, cofw.Cofw, aflw.Aflw, lapa.Lapa,
+    the300w_lp.The300wLp, aflw2k3d.Aflw2k3d, aflw2000.Aflw2000,
+)  # fmt: skip
 # name in `config.data.name` -> function(folder, prepared_dir, num_landmarks) that returns the builder
 DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuilder]] = {
     "phantom": functools.partial(make_builder, Phantom),
     "csv": csv_landmarks.make_builder,
-    "mpii": functools.partial(make_builder, mpii.Mpii),
-    "coco_keypoints": functools.partial(make_builder, coco_keypoints.CocoKeypoints),
-    "wflw": functools.partial(make_builder, wflw.Wflw),
-    "w300": functools.partial(make_builder, w300.W300),
-    "cofw": functools.partial(make_builder, cofw.Cofw),
-    "aflw": functools.partial(make_builder, aflw.Aflw),
-    "lapa": functools.partial(make_builder, lapa.Lapa),
-    "the300w_lp": functools.partial(make_builder, the300w_lp.The300wLp),
-    "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
-    "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
+    **{cls.name: functools.partial(make_builder, cls) for cls in PUBLISHED},
 }
 # name -> directory under `config.data_dir`, for data sets that their owners call otherwise
 FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
@@ -72,10 +67,8 @@ def prepare(
         print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
         versions = builder.data_path.parent
         if older := [v for v in tfds.core.utils.version.list_all_versions(versions) if v < builder.version]:
-            print(
-                f"The features of prepared data have changed since version {older[-1]}, so it is made anew; "
-                f"{' and '.join(str(versions / str(version)) for version in older)} may be removed."
-            )
+            change = f"The features of prepared data have changed since version {older[-1]}, so it is made anew"
+            print(f"{change}; {' and '.join(str(versions / str(v)) for v in older)} may be removed.")
     # TFDS announces a download here, and mostly there is none; its progress bars are on standard error.
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(file_format="array_record")
@@ -125,34 +118,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's documentation."""
     defaults = common.get_config()
     parser = argparse.ArgumentParser(
-        description="Prepares a data set and prints the counts of its splits. "
-        f"Known are {', '.join(DATASETS)}; the documentation of data.NAME says where a data set comes from and how its folder is laid out."
+        description=f"Prepares a data set and prints the counts of its splits. Known are {', '.join(DATASETS)}; "
+        "the documentation of data.NAME says where a data set comes from and how its folder is laid out."
     )
     parser.add_argument("name", choices=DATASETS, metavar="NAME", help="of the data set")
     others = ", ".join(f"{folder} for {name}" for name, folder in FOLDERS.items())
-    prepared = defaults.prepared_dir or "DATA_DIR/prepared"
     parser.add_argument("--data_dir", default=defaults.data_dir, help="where raw data sets are (default: %(default)s)")
     parser.add_argument("--folder", default="", help=f"of NAME, in DATA_DIR (default: NAME, but {others})")
+    where = f"where prepared sets go (default: {defaults.prepared_dir or 'DATA_DIR/prepared'})"
+    parser.add_argument("--prepared_dir", default=defaults.prepared_dir, help=where)
     parser.add_argument(
-        "--prepared_dir", default=defaults.prepared_dir, help=f"where prepared sets go (default: {prepared})"
+        "--landmarks",
+        dest="num_landmarks",
+        type=int,
+        metavar="LANDMARKS",
+        help="K of a csv data set; the others know theirs",
     )
-    parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
     parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
-    options = parser.parse_args(arguments)
-    begin = time.monotonic()
+    options = vars(parser.parse_args(arguments))
+    overlays, begin = options.pop("overlays"), time.monotonic()
     try:
-        builder = prepare(
-            options.name,
-            data_dir=options.data_dir,
-            prepared_dir=options.prepared_dir,
-            folder=options.folder,
-            num_landmarks=options.landmarks,
-        )
+        builder = prepare(**options)
         seconds = time.monotonic() - begin
         for split in dict.fromkeys([*builder.OFFICIAL_COUNTS, *builder.info.splits]):
             print(summary(builder, split))
-        for split in builder.info.splits if options.overlays else ():
-            path = epath.Path(options.overlays).expanduser() / f"{options.name}-{split}.png"
+        for split in builder.info.splits if overlays else ():
+            path = epath.Path(overlays).expanduser() / f"{options['name']}-{split}.png"
             visualize.save(sheet(builder, split), path)
             print(f"Wrote {path}")
     except (UserError, OSError) as error:

@@ -15,28 +15,17 @@ from h3r_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """Everything of N records but their images, in their order. `data.features` says what each field is.
+    """Everything of N records but their images, in their order. `data.features` says what each field is."""
 
-    landmarks: `float64[N, K, 2]`, image pixels.
-    weight: `float32[N, K]`.
-    box: `float64[N, 4]`, image pixels; NaN where the data set delivers none.
-    subsets: `N` sets of names.
-    object_size: `float64[N]`, image pixels.
-    score: `float64[N]`.
-    image_id: `int64[N]`.
-    size: `int32[N, 2]`, height and width of the image.
-    name: `N` strings.
-    """
-
-    landmarks: np.ndarray
-    weight: np.ndarray
-    box: np.ndarray
-    subsets: tuple[frozenset[str], ...]
-    object_size: np.ndarray
-    score: np.ndarray
-    image_id: np.ndarray
-    size: np.ndarray
-    name: tuple[str, ...]
+    landmarks: np.ndarray  # float64[N, K, 2], image pixels
+    weight: np.ndarray  # float32[N, K]
+    box: np.ndarray  # float64[N, 4], image pixels; NaN where the data set delivers none
+    subsets: tuple[frozenset[str], ...]  # N sets of names
+    object_size: np.ndarray  # float64[N], image pixels
+    score: np.ndarray  # float64[N]
+    image_id: np.ndarray  # int64[N]
+    size: np.ndarray  # int32[N, 2], height and width of the image
+    name: tuple[str, ...]  # N
 
     def boxes(self, kind: str) -> np.ndarray:
         """The boxes `float64[N, 4]` to crop, image pixels: "landmarks" (protocol P1) or "dataset" (P2).
@@ -78,26 +67,20 @@ class Source:
     """
 
     def __init__(self, builder: LandmarkBuilder, split: str):
-        """
-        Args:
-          builder: a prepared LandmarkBuilder.
-          split: name of a split, or a part of one in the notation of TFDS, such as "train[:98%]" or "train[-100:]".
+        """`split` is the name of a split, or a part of one as TFDS writes it, such as "train[:98%]" or "train[-100:]".
 
         Raises:
           UserError: the builder has no such split, the part is not understood, or it is empty.
         """
         name = split.partition("[")[0]
         if name not in builder.info.splits:
-            raise UserError(
-                f"{builder.info.full_name} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}"
-            )
+            known = ", ".join(sorted(builder.info.splits))
+            raise UserError(f"{builder.info.full_name} has no split {split!r}; it has {known}")
         try:
             (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
         except (ValueError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{split!r} is no split or part of one ({reason}); want, for instance, {name}[:98%]"
-            ) from None
+            reason = f"is no split or part of one ({str(error).splitlines()[0]})"
+            raise UserError(f"{split!r} {reason}; want, for instance, {name}[:98%]") from None
         self.truth_file = builder.truth_file(builder.builder_config.folder, name)
         self.whole = name == split
         self.name, self.folder = f"{builder.info.full_name} {split}", builder.data_dir
@@ -107,9 +90,8 @@ class Source:
             self.incomplete = f"not complete: {name} has {count} of its {self.official_count} official records"
         self._features = builder.info.features
         # All of the split: an image may be stored with a record outside the part.
-        self._records = array_record_data_source.ArrayRecordDataSource(
-            [str(path) for path in builder.info.splits[name].filepaths]
-        )
+        paths = list(map(str, builder.info.splits[name].filepaths))
+        self._records = array_record_data_source.ArrayRecordDataSource(paths)
         self._part = range(part.from_ or 0, len(self._records) if part.to is None else part.to)
         if not self._part:
             raise UserError(f"{self.name} is empty; a split needs at least one image")
@@ -128,13 +110,9 @@ class Source:
         return {int(record["image_id"]) for record in records.as_numpy_iterator()}
 
     def examples(self, indices: tf.data.Dataset) -> tf.data.Dataset:
-        """The examples at `indices` in that order; images stay encoded.
+        """The features (`data.features`) at `indices`, with "index" for "image_of"; images stay encoded.
 
-        Args:
-          indices: tf.data.Dataset of `int64[]`; index i is record `i % N`.
-
-        Returns:
-          tf.data.Dataset of the features of `data.features`, with "index" for "image_of".
+        `indices` is of `int64[]`; index i is record `i % N`.
         """
 
         def parse(index: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -14,20 +14,11 @@ file names, so a record's name is its number. There is no box, no subset and no 
 
 from typing import ClassVar
 
-from etils import epath
-
-from data import from_tfds
-from data.builder import LandmarkBuilder, Splits
+from data.from_tfds import TfdsFaces
 
 
-class The300wLp(LandmarkBuilder):
+class The300wLp(TfdsFaces):
     """Faces of 300W-LP (see the module's documentation)."""
 
-    SCHEME = "ibug68"
-    NUM_LANDMARKS = 68
     OFFICIAL_COUNTS: ClassVar = {"train": 61225}
-
-    @classmethod
-    def read_splits(cls, folder: epath.Path) -> Splits:
-        """The one split and its Records; there are no FILES, since TFDS checks its downloads itself."""
-        return {"train": from_tfds.read(cls.name, folder, "landmarks_3d")}
+    FEATURE = "landmarks_3d"

@@ -55,8 +55,8 @@ class W300(LandmarkBuilder):
         files = []
         for part in parsing.present(folder, PARTS, __name__):
             files += parsing.files_in(folder / part, (".pts",))
-            boxes = PARTS[part][2]
-            files += [folder / "Bounding_Boxes" / boxes] if boxes else []
+            if boxes := PARTS[part][2]:
+                files.append(folder / "Bounding_Boxes" / boxes)
         return files
 
     @classmethod
@@ -86,7 +86,7 @@ def read_pts(path: epath.Path) -> np.ndarray:
 
 
 def read_boxes(path: epath.Path) -> dict[str, np.ndarray]:
-    """name of an image -> its detector's box `float64[4]`, 0-based; UserError names a bad entry; empty without a file."""
+    """name of an image -> its detector's box `float64[4]`, 0-based, empty without a file; UserError names an entry."""
     if not path.exists():
         return {}
     (cells,) = parsing.read_mat(path, bounding_boxes=(1, "N"))

@@ -22,10 +22,8 @@ from data import parsing
 from data.builder import LandmarkBuilder, Record, Splits
 from h3r_jax.errors import UserError
 
-LISTS = {
-    split: f"WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{split}.txt"
-    for split in ("train", "test")
-}
+LIST = "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{}.txt"
+LISTS = {split: LIST.format(split) for split in ("train", "test")}
 SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")  # in the order of the flags
 TOKENS = 2 * 98 + 4 + len(SUBSETS) + 1
 
@@ -50,10 +48,8 @@ class Wflw(LandmarkBuilder):
 def _read_list(folder: epath.Path, path: epath.Path) -> Iterator[Record]:
     for line, tokens in parsing.read_lines(path):
         if len(tokens) != TOKENS:
-            raise UserError(
-                f"{line}: {len(tokens)} values, want {TOKENS}: 196 coordinates, 4 of the box, 6 flags and an image; "
-                "fetch the file anew"
-            )
+            wanted = f"{TOKENS}: 196 coordinates, 4 of the box, 6 flags and an image"
+            raise UserError(f"{line}: {len(tokens)} values, want {wanted}; fetch the file anew")
         name = f"{line} ({tokens[-1]})"
         values = parsing.numbers(tokens[:200], line)
         flags = tokens[200:206]

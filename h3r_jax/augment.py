@@ -58,14 +58,9 @@ class Augmentation:
 
 
 def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[int, int]:
-    """The canvas that holds every crop which `augmentation` can take.
+    """`(H', W')`, canvas pixels, of the canvas that holds every crop which `augmentation` can take.
 
-    Args:
-      augmentation: Augmentation.
-      shape: `(H, W)` of the network's input.
-
-    Returns:
-      `(H', W')`, canvas pixels.
+    `shape` is `(H, W)` of the network's input.
     """
     height, width = shape
     angle = math.radians(min(augmentation.rotation, 90.0))
@@ -74,10 +69,8 @@ def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[in
     wide = (width * np.cos(angles) + height * np.sin(angles)).max()
     high = (height * np.cos(angles) + width * np.sin(angles)).max()
     grow, move = 1 + augmentation.scale, 2 * augmentation.shift
-    return (
-        math.ceil(CANVAS_DENSITY * (high * grow + height * move)),
-        math.ceil(CANVAS_DENSITY * (wide * grow + width * move)),
-    )
+    sides = high * grow + height * move, wide * grow + width * move
+    return math.ceil(CANVAS_DENSITY * sides[0]), math.ceil(CANVAS_DENSITY * sides[1])
 
 
 def crop_to_canvas(shape: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
@@ -87,12 +80,7 @@ def crop_to_canvas(shape: tuple[int, int], canvas: tuple[int, int]) -> np.ndarra
 
 
 def random_matrix(key: jax.Array, augmentation: Augmentation, shape: tuple[int, int]) -> jax.Array:
-    """A random rotation, scale and shift about the crop's centre.
-
-    Args:
-      key: a PRNG key.
-      augmentation: Augmentation.
-      shape: `(H, W)` of the network's input.
+    """A random rotation, scale and shift about the crop's centre; `shape` is `(H, W)` of the network's input.
 
     Returns:
       `float32[2, 3]`, from pixels of the plain crop to pixels of the augmented one.
@@ -120,17 +108,14 @@ def change_color(key: jax.Array, image: jax.Array, strength: float) -> jax.Array
 
 def gaussian_blur(image: jax.Array, sigma: ArrayLike, reach: int) -> jax.Array:
     """A Gaussian blur of `[H, W, C]` with border pixels repeated; `sigma` and the kernel's `reach` in pixels."""
-    offsets = range(-reach, reach + 1)
     kernel = jnp.exp(-0.5 * (jnp.arange(-reach, reach + 1) / jnp.maximum(sigma, 1e-3)) ** 2)
     kernel = kernel / kernel.sum()
     for axis in (0, 1):
         pad = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
         padded = jnp.pad(image, pad, mode="edge")
         size = image.shape[axis]
-        image = sum(
-            weight * jax.lax.slice_in_dim(padded, reach + o, reach + o + size, axis=axis)
-            for weight, o in zip(kernel, offsets)
-        )
+        moved = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * reach + 1))
+        image = sum(weight * each for weight, each in zip(kernel, moved))
     return image
 
 

@@ -8,7 +8,6 @@ import pytest
 from pycocotools.cocoeval import COCOeval
 
 from data import aflw, coco_keypoints, cofw, lapa, mpii, w300, wflw
-from data.phantom import figure as phantom_figure
 from h3r_jax.landmarks import PHANTOM23, SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import UNITS
 
@@ -79,12 +78,19 @@ def test_sigmas_are_those_that_coco_evaluates_with():
     np.testing.assert_allclose(get_scheme("coco17").sigmas, sigmas, rtol=1e-12)
 
 
-def test_phantom_scheme_is_the_figures():
-    assert PHANTOM23.num_landmarks == phantom_figure.NUM_LANDMARKS
-    assert PHANTOM23.mirror == phantom_figure.MIRROR
-    assert PHANTOM23.normalizer() == phantom_figure.OUTER_EYE_CORNERS
-    assert PHANTOM23.connections == phantom_figure.CONNECTIONS
-    assert PHANTOM23.names == phantom_figure.NAMES
+def test_phantom_scheme_numbers_its_names():
+    paths = (
+        "right_temple right_jaw chin left_jaw left_temple", "right_brow_outer right_brow_inner",
+        "left_brow_inner left_brow_outer", "right_eye_outer right_pupil right_eye_inner",
+        "left_eye_inner left_pupil left_eye_outer", "nose_bridge nose_tip",
+        "right_nose_wing nose_tip left_nose_wing",
+        "right_mouth_corner upper_lip left_mouth_corner lower_lip right_mouth_corner",
+    )  # fmt: skip
+    number = PHANTOM23.names.index
+    lines = [list(map(number, path.split())) for path in paths]
+    assert PHANTOM23.connections == tuple(pair for line in lines for pair in itertools.pairwise(line))
+    assert PHANTOM23.normalizer() == (number("right_eye_outer"), number("left_eye_outer"))
+    assert PHANTOM23.mirror[number("right_eye_outer")] == number("left_eye_outer")
 
 
 # scheme -> builder, folder, and pairs of landmarks that its few people here cannot tell apart

@@ -50,8 +50,8 @@ class Background:
 
     def paint(self, size: int) -> np.ndarray:
         """The background `float64[3, size, size]` in linear light."""
-        x = np.arange(size, dtype=np.float64)[None, :] + 0.5
-        y = np.arange(size, dtype=np.float64)[:, None] + 0.5
+        x = np.arange(size)[None, :] + 0.5
+        y = np.arange(size)[:, None] + 0.5
         texture = sum(shapes.smooth_noise(grid, size) for grid in self.grids)
         along = self.period * size, self.phase, self.sharpness
         if self.pattern == "plain":
@@ -91,16 +91,12 @@ class Occluder:
         first, second = (colour[:, None, None] for colour in self.colours)
 
         def stripes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            return first + (second - first) * shapes.waves(
-                x + 0.5, y + 0.5, self.angle + 0.5, self.period * size, 0.0, 2.0
-            )
+            mix = shapes.waves(x + 0.5, y + 0.5, self.angle + 0.5, self.period * size, 0.0, 2.0)
+            return first + (second - first) * mix
 
-        shapes.Canvas(pixels).paint(
-            lambda x, y: self.distance(x, y, size),
-            [self.centre * size - 0.5],
-            1.5 * self.half_axes.max() * size,
-            stripes,
-        )
+        outline = lambda x, y: self.distance(x, y, size)
+        reach = 1.5 * self.half_axes.max() * size
+        shapes.Canvas(pixels).paint(outline, [self.centre * size - 0.5], reach, stripes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

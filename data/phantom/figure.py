@@ -15,61 +15,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.phantom import shapes
+from h3r_jax.landmarks import PHANTOM23
 
 Points = Mapping[str, tuple[float, float, float]]  # name of a point -> x, y, z in model units
 Colours = Mapping[str, np.ndarray]  # name of a part -> linear-light [3]
 
-# The landmarks. Outline, brows, eyes, nose, mouth; from the viewer's left to the right.
-NAMES = (
-    "right_temple", "right_jaw", "chin", "left_jaw", "left_temple",
-    "right_brow_outer", "right_brow_inner", "left_brow_inner", "left_brow_outer",
-    "right_eye_outer", "right_pupil", "right_eye_inner",
-    "left_eye_inner", "left_pupil", "left_eye_outer",
-    "nose_bridge", "nose_tip", "right_nose_wing", "left_nose_wing",
-    "right_mouth_corner", "upper_lip", "left_mouth_corner", "lower_lip",
-)  # fmt: skip
+NAMES = PHANTOM23.names
 NUM_LANDMARKS = len(NAMES)
 
-
-def _other_side(name: str) -> str:
-    side, _, feature = name.partition("_")
-    return {"right": "left_", "left": "right_"}[side] + feature if side in ("right", "left") else name
-
-
-MIRROR = tuple(NAMES.index(_other_side(name)) for name in NAMES)
-OUTER_EYE_CORNERS = (NAMES.index("right_eye_outer"), NAMES.index("left_eye_outer"))
-
-_PATHS = (
-    "right_temple right_jaw chin left_jaw left_temple", "right_brow_outer right_brow_inner",
-    "left_brow_inner left_brow_outer", "right_eye_outer right_pupil right_eye_inner",
-    "left_eye_inner left_pupil left_eye_outer", "nose_bridge nose_tip",
-    "right_nose_wing nose_tip left_nose_wing",
-    "right_mouth_corner upper_lip left_mouth_corner lower_lip right_mouth_corner",
-)  # fmt: skip
-CONNECTIONS = tuple(
-    (NAMES.index(a), NAMES.index(b)) for path in map(str.split, _PATHS) for a, b in zip(path[:-1], path[1:])
-)
-
-# Midline points, and points of the right side, which the left side mirrors; some are no landmarks and serve the drawing.
+# Midline points, and points of the right side, which the left side mirrors; some only serve the drawing.
 _MIDLINE: Points = {
-    "chin": (0, 1.15, 0.08), "nose_bridge": (0, -0.14, 0.12), "nose_tip": (0, 0.30, 0.32),
-    "nose_base": (0, 0.43, 0.14), "upper_lip": (0, 0.625, 0.13), "lower_lip": (0, 0.85, 0.12),
-    "mouth_top": (0, 0.70, 0.12), "mouth_bottom": (0, 0.715, 0.12), "parting": (0, -0.80, 0.0),
-    "crown": (0, -1.42, -0.25),
+    "chin": (0, 1.15, 0.08), "nose_bridge": (0, -0.14, 0.12), "nose_tip": (0, 0.30, 0.32), "nose_base": (0, 0.43, 0.14),
+    "upper_lip": (0, 0.625, 0.13), "lower_lip": (0, 0.85, 0.12), "mouth_top": (0, 0.70, 0.12),
+    "mouth_bottom": (0, 0.715, 0.12), "parting": (0, -0.80, 0.0), "crown": (0, -1.42, -0.25),
 }  # fmt: skip
 _RIGHT: Points = {
-    "temple": (-0.96, -0.28, -0.22), "jaw": (-0.74, 0.60, -0.14),
-    "forehead": (-0.80, -0.90, -0.20), "fringe": (-0.80, -0.66, -0.10),
-    "hair_side": (-1.04, -0.80, -0.28), "hair_top": (-0.60, -1.30, -0.26),
-    "hair_low": (-1.02, 0.10, -0.55), "hair_end": (-0.95, 0.55, -0.60),
-    "ear_top": (-1.00, -0.10, -0.32), "ear_low": (-0.94, 0.20, -0.30),
-    "neck_top": (-0.40, 0.60, -0.35), "neck_low": (-0.44, 1.50, -0.35),
+    "temple": (-0.96, -0.28, -0.22), "jaw": (-0.74, 0.60, -0.14), "forehead": (-0.80, -0.90, -0.20),
+    "fringe": (-0.80, -0.66, -0.10), "hair_side": (-1.04, -0.80, -0.28), "hair_top": (-0.60, -1.30, -0.26),
+    "hair_low": (-1.02, 0.10, -0.55), "hair_end": (-0.95, 0.55, -0.60), "ear_top": (-1.00, -0.10, -0.32),
+    "ear_low": (-0.94, 0.20, -0.30), "neck_top": (-0.40, 0.60, -0.35), "neck_low": (-0.44, 1.50, -0.35),
     "shoulder": (-1.35, 1.72, -0.45), "arm": (-1.80, 4.00, -0.45), "cheek": (-0.52, 0.36, 0.0),
-    "brow_outer": (-0.74, -0.41, -0.06), "brow_peak": (-0.50, -0.54, 0.02),
-    "brow_inner": (-0.17, -0.46, 0.08),
+    "brow_outer": (-0.74, -0.41, -0.06), "brow_peak": (-0.50, -0.54, 0.02), "brow_inner": (-0.17, -0.46, 0.08),
     "eye_outer": (-0.70, -0.08, -0.03), "eye_inner": (-0.20, -0.06, 0.06), "pupil": (-0.45, -0.085, 0.05),
-    "lid_top": (-0.45, -0.26, 0.03), "lid_bottom": (-0.45, 0.06, 0.03),
-    "nose_wing": (-0.20, 0.35, 0.10),
+    "lid_top": (-0.45, -0.26, 0.03), "lid_bottom": (-0.45, 0.06, 0.03), "nose_wing": (-0.20, 0.35, 0.10),
     "mouth_corner": (-0.37, 0.68, 0.01), "lip_peak": (-0.12, 0.55, 0.12), "lip_low": (-0.20, 0.76, 0.08),
 }  # fmt: skip
 _POINTS = (*_MIDLINE, *(f"right_{name}" for name in _RIGHT), *(f"left_{name}" for name in _RIGHT))
@@ -92,13 +60,13 @@ _MEAN = _symmetric(_MIDLINE, _RIGHT)
 MEAN_SHAPE = _MEAN[list(LANDMARK_ROWS)]  # float64[K, 3], model units
 
 _EYE = ("eye_outer", "eye_inner", "pupil", "lid_top", "lid_bottom")
+_SIDE = ("temple", "hair_side", "ear_top", "ear_low", "hair_low", "hair_end")
+_FRONT = ("jaw", "forehead", "fringe")
 _BROW = ("brow_outer", "brow_peak", "brow_inner")
 _MOUTH_RIGHT = ("mouth_corner", "lip_peak", "lip_low")
 _MOUTH_MIDLINE = ("upper_lip", "lower_lip", "mouth_top", "mouth_bottom")
 _TRAITS: dict[str, tuple[Points, Points]] = {
-    "face_width": ({}, {"temple": (-0.07, 0, 0), "jaw": (-0.06, 0, 0), "forehead": (-0.06, 0, 0),
-                        "fringe": (-0.06, 0, 0), "hair_side": (-0.07, 0, 0), "ear_top": (-0.07, 0, 0),
-                        "ear_low": (-0.07, 0, 0), "hair_low": (-0.07, 0, 0), "hair_end": (-0.07, 0, 0)}),
+    "face_width": ({}, dict.fromkeys(_SIDE, (-0.07, 0, 0)) | dict.fromkeys(_FRONT, (-0.06, 0, 0))),
     "jaw_width": ({}, {"jaw": (-0.09, 0.03, 0)}),
     "chin_length": ({"chin": (0, 0.08, 0)}, {"jaw": (0, 0.03, 0)}),
     "temple_height": ({}, {"temple": (0, 0.06, 0), "ear_top": (0, 0.04, 0), "ear_low": (0, 0.04, 0)}),
@@ -183,8 +151,7 @@ def sample_figure(rng: np.random.Generator, colours: Colours) -> Figure:
     points[_INDEX["parting"], 0] = rng.choice([-1, 1]) * rng.uniform(0.15, 0.55)
 
     yaw, pitch, roll = np.deg2rad(rng.uniform(-1, 1, 3) * (35, 15, 20))
-    figure = Figure(points, rotation(yaw, pitch, roll), 1.0, np.zeros(2), colours,
-                    rng.uniform(-1, 1), has_long_hair)  # fmt: skip
+    figure = Figure(points, rotation(yaw, pitch, roll), 1.0, np.zeros(2), colours, rng.uniform(-1, 1), has_long_hair)
     # The longer side of the head takes this share of the picture; at least 3 % stay free around it.
     share = rng.uniform(0.52, 0.74)
     box = figure.box(1) + 0.5

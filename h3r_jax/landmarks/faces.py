@@ -107,7 +107,7 @@ LAPA106 = LandmarkScheme(
     ),
 )  # fmt: skip
 
-# The figure of data.phantom.figure, which draws these points; a test holds the two together.
+# data.phantom.figure draws these points, by their names.
 PHANTOM23 = LandmarkScheme(
     name="phantom23",
     num_landmarks=23,

@@ -45,30 +45,23 @@ class LandmarkScheme:
     def __post_init__(self) -> None:
         mirror = np.asarray(self.mirror)
         identity = np.arange(self.num_landmarks)
-        if (
-            mirror.shape != identity.shape
-            or mirror.dtype.kind not in "iu"
-            or not np.array_equal(np.sort(mirror), identity)
-        ):
-            raise UserError(
-                f"scheme {self.name}: mirror must be a permutation of 0 to {self.num_landmarks - 1}, got {self.mirror}"
-            )
+        place, last = f"scheme {self.name}", self.num_landmarks - 1
+        if mirror.dtype.kind not in "iu" or not np.array_equal(np.sort(mirror), identity):
+            raise UserError(f"{place}: mirror must be a permutation of 0 to {last}, got {self.mirror}")
         if not np.array_equal(mirror[mirror], identity):
             first = int(np.argmax(mirror[mirror] != identity))
-            raise UserError(
-                f"scheme {self.name}: mirroring twice must change nothing, but {first} -> {mirror[first]} -> {mirror[mirror[first]]}"
-            )
+            way = f"{first} -> {mirror[first]} -> {mirror[mirror[first]]}"
+            raise UserError(f"{place}: mirroring twice must change nothing, but {way}")
         for field in ("names", "sigmas"):
-            if len(getattr(self, field)) not in (0, self.num_landmarks):
-                raise UserError(
-                    f"scheme {self.name}: {len(getattr(self, field))} {field} for {self.num_landmarks} landmarks"
-                )
+            count = len(getattr(self, field))
+            if count not in (0, self.num_landmarks):
+                raise UserError(f"{place}: {count} {field} for {self.num_landmarks} landmarks")
         if not self.normalizers:
-            raise UserError(f"scheme {self.name} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
+            raise UserError(f"{place} has no normaliser; want two landmarks, or one of {', '.join(UNITS)}")
         if not all(
-            isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) for entry in self.normalizers
+            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in self.normalizers
         ):
-            raise UserError(f"scheme {self.name}: normalizers are pairs of a name and a unit, got {self.normalizers}")
+            raise UserError(f"{place}: normalizers are pairs of a name and a unit, got {self.normalizers}")
         for pair in (*self.connections, *(unit for _, unit in self.normalizers if unit not in UNITS)):
             self._check_pair(pair)
 
@@ -76,9 +69,8 @@ class LandmarkScheme:
         groups = [np.atleast_1d(member) for member in pair] if isinstance(pair, tuple) and len(pair) == 2 else []
         whole = groups and all(group.dtype.kind in "iu" and group.ndim == 1 and group.size for group in groups)
         if not whole or not all(((0 <= group) & (group < self.num_landmarks)).all() for group in groups):
-            raise UserError(
-                f"scheme {self.name}: {pair!r} is neither one of {', '.join(UNITS)} nor a pair of landmarks below {self.num_landmarks}"
-            )
+            wanted = f"neither one of {', '.join(UNITS)} nor a pair of landmarks below {self.num_landmarks}"
+            raise UserError(f"scheme {self.name}: {pair!r} is {wanted}")
         if pair[0] == pair[1]:
             raise UserError(f"scheme {self.name}: {pair} is a distance from a landmark to itself")
 

@@ -83,10 +83,6 @@ def _pad(images: jax.Array) -> jax.Array:
     return jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-def _per_channel(values: jax.Array) -> jax.Array:
-    return values.reshape(1, 1, 1, -1)
-
-
 def gathered(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A convolution of few channels as one matrix product over the gathered windows."""
     windows = jnp.concatenate(_windows(_pad(images), stride), axis=-1)
@@ -95,13 +91,13 @@ def gathered(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _shifted_sum(padded: jax.Array, taps: jax.Array, stride: int) -> jax.Array:
-    first, *others = (window * _per_channel(taps[i]) for i, window in enumerate(_windows(padded, stride)))
+    first, *others = (window * taps[i] for i, window in enumerate(_windows(padded, stride)))
     return sum(others, first)
 
 
 def depthwise(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A convolution of each channel by itself, kernel [3, 3, 1, C], as nine shifted multiply-adds."""
-    return _shifted_sum(_pad(images), kernel.reshape(9, -1), stride)
+    return _shifted_sum(_pad(images), kernel.reshape(9, 1, 1, 1, -1), stride)
 
 
 def depthwise_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
@@ -112,7 +108,7 @@ def depthwise_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradi
     ends = [size - stride * (steps - 1) for size, steps in zip(images.shape[1:3], gradient.shape[1:3])]
     edges = [(0, 0, 0), *((1, end, stride - 1) for end in ends), (0, 0, 0)]
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), edges)
-    by_images = _shifted_sum(spread, kernel.reshape(9, -1)[::-1], 1)
+    by_images = _shifted_sum(spread, kernel.reshape(9, 1, 1, 1, -1)[::-1], 1)
     wide = jnp.promote_types(gradient.dtype, jnp.float32)  # of the accumulators
     windows = [window.astype(wide) * gradient.astype(wide) for window in _windows(_pad(images), stride)]
     return by_images, jnp.stack(channel_sums(*windows)).reshape(kernel.shape).astype(kernel.dtype)
@@ -128,13 +124,8 @@ def dense_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient:
     ends = [1 + (size - 1) % stride for size in images.shape[1:3]]  # padding after the last pixel under the kernel
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     by_images = convolve(gradient, turned, (1, 1), [(1, end) for end in ends], lhs_dilation=(stride, stride))
-    by_kernel = convolve(
-        images.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        (1, 1),
-        [(1, 2 - end) for end in ends],
-        rhs_dilation=(stride, stride),
-    )
+    operands = images.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3)
+    by_kernel = convolve(*operands, (1, 1), [(1, 2 - end) for end in ends], rhs_dilation=(stride, stride))
     return by_images, by_kernel.transpose(1, 2, 0, 3)
 
 

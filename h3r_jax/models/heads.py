@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from h3r_jax.models.layers import BatchNorm, PointwiseConv
+from h3r_jax.models.layers import BatchNorm, Layer, PointwiseConv
 
 PREDICTION_STD = 0.001  # of the last kernel at the start: every cell about equally likely
 
@@ -32,7 +32,7 @@ class Bias(nn.Module):
         return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
 
 
-class HeatmapHead(nn.Module):
+class HeatmapHead(Layer):
     """1x1 convolution C -> C, batch normalisation, ReLU, 1x1 convolution C -> channels.
 
     features [B, H, W, C] -> raw output [B, H, W, channels] in `param_dtype`, which is float32 except in tests.
@@ -44,25 +44,17 @@ class HeatmapHead(nn.Module):
     channels: int
     biases: bool = False
     hidden: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> jax.Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = features
         if self.hidden:
-            x = PointwiseConv(features.shape[-1], **types, name="conv")(x)
+            x = PointwiseConv(features.shape[-1], **self.types, name="conv")(x)
             if self.biases:
                 x = Bias(self.param_dtype, name="conv_bias")(x)
             x = nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
-        x = PointwiseConv(
-            self.channels,
-            **types,
-            output_dtype=self.param_dtype,
-            kernel_init=nn.initializers.normal(PREDICTION_STD),
-            name="predict",
-        )(x)
+        types: dict[str, Any] = {**self.types, "output_dtype": self.param_dtype}
+        x = PointwiseConv(self.channels, **types, kernel_init=nn.initializers.normal(PREDICTION_STD), name="predict")(x)
         return Bias(self.param_dtype, name="predict_bias")(x) if self.biases else x
 
 

@@ -13,14 +13,13 @@ and 1 of a sequence: `stage3_1/branches_2_0/conv1` is `stage3.1.branches.2.0.con
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from h3r_jax.errors import UserError
-from h3r_jax.models.layers import BatchNorm, Conv3x3, PointwiseConv, resize_bilinear
+from h3r_jax.models.layers import BatchNorm, Conv3x3, Layer, PointwiseConv, resize_bilinear
 
 STEM_FEATURES = 64
 BOTTLENECK_FEATURES = 64  # inside a bottleneck of the first stage
@@ -39,69 +38,58 @@ def enlarge_nearest(x: jax.Array, factor: int) -> jax.Array:
 ENLARGE = {"nearest": enlarge_nearest, "bilinear": resize_bilinear}
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(Layer):
     """A convolution of 1x1, or 3x3 with a stride, batch normalisation and, if `active`, ReLU."""
 
     features: int
     size: int
     stride: int = 1
     active: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if self.size == 1:
-            x = PointwiseConv(self.features, **types, name="conv")(x)
+            x = PointwiseConv(self.features, **self.types, name="conv")(x)
         else:
-            x = Conv3x3(self.features, self.stride, **types, name="conv")(x)
+            x = Conv3x3(self.features, self.stride, **self.types, name="conv")(x)
         x = BatchNorm(self.param_dtype, name="bn")(x, train)
         return nn.relu(x) if self.active else x
 
 
 @functools.partial(nn.jit, static_argnums=(2,))
-class BasicBlock(nn.Module):
+class BasicBlock(Layer):
     """Two 3x3 convolutions, then the input is added: [B, H, W, C] -> the same shape.
 
     A network has up to a hundred blocks, but they have few shapes. Each block is jitted by itself, so JAX traces and
     lowers it once for each shape, which halves the time to trace and lower a train step. XLA inlines it again.
     """
 
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = Conv3x3(x.shape[-1], **types, name="conv1")(x)
+        y = Conv3x3(x.shape[-1], **self.types, name="conv1")(x)
         y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
-        y = Conv3x3(x.shape[-1], **types, name="conv2")(y)
+        y = Conv3x3(x.shape[-1], **self.types, name="conv2")(y)
         return nn.relu(x + BatchNorm(self.param_dtype, name="bn2")(y, train))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Layer):
     """Narrow (1x1), filter (3x3), widen (1x1), add the input: [B, H, W, C] -> [B, H, W, 256]."""
-
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = BOTTLENECK_FEATURES * BOTTLENECK_EXPANSION
-        y = PointwiseConv(BOTTLENECK_FEATURES, **types, name="conv1")(x)
+        y = PointwiseConv(BOTTLENECK_FEATURES, **self.types, name="conv1")(x)
         y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
-        y = Conv3x3(BOTTLENECK_FEATURES, **types, name="conv2")(y)
+        y = Conv3x3(BOTTLENECK_FEATURES, **self.types, name="conv2")(y)
         y = nn.relu(BatchNorm(self.param_dtype, name="bn2")(y, train))
-        y = PointwiseConv(features, **types, name="conv3")(y)
+        y = PointwiseConv(features, **self.types, name="conv3")(y)
         y = BatchNorm(self.param_dtype, name="bn3")(y, train)
         if x.shape[-1] != features:
-            x = ConvNorm(features, 1, active=False, **types, name="downsample")(x, train)
+            x = ConvNorm(features, 1, active=False, **self.types, name="downsample")(x, train)
         return nn.relu(x + y)
 
 
-class Exchange(nn.Module):
+class Exchange(Layer):
     """One module of a stage: `blocks` basic blocks on every branch, then each branch is added to each other.
 
     branches, a tuple of [B, H/2^i, W/2^i, C_i] -> a tuple of the same shapes; with `highest_only` the first alone.
@@ -110,29 +98,25 @@ class Exchange(nn.Module):
     blocks: int
     fuse: str
     highest_only: bool = False
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, branches: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         filtered = list(branches)
         for i in range(len(filtered)):
             for block in range(self.blocks):
-                filtered[i] = BasicBlock(**types, name=f"branches_{i}_{block}")(filtered[i], train)
+                filtered[i] = BasicBlock(**self.types, name=f"branches_{i}_{block}")(filtered[i], train)
         widths = [branch.shape[-1] for branch in filtered]
 
         def bring(source: int, target: int) -> jax.Array:
             """Branch `source` at the resolution and width of branch `target`."""
             x, name = filtered[source], f"fuse_layers_{target}_{source}"
             if source > target:
-                x = ConvNorm(widths[target], 1, active=False, **types, name=name)(x, train)
+                x = ConvNorm(widths[target], 1, active=False, **self.types, name=name)(x, train)
                 return ENLARGE[self.fuse](x, 2 ** (source - target))
             for step in range(target - source):
                 last = step == target - source - 1
-                x = ConvNorm(widths[target if last else source], 3, 2, active=not last, **types, name=f"{name}_{step}")(
-                    x, train
-                )
+                width = widths[target if last else source]
+                x = ConvNorm(width, 3, 2, active=not last, **self.types, name=f"{name}_{step}")(x, train)
             return x
 
         outputs = []
@@ -142,7 +126,7 @@ class Exchange(nn.Module):
         return tuple(outputs)
 
 
-class HRNet(nn.Module):
+class HRNet(Layer):
     """images [B, H, W, 3], normalised -> features [B, H/4, W/4, C], in `dtype`.
 
     C is the sum of `widths`, or the first of them with `highest_only`. H and W are multiples of 32 for four branches,
@@ -162,48 +146,39 @@ class HRNet(nn.Module):
     bottlenecks: int = 4
     fuse: str = "nearest"
     highest_only: bool = False
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         largest_stride = 2 ** (1 + len(self.widths))
         if images.ndim != 4 or images.shape[1] % largest_stride or images.shape[2] % largest_stride:
-            raise UserError(
-                f"images must be [B, H, W, 3] with H and W multiples of {largest_stride}, got {images.shape}"
-            )
+            raise UserError(f"images must be [B, H, W, 3], H and W multiples of {largest_stride}, got {images.shape}")
         if self.fuse not in ENLARGE or len(self.modules) != len(self.widths) - 1:
-            raise UserError(
-                f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths, got "
-                f"{self.fuse!r}, {self.modules}, {self.widths}"
-            )
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv3x3(STEM_FEATURES, 2, **types, name="conv1")(images)
+            wanted = f"fuse must be one of {', '.join(ENLARGE)} and modules one fewer than widths"
+            raise UserError(f"{wanted}, got {self.fuse!r}, {self.modules}, {self.widths}")
+        x = Conv3x3(STEM_FEATURES, 2, **self.types, name="conv1")(images)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn1")(x, train))
-        x = Conv3x3(STEM_FEATURES, 2, **types, name="conv2")(x)
+        x = Conv3x3(STEM_FEATURES, 2, **self.types, name="conv2")(x)
         x = nn.relu(BatchNorm(self.param_dtype, name="bn2")(x, train))
         for block in range(self.bottlenecks):
-            x = Bottleneck(**types, name=f"layer1_{block}")(x, train)
+            x = Bottleneck(**self.types, name=f"layer1_{block}")(x, train)
 
         branches: tuple[jax.Array, ...] = (x,)
         for stage, count in enumerate(self.modules, start=2):
             branches = self._transition(branches, stage, train)
             for index in range(count):
-                last = stage == len(self.widths) and index == count - 1
-                branches = Exchange(
-                    self.blocks, self.fuse, self.highest_only and last, **types, name=f"stage{stage}_{index}"
-                )(branches, train)
+                first_only = self.highest_only and stage == len(self.widths) and index == count - 1
+                exchange = Exchange(self.blocks, self.fuse, first_only, **self.types, name=f"stage{stage}_{index}")
+                branches = exchange(branches, train)
         return jnp.concatenate([resize_bilinear(branch, 2**i) for i, branch in enumerate(branches)], axis=-1)
 
     def _transition(self, branches: tuple[jax.Array, ...], stage: int, train: bool) -> tuple[jax.Array, ...]:
         """The branches of stage `stage`: each with the width of this stage, and a new one made from the lowest."""
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         name = f"transition{stage - 1}"
         result = []
         for i, branch in enumerate(branches):
             if branch.shape[-1] != self.widths[i]:
-                branch = ConvNorm(self.widths[i], 3, **types, name=f"{name}_{i}")(branch, train)
+                branch = ConvNorm(self.widths[i], 3, **self.types, name=f"{name}_{i}")(branch, train)
             result.append(branch)
         i = stage - 1
-        result.append(ConvNorm(self.widths[i], 3, 2, **types, name=f"{name}_{i}_0")(branches[-1], train))
+        result.append(ConvNorm(self.widths[i], 3, 2, **self.types, name=f"{name}_{i}_0")(branches[-1], train))
         return tuple(result)

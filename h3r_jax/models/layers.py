@@ -10,6 +10,8 @@ work; forward mode, `jax.jvp`, raises a TypeError.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,13 +38,23 @@ def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     )
 
 
-class Conv3x3(nn.Module):
+class Layer(nn.Module, kw_only=True):
+    """A module that computes in the type `dtype`, of parameters in the type `param_dtype`."""
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Both types, by name, for the layers inside."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+
+class Conv3x3(Layer):
     """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
 
     features: int
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -50,12 +62,10 @@ class Conv3x3(nn.Module):
         return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
-class DepthwiseConv(nn.Module):
+class DepthwiseConv(Layer):
     """3x3 convolution of every channel by itself, no bias: [B, H, W, C] -> [B, H/stride, W/stride, C]."""
 
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -63,15 +73,13 @@ class DepthwiseConv(nn.Module):
         return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
-class PointwiseConv(nn.Module):
+class PointwiseConv(Layer):
     """1x1 convolution, no bias, as a matrix product: [B, H, W, C] -> [B, H, W, features].
 
     `output_dtype` keeps the precision of the accumulator where the result is read by a loss.
     """
 
     features: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
     output_dtype: jnp.dtype | None = None
     kernel_init: nn.initializers.Initializer = he_normal
 

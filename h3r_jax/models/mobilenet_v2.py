@@ -13,23 +13,16 @@ where `expand`, `depthwise` and the stem each hold a `conv` (.0) and a `bn` (.1)
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from h3r_jax.errors import UserError
-from h3r_jax.models.layers import BatchNorm, Conv3x3, DepthwiseConv, PointwiseConv, relu6, resize_bilinear
+from h3r_jax.models.layers import BatchNorm, Conv3x3, DepthwiseConv, Layer, PointwiseConv, relu6, resize_bilinear
 
 STEM_FEATURES = 32
-STAGES = (  # expansion, features, blocks, stride of the first block
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-)
+# Of each stage: expansion, features, blocks, stride of the first block.
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
 TAPS = {3: 1, 6: 2, 13: 4}  # after features_N: factor by which the tap is enlarged to 1/4 resolution
 LARGEST_STRIDE = 16
 
@@ -47,55 +40,45 @@ class ConvNorm(nn.Module):
         return relu6(x) if self.active else x
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Layer):
     """Expand (1x1), filter (3x3 depthwise), project (1x1): [B, H, W, C] -> [B, H/stride, W/stride, features]."""
 
     features: int
     expansion: int
     stride: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         conv: nn.Module
         y = x
         if self.expansion != 1:
-            conv = PointwiseConv(x.shape[-1] * self.expansion, **types, parent=None)
+            conv = PointwiseConv(x.shape[-1] * self.expansion, **self.types, parent=None)
             y = ConvNorm(conv, param_dtype=self.param_dtype, name="expand")(y, train)
-        conv = DepthwiseConv(self.stride, **types, parent=None)
+        conv = DepthwiseConv(self.stride, **self.types, parent=None)
         y = ConvNorm(conv, param_dtype=self.param_dtype, name="depthwise")(y, train)
-        conv = PointwiseConv(self.features, **types, parent=None)
+        conv = PointwiseConv(self.features, **self.types, parent=None)
         y = ConvNorm(conv, active=False, param_dtype=self.param_dtype, name="project")(y, train)
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Layer):
     """images [B, H, W, 3], normalised -> features [B, H/4, W/4, 152], in `dtype`.
 
     H and W are multiples of 16; anything else is a ValueError.
     """
 
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         if images.ndim != 4 or images.shape[1] % LARGEST_STRIDE or images.shape[2] % LARGEST_STRIDE:
-            raise UserError(
-                f"images must be [B, H, W, 3] with H and W multiples of {LARGEST_STRIDE}, got {images.shape}"
-            )
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        stem = Conv3x3(STEM_FEATURES, 2, **types, parent=None)
+            raise UserError(f"images must be [B, H, W, 3], H and W multiples of {LARGEST_STRIDE}, got {images.shape}")
+        stem = Conv3x3(STEM_FEATURES, 2, **self.types, parent=None)
         x = ConvNorm(stem, param_dtype=self.param_dtype, name="features_0")(images, train)
         index, taps = 0, []
         for expansion, features, blocks, stride in STAGES:
             for block in range(blocks):
                 index += 1
-                x = InvertedResidual(
-                    features, expansion, stride if block == 0 else 1, **types, name=f"features_{index}"
-                )(x, train)
+                step = stride if block == 0 else 1
+                x = InvertedResidual(features, expansion, step, **self.types, name=f"features_{index}")(x, train)
                 if index in TAPS:
                     taps.append(resize_bilinear(x, TAPS[index]))
         return jnp.concatenate(taps, axis=-1)

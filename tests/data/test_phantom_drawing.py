@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from data.phantom import drawing, shapes
 from data.phantom import figure as model
+from h3r_jax.landmarks import PHANTOM23
 
 GREY = np.full(3, 0.5)
 
@@ -173,7 +174,7 @@ def test_resolutions_agree_on_where_things_are():
 
 
 def test_mirror_maps_right_to_left():
-    mirror = np.array(model.MIRROR)
+    mirror = np.array(PHANTOM23.mirror)
     assert (mirror[mirror] == np.arange(model.NUM_LANDMARKS)).all()
     for name, other in zip(model.NAMES, mirror):
         swapped = {"right": "left", "left": "right"}.get(name.split("_")[0])
@@ -187,18 +188,12 @@ def test_mirror_maps_right_to_left():
     assert (average[right, 0] < average[mirror[right], 0]).all()
 
 
-def test_connections_and_normaliser_name_landmarks():
-    assert [model.NAMES[i] for i in model.OUTER_EYE_CORNERS] == ["right_eye_outer", "left_eye_outer"]
-    assert model.MIRROR[model.OUTER_EYE_CORNERS[0]] == model.OUTER_EYE_CORNERS[1]
-    assert all(0 <= i < model.NUM_LANDMARKS for pair in model.CONNECTIONS for i in pair)
-
-
 def test_yaw_turns_the_nose_against_the_eyes():
     figure = dataclasses.replace(scene(1).figure, rotation=np.eye(3))
     where = []
     for angle in (-0.4, 0.4):
         turned = dataclasses.replace(figure, rotation=model.rotation(angle, 0.0, 0.0)).landmarks(96)
-        eyes = turned[list(model.OUTER_EYE_CORNERS)].mean(axis=0)
+        eyes = turned[list(PHANTOM23.normalizer())].mean(axis=0)
         where.append(turned[model.NAMES.index("nose_tip"), 0] - eyes[0])
     assert where[1] - where[0] > 3
     turn = model.rotation(0.3, -0.2, 0.1)

@@ -11,6 +11,7 @@ from PIL import Image
 from configs import variants
 from data import aflw, lapa, overlays, prepare
 from data.builder import LandmarkBuilder
+from data.from_tfds import TfdsFaces
 from h3r_jax import visualize
 from h3r_jax.landmarks import get_scheme
 from tests.data.bodies import CocoFolder
@@ -104,7 +105,10 @@ def test_surroundings_are_a_part_of_the_image():
     assert part is image and origin.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("cls", LandmarkBuilder.__subclasses__(), ids=lambda cls: cls.__name__)
+BUILDERS = [*LandmarkBuilder.__subclasses__(), *TfdsFaces.__subclasses__()]
+
+
+@pytest.mark.parametrize("cls", BUILDERS, ids=lambda cls: cls.__name__)
 def test_builders_and_recipes_agree_about_the_scheme(cls):
     if cls.SCHEME:
         assert get_scheme(cls.SCHEME).num_landmarks == cls.NUM_LANDMARKS
@@ -113,7 +117,7 @@ def test_builders_and_recipes_agree_about_the_scheme(cls):
             assert config.landmarks.scheme == cls.SCHEME
 
 
-@pytest.mark.parametrize("cls", LandmarkBuilder.__subclasses__(), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", BUILDERS, ids=lambda cls: cls.__name__)
 def test_no_builder_is_in_the_global_list_of_tfds(cls):
     try:
         known = tfds.builder_cls(cls.name)  # TFDS has data sets of its own by some of these names

@@ -66,8 +66,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
     state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
     same_run.claim(run, fields)
     identity = same_run.Identity(fields, examples.name, examples.num_examples)
-    saved = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
-    state, restored = saved.resume(state, identity.check)
+    checkpoints = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
+    state, restored = checkpoints.resume(state, identity.check)
 
     # ---- What is going to happen, for the user to read and to look at.
     say(account.describe(config, recipe, protocol, examples, validation, state, restored or weights, durations, mesh))
@@ -76,7 +76,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
 
     # ---- It happens. An error ends this process at once: in closing it would wait for the others.
     batches = functools.partial(examples.batches, seed=recipe.seed, batch_size=batch_size, **distributed.this_process())
-    with saved, writers.of_run(run, writing=first) as writer, distributed.end_for_all():
+    with checkpoints, writers.of_run(run, writing=first) as writer, distributed.end_for_all():
         state = loop.fit(
             state,
             batches(start_step=int(state.step)),
@@ -84,12 +84,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
             mesh=mesh,
             durations=durations,
             writer=writer,
-            checkpoints=saved,
+            checkpoints=checkpoints,
             evaluate=evaluator.metrics_of(averaged=config.eval.averaged) if evaluator else None,
             incidents=Incidents(run, recipe.nonfinite, lambda step: next(batches(start_step=step - 1))),
             profile_to=run.workdir / "profile" if profile else None,
         )
-    best = f"; step {saved.best()} is the best on validation" if validation else ""
+    best = f"; step {checkpoints.best()} is the best on validation" if validation else ""
     say(f"The run is complete: step {int(state.step)} is the last in {run.checkpoints}{best}.")
     return state
 

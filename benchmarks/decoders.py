@@ -50,15 +50,18 @@ def decoders(activation):
     for name, k in (("2x2 block", 4), ("cross", 5), ("3x3", 9), ("5x5", 25)):
         result[f"decode, {name} around the maximum"] = functools.partial(means, k=k, selection="neighbours")
     result[f"decode, top 9, wrong activation ({other})"] = functools.partial(codec.decode, activation=other)
-    result["soft-argmax"] = codec.soft_argmax
-    result["local soft-argmax, temperature 1"] = functools.partial(codec.local_soft_argmax, temperature=1.0)
-    result["maximum"] = codec.maximum
-    result["quarter shift"] = codec.quarter_shift
+    result["soft-argmax"] = codec.decode_soft_argmax
+    result["local soft-argmax, temperature 1"] = functools.partial(codec.decode_local_soft_argmax, temperature=1.0)
+    result["maximum"] = codec.decode_maximum
+    result["quarter shift"] = codec.decode_quarter_shift
     for name, decoder in (
-        ("DARK", codec.dark),
-        ("UDP", codec.udp),
-        ("debiased soft-argmax, temperature 0.1", functools.partial(codec.debiased_soft_argmax, temperature=0.1)),
-        ("local soft-argmax, temperature 0.1", functools.partial(codec.local_soft_argmax, temperature=0.1)),
+        ("DARK", codec.decode_dark),
+        ("UDP", codec.decode_udp),
+        (
+            "debiased soft-argmax, temperature 0.1",
+            functools.partial(codec.decode_debiased_soft_argmax, temperature=0.1),
+        ),
+        ("local soft-argmax, temperature 0.1", functools.partial(codec.decode_local_soft_argmax, temperature=0.1)),
     ):
         result[f"{name}, of probabilities"] = functools.partial(of_probabilities, decoder, activation)
     return result

@@ -39,9 +39,9 @@ def rounding(threshold):
 
 # Simple codecs to compare with `codec.CODECS`.
 BASELINES = {
-    "rounded down": codec.Codec(rounding(1.0), codec.maximum),
-    "nearest cell": codec.Codec(rounding(0.5), codec.maximum),
-    "nearest cell, ideal quarter": codec.Codec(codec.CODECS["unbiased_gaussian"].encode, codec.quarter_shift),
+    "rounded down": codec.Codec(rounding(1.0), codec.decode_maximum),
+    "nearest cell": codec.Codec(rounding(0.5), codec.decode_maximum),
+    "nearest cell, ideal quarter": codec.Codec(codec.CODECS["unbiased_gaussian"].encode, codec.decode_quarter_shift),
 }
 ALL = BASELINES | codec.CODECS
 

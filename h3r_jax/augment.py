@@ -130,7 +130,7 @@ def occlude(key: jax.Array, image: jax.Array) -> jax.Array:
     return jnp.where((rows[:, None] & columns[None, :])[..., None], color, image)
 
 
-def augment(
+def augment_example(
     key: jax.Array,
     canvas: jax.Array,
     landmarks: jax.Array,

@@ -76,7 +76,7 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
     on_canvas = (landmarks @ to_canvas[:, :2].T + to_canvas[:, 2]).astype(np.float32)
     options = {"augmentation": none, "shape": SHAPE, "mirror_order": SCHEME.mirror}
-    image, moved, weight = jax.jit(lambda *example: augment.augment(*example, **options))(
+    image, moved, weight = jax.jit(lambda *example: augment.augment_example(*example, **options))(
         jax.random.key(0), ramp, on_canvas, np.ones(3, np.float32)
     )
     np.testing.assert_allclose(moved, landmarks, atol=1e-4)

@@ -249,8 +249,8 @@ def test_a_destination_is_written_whole_and_never_over_another(tmp_path, monkeyp
     source = save_torch(tmp_path / "a.pth", state("pose"))
     (tmp_path / "taken").mkdir()
     with pytest.raises(ValueError, match="exists already"):
-        convert.convert(source, tmp_path / "taken")
+        convert.convert_weights(source, tmp_path / "taken")
     monkeypatch.setattr(files.json, "dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        convert.convert(source, tmp_path / "b")
+        convert.convert_weights(source, tmp_path / "b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "taken"]

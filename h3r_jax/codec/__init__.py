@@ -22,9 +22,9 @@ from h3r_jax.codec.activation import (
     scatter,
     threshold_rounding,
 )
-from h3r_jax.codec.classical import dark, gaussian, maximum, quarter_shift, udp
+from h3r_jax.codec.classical import decode_dark, decode_maximum, decode_quarter_shift, decode_udp, encode_gaussian
 from h3r_jax.codec.decoding import ACTIVATIONS, Decoded, decode, decode_with_statistics
-from h3r_jax.codec.integral import debiased_soft_argmax, local_soft_argmax, soft_argmax
+from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_soft_argmax, decode_soft_argmax
 from h3r_jax.codec.registry import CODECS, Codec
 from h3r_jax.codec.selection import SELECTIONS
 from h3r_jax.codec.theory import quantization_bias, quantization_bound
@@ -38,23 +38,23 @@ __all__ = [
     "Decoded",
     "activation_points",
     "binary_logits",
-    "dark",
-    "debiased_soft_argmax",
     "decode",
+    "decode_dark",
+    "decode_debiased_soft_argmax",
+    "decode_local_soft_argmax",
+    "decode_maximum",
+    "decode_quarter_shift",
+    "decode_soft_argmax",
+    "decode_udp",
     "decode_with_statistics",
     "encode",
+    "encode_gaussian",
     "expectation",
     "expected_heatmap",
     "gather",
-    "gaussian",
-    "local_soft_argmax",
-    "maximum",
     "quantization_bias",
     "quantization_bound",
-    "quarter_shift",
     "randomized_rounding",
     "scatter",
-    "soft_argmax",
     "threshold_rounding",
-    "udp",
 ]

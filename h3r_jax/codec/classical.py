@@ -25,7 +25,7 @@ from h3r_jax.codec.selection import argmax, around, flatten, last_cell, take, ta
 Matrix = list[list[Any]]  # of arrays
 
 
-def gaussian(
+def encode_gaussian(
     coordinates: ArrayLike,
     *,
     heatmap_shape: Sequence[int],
@@ -69,13 +69,13 @@ def gaussian(
     return jnp.where(within, functools.reduce(jnp.multiply, factors), 0.0)
 
 
-def maximum(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
+def decode_maximum(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
     """The strongest cell; ties go to the lowest row-major index."""
     maps, shape = flatten(heatmaps, ndim)
     return _pixels(argmax(maps, shape), maps, stride)
 
 
-def quarter_shift(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
+def decode_quarter_shift(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:
     """The strongest cell, moved by a quarter of a cell towards the greater of its two neighbours on each axis.
 
     Equal neighbours move nothing, and neither does an axis on which the cell
@@ -92,7 +92,7 @@ def quarter_shift(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -
     return _pixels(peak + 0.25 * jnp.where(interior, sign, 0.0), maps, stride)
 
 
-def dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
+def decode_dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
     """The maximum of the parabola through the logarithm of the smoothed map, at the strongest cell (DARK).
 
     The map is smoothed by a Gaussian kernel (zero beyond the border) and scaled
@@ -126,7 +126,7 @@ def dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_siz
     return _pixels(peak + jnp.where(interior, _newton(gradient, hessian), 0.0), maps, stride)
 
 
-def udp(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
+def decode_udp(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
     """`dark` as in unbiased data processing, Gaussian variant (UDP).
 
     The smoothed map is clipped to [0.001, 50] before the logarithm and continued

@@ -17,7 +17,9 @@ from h3r_jax.codec.decoding import decode
 from h3r_jax.codec.selection import flatten, usable
 
 
-def soft_argmax(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, temperature: float = 1.0) -> jax.Array:
+def decode_soft_argmax(
+    heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, temperature: float = 1.0
+) -> jax.Array:
     """The mean over all cells under the softmax of the map (integral regression).
 
     It is `decode` with all cells. A background of equal values pulls it towards
@@ -30,7 +32,7 @@ def soft_argmax(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, tem
     return _mean(mass, maps, shape, stride)
 
 
-def debiased_soft_argmax(
+def decode_debiased_soft_argmax(
     heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, temperature: float = 1.0, background: float = 0.0
 ) -> jax.Array:
     """Soft-argmax without the pull of a background whose value is known.
@@ -61,7 +63,7 @@ def debiased_soft_argmax(
     return _mean(mass / total, maps, shape, stride)
 
 
-def local_soft_argmax(
+def decode_local_soft_argmax(
     heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, window: int = 5, temperature: float = 0.1
 ) -> jax.Array:
     """Soft-argmax over a window around the strongest cell; what lies beyond the border is left out.

@@ -8,9 +8,9 @@ import jax
 from jax.typing import ArrayLike
 
 from h3r_jax.codec.activation import Stride, encode, expected_heatmap
-from h3r_jax.codec.classical import dark, gaussian, maximum, quarter_shift, udp
+from h3r_jax.codec.classical import decode_dark, decode_maximum, decode_quarter_shift, decode_udp, encode_gaussian
 from h3r_jax.codec.decoding import decode
-from h3r_jax.codec.integral import debiased_soft_argmax, local_soft_argmax, soft_argmax
+from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_soft_argmax, decode_soft_argmax
 
 
 class Codec(NamedTuple):
@@ -35,8 +35,8 @@ def _keyless(encoder: Callable[..., jax.Array], **options: Any) -> Callable[...,
     return encode_without_key
 
 
-_ROUNDED = _keyless(gaussian)
-_UNBIASED = _keyless(gaussian, unbiased=True)
+_ROUNDED = _keyless(encode_gaussian)
+_UNBIASED = _keyless(encode_gaussian, unbiased=True)
 # The targets are probabilities; for logits see `decode`.
 _MEAN = functools.partial(decode, activation="identity")
 # Targets reach from zero to one: a softmax of them needs a temperature well below that.
@@ -45,12 +45,12 @@ _COLD: dict[str, Any] = {"temperature": 0.1}
 CODECS = {
     "randomized_rounding": Codec(encode, _MEAN),
     "expected_rounding": Codec(_keyless(expected_heatmap), _MEAN),
-    "gaussian": Codec(_ROUNDED, maximum),
-    "unbiased_gaussian": Codec(_UNBIASED, maximum),
-    "quarter_shift": Codec(_ROUNDED, quarter_shift),
-    "dark": Codec(_UNBIASED, dark),
-    "udp": Codec(_UNBIASED, udp),
-    "soft_argmax": Codec(_UNBIASED, functools.partial(soft_argmax, **_COLD)),
-    "debiased_soft_argmax": Codec(_UNBIASED, functools.partial(debiased_soft_argmax, **_COLD)),
-    "local_soft_argmax": Codec(_UNBIASED, functools.partial(local_soft_argmax, **_COLD)),
+    "gaussian": Codec(_ROUNDED, decode_maximum),
+    "unbiased_gaussian": Codec(_UNBIASED, decode_maximum),
+    "quarter_shift": Codec(_ROUNDED, decode_quarter_shift),
+    "dark": Codec(_UNBIASED, decode_dark),
+    "udp": Codec(_UNBIASED, decode_udp),
+    "soft_argmax": Codec(_UNBIASED, functools.partial(decode_soft_argmax, **_COLD)),
+    "debiased_soft_argmax": Codec(_UNBIASED, functools.partial(decode_debiased_soft_argmax, **_COLD)),
+    "local_soft_argmax": Codec(_UNBIASED, functools.partial(decode_local_soft_argmax, **_COLD)),
 }

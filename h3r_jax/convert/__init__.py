@@ -30,7 +30,7 @@ from h3r_jax.convert.recognition import recognize
 from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 
-__all__ = ["Report", "Spec", "convert", "from_torch", "load_initial", "load_network", "load_torch", "read", "recognize",
+__all__ = ["Report", "Spec", "convert_weights", "from_torch", "load_initial", "load_network", "load_torch", "read", "recognize",
            "to_torch"]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def read(
     return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
 
 
-def convert(
+def convert_weights(
     source: str | os.PathLike,
     destination: str | os.PathLike,
     *,

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--landmarks", type=int, help="that the head must be for")
     options = vars(parser.parse_args(arguments))
     with sentences():
-        spec, report = convert.convert(options.pop("source"), options.pop("destination"), **options)
+        spec, report = convert.convert_weights(options.pop("source"), options.pop("destination"), **options)
     print(spec)
     print("\n".join(report.lines()))
 

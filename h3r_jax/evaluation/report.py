@@ -29,7 +29,7 @@ def decoders(network: Network) -> dict[str, Decoder]:
         return lambda maps: decode(maps).coordinates
 
     table = {name: top(k) for name, k in numbers.items() if k <= cells}
-    table["quarter shift"] = lambda maps: codec.quarter_shift(maps, stride=network.stride)
+    table["quarter shift"] = lambda maps: codec.decode_quarter_shift(maps, stride=network.stride)
     own = decoder_name(network)
     return {name: table[name] for name in ("argmax", "quarter shift", "k=4", "k=9") if name in table and name != own}
 

@@ -32,7 +32,7 @@ def augment_batch(batch: Batch, step: jax.typing.ArrayLike, recipe: Recipe) -> t
     keys = _example_keys(batch["index"], step, recipe, stream=0)
 
     def one(key: jax.Array, canvas: jax.Array, landmarks: jax.Array, weight: jax.Array) -> Any:
-        return augment.augment(
+        return augment.augment_example(
             key,
             canvas,
             landmarks,

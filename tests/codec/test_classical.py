@@ -13,20 +13,20 @@ from tests.codec import slow
 SHAPES = {1: (19,), 2: (11, 13), 3: (6, 7, 8)}
 STRIDES = {1: (3.0,), 2: (4.0, 2.5), 3: (4.0, 2.5, 3.0)}
 DECODERS = {
-    "maximum": (codec.maximum, slow.maximum),
-    "quarter_shift": (codec.quarter_shift, slow.quarter_shift),
-    "dark": (functools.partial(codec.dark, kernel_size=5), functools.partial(slow.dark, kernel_size=5)),
-    "udp": (functools.partial(codec.udp, kernel_size=5), functools.partial(slow.udp, kernel_size=5)),
+    "maximum": (codec.decode_maximum, slow.maximum),
+    "quarter_shift": (codec.decode_quarter_shift, slow.quarter_shift),
+    "dark": (functools.partial(codec.decode_dark, kernel_size=5), functools.partial(slow.dark, kernel_size=5)),
+    "udp": (functools.partial(codec.decode_udp, kernel_size=5), functools.partial(slow.udp, kernel_size=5)),
     "soft_argmax": (
-        functools.partial(codec.soft_argmax, temperature=0.2),
+        functools.partial(codec.decode_soft_argmax, temperature=0.2),
         functools.partial(slow.soft_argmax, temperature=0.2),
     ),
     "debiased_soft_argmax": (
-        functools.partial(codec.debiased_soft_argmax, temperature=0.2),
+        functools.partial(codec.decode_debiased_soft_argmax, temperature=0.2),
         functools.partial(slow.debiased_soft_argmax, temperature=0.2),
     ),
     "local_soft_argmax": (
-        functools.partial(codec.local_soft_argmax, temperature=0.1),
+        functools.partial(codec.decode_local_soft_argmax, temperature=0.1),
         functools.partial(slow.local_soft_argmax, temperature=0.1),
     ),
 }
@@ -77,7 +77,7 @@ def test_gaussian_equals_slow_one(ndim, unbiased):
     coordinates[0, 2, 0] = np.nan
     coordinates[0, 3] = 2.5 * np.array(stride)  # a half goes up
     coordinates = coordinates.astype(np.float32)
-    encode = functools.partial(codec.gaussian, heatmap_shape=shape, stride=stride, sigma=1.5, unbiased=unbiased)
+    encode = functools.partial(codec.encode_gaussian, heatmap_shape=shape, stride=stride, sigma=1.5, unbiased=unbiased)
     got = np.asarray(jax.jit(encode)(coordinates))
     assert got.shape == (2, *shape, 6) and got.dtype == np.float32
     for n in range(2):
@@ -157,14 +157,14 @@ def test_quarter_shift_by_hand():
     maps[..., 3] = -np.inf
     maps[2, 3, 3] = 0
     maps[0, 0, 2] = 2  # in the corner
-    got = jax.jit(codec.quarter_shift)(maps)
+    got = jax.jit(codec.decode_quarter_shift)(maps)
     np.testing.assert_array_equal(got, [[13, 8], [12, 7], [0, 0], [12, 8]])
 
 
 def test_pull_of_the_background_is_as_derived():
     """Soft-argmax is off by the share of the background times the distance to the centre; its debiased form is not."""
     coordinates = np.array([[30, 40]], np.float32)
-    encode = functools.partial(codec.gaussian, heatmap_shape=(40, 50), stride=4.0, sigma=1.0, unbiased=True)
+    encode = functools.partial(codec.encode_gaussian, heatmap_shape=(40, 50), stride=4.0, sigma=1.0, unbiased=True)
     maps = np.asarray(jax.jit(encode)(coordinates))
     share = maps.size / np.exp(maps / 0.1).sum()
     center = np.array([[49 / 2 * 4, 39 / 2 * 4]])
@@ -172,8 +172,8 @@ def test_pull_of_the_background_is_as_derived():
 
     @jax.jit
     def decode(maps):
-        debiased = functools.partial(codec.debiased_soft_argmax, temperature=0.1)
-        return codec.soft_argmax(maps / 0.1), debiased(maps), debiased(maps + 3, background=3.0)
+        debiased = functools.partial(codec.decode_debiased_soft_argmax, temperature=0.1)
+        return codec.decode_soft_argmax(maps / 0.1), debiased(maps), debiased(maps + 3, background=3.0)
 
     plain, debiased, raised = decode(maps)
     np.testing.assert_allclose(plain, want, rtol=1e-4)
@@ -185,12 +185,12 @@ def test_pull_of_the_background_is_as_derived():
 def test_soft_argmax_survives_large_values():
     maps = np.zeros((9, 9, 1), np.float32)
     maps[3, 4, 0] = 1e4
-    decoders = (codec.soft_argmax, codec.debiased_soft_argmax, codec.local_soft_argmax)
+    decoders = (codec.decode_soft_argmax, codec.decode_debiased_soft_argmax, codec.decode_local_soft_argmax)
     for got in jax.jit(lambda maps: [decoder(maps) for decoder in decoders])(maps):
         np.testing.assert_allclose(got, [[16.0, 12.0]], atol=1e-4)
 
 
-@pytest.mark.parametrize("decoder", [codec.dark, codec.udp])
+@pytest.mark.parametrize("decoder", [codec.decode_dark, codec.decode_udp])
 def test_even_kernels_are_refused(decoder):
     with pytest.raises(ValueError, match="odd"):
         jax.eval_shape(functools.partial(decoder, kernel_size=4), np.zeros((9, 9, 1), np.float32))

@@ -68,8 +68,8 @@ def test_a_run_and_what_is_made_of_it(run, tmp_path):
     assert found == ["binary", "difference", "sigmoid", 4, "neighbours", "heatmaps", (64, 96), 8]
     assert network.box_scale == 1.5 and network.crop == "exact"
 
-    convert.convert(workdir / "checkpoints" / "1", tmp_path / "one.safetensors")
-    convert.convert(tmp_path / "one.safetensors", tmp_path / "two")
+    convert.convert_weights(workdir / "checkpoints" / "1", tmp_path / "one.safetensors")
+    convert.convert_weights(tmp_path / "one.safetensors", tmp_path / "two")
     for source in (workdir / "checkpoints" / "1", tmp_path / "one.safetensors", tmp_path / "two"):
         other = load_predictor(str(source))
         assert_same_weights(other, averages[1])

@@ -81,7 +81,7 @@ Splits = Mapping[str, Iterable[Record]]
 
 @dataclasses.dataclass
 class FolderConfig(tfds.core.BuilderConfig):
-    """A raw data set as it was when it was fingerprinted.
+    """A raw data set with a fingerprint of its files in its name.
 
     folder: its directory.
     num_landmarks: K.
@@ -96,13 +96,13 @@ class FolderConfig(tfds.core.BuilderConfig):
 class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A builder of the common features; each data set has a subclass that reads its records.
 
-    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme.
-    NUM_LANDMARKS: K; 0 where the user says.
+    SCHEME: the key of h3r_jax.landmarks.SCHEMES, for pictures; empty if the user gives the scheme.
+    NUM_LANDMARKS: K; 0 if the user gives it.
     FILES: the files that decide what the records are, relative to the folder; one of them must be there.
     OFFICIAL_COUNTS: split -> number of records of the complete distribution.
     OFFICIAL_SUBSETS: split -> subset -> number of its records in the complete distribution.
-    STORED_PIXELS: whether landmarks are known to be of the pixels as they are stored. They are in official data sets:
-      MATLAB, PIL and HRNet's loaders obey no EXIF orientation. Where it is False, an image with one is refused.
+    STORED_PIXELS: whether landmarks are known to belong to the pixels as they are stored. In official data sets they
+      do: MATLAB, PIL and HRNet's loaders obey no EXIF orientation. Where it is False, an image with one is refused.
 
     In a prepared set, `info.metadata["left_out"]` is split -> reason -> number of entries that the protocol leaves out.
     """

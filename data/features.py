@@ -22,7 +22,7 @@ def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
     image_of: `int64[]`, the place in the split of that earlier record; -1 if this record holds its image.
     landmarks: `float32[K, 2]`, x and y, image pixels, 0-based, pixel centres at integers.
     weight: `float32[K]`, how much each landmark counts in the loss, zero where it is not labelled. Metrics count every
-      landmark above zero alike.
+      landmark with a weight above zero alike.
     box: `float32[4]`, x0, y0, x1, y1 as the data set delivers it; NaN if it delivers none.
     subsets: names of the protocol's subsets that hold the record, with spaces between.
     object_size: `float32[]`, image pixels, the data set's own unit of the error: MPII's head size, the square root of
@@ -70,7 +70,7 @@ def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> t
 
     Raises:
       UserError: the file is missing, does not decode, has an EXIF orientation unless `stored_pixels`, or has pixels of
-        32 bits, whose white nobody knows.
+        32 bits, for which no value of white is agreed.
     """
     try:
         content = path.read_bytes()

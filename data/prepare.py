@@ -2,8 +2,9 @@
 
     python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR] [--overlays=DIR]
 
-prepares one and prints the counts of its splits; with --overlays it also draws the first images of each split.
-Raw data is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless --prepared_dir is given.
+prepares one and prints the counts of its splits. With --overlays it also draws the first images of each split. Raw data
+is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless --prepared_dir is given. The data set
+`csv` also needs --landmarks=K.
 """
 
 import argparse
@@ -43,7 +44,7 @@ DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuild
     "aflw2k3d": functools.partial(make_builder, aflw2k3d.Aflw2k3d),
     "aflw2000": functools.partial(make_builder, aflw2000.Aflw2000),
 }
-# name -> directory under `config.data_dir`, for data sets that their owners call otherwise
+# name -> directory under `config.data_dir`, for data sets whose directory has another name
 FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--prepared_dir", default=defaults.prepared_dir, help=f"where prepared sets go (default: {prepared})"
     )
-    parser.add_argument("--landmarks", type=int, help="K of a csv data set; the others know theirs")
+    parser.add_argument("--landmarks", type=int, help="number of landmarks of a csv data set; the others know theirs")
     parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
     options = parser.parse_args(arguments)
     begin = time.monotonic()

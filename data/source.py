@@ -1,4 +1,4 @@
-"""Random access to one prepared split: stored records by index, and all annotations at once."""
+"""One prepared split: its stored records by index, and all its annotations at once."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from h3r_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """Everything of N records but their images, in their order. `data.features` says what each field is.
+    """Everything about N records except their images, in their order. `data.features` says what each field is.
 
     landmarks: `float64[N, K, 2]`, image pixels.
     weight: `float32[N, K]`.
@@ -118,7 +118,7 @@ class Source:
         return len(self._part)
 
     def divided_images(self) -> set[int]:
-        """The images (`image_id`) that an end of the part may divide: those of the records next to it, outside.
+        """The images (`image_id`) that an end of the part may divide: those of the records just outside the part.
 
         A split keeps the records of one image side by side. So if the part has some records of an image and lacks
         others, the record next to the part is of that image.

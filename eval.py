@@ -1,11 +1,17 @@
-"""Evaluates a trained network on the test split of its recipe.
+"""Evaluates a trained network on the test split of its configuration.
 
     python eval.py --workdir=DIR [--config.eval.field=value]                    # the last step of a run
     python eval.py --workdir=DIR --checkpoint=DIR/checkpoints/STEP              # another step
     python eval.py --config=configs/NAME.py --workdir=DIR --checkpoint=PATH     # weights of others
 
-Prints a table of decoders on the same network. Writes to DIR/eval the metrics as JSON, a cumulative error curve, a
-sheet of overlays and one of heatmaps with the worst cases. On several hosts, give the same command on each (docs/scaling.md).
+Prints a table of decoders on the same network. Writes into DIR/eval
+
+    DATASET-SPLIT.json            the metrics and the protocol
+    DATASET-SPLIT-overlays.png    predictions on typical images and on the worst
+    DATASET-SPLIT-heatmaps.png    the heatmaps of the worst
+    DATASET-SPLIT-curve.png       the cumulative error, if the metric is NME
+
+On several hosts, give the same command on each (docs/scaling.md).
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)

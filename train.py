@@ -1,8 +1,9 @@
-"""Trains a heatmap regressor.
+"""Trains a network that finds landmarks by heatmaps.
 
     python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile]
 
-The same command goes on from the last checkpoint, on any devices. SIGTERM saves, then ends with status 143.
+Writes everything into DIR: h3r_jax/run.py lists the files. The same command goes on from the last checkpoint, on any
+devices. At SIGTERM the run saves its state and ends with status 143.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
@@ -34,13 +35,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
     """Trains a run to its last step, from its last checkpoint if there is one; returns the last TrainState.
 
     Args:
-      config: has the fields of configs/common.py.
+      config: ConfigDict with the fields of configs/common.py.
       workdir: path of the run.
       profile: whether to write a profile of ten steps to WORKDIR/profile.
 
     Raises:
       UserError, OSError: the configuration, the data or the workdir is wrong, or the loss is not finite.
-      preemption.Preempted: SIGTERM; the state is saved.
+      preemption.Preempted: SIGTERM stopped the run; the state is saved.
     """
     # ---- What is asked for. A mistake in it is said here, before anything is computed or written.
     run, mesh, first = Run(workdir), sharding.make_mesh(), distributed.is_first()

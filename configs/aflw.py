@@ -1,11 +1,11 @@
-"""AFLW in the 19 landmarks of the CCL split: full and frontal, by the side of the face box and by its diagonal.
+"""AFLW, 19 landmarks, CCL split: NME by the side of the face box and by its diagonal; full and frontal test set.
 
     python train.py --config=configs/aflw.py:hrnet_w18_256 --workdir=runs/aflw --config.data_dir=DIR
     python eval.py --workdir=runs/aflw
 
-NME: of HRNet for faces, full and frontal, by the side of the box; H3R's own figure could not be verified. Not trained
-here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: the published figure of HRNet for faces, full / frontal, by the side of the box. H3R's own figure could not
+be verified. Not trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

@@ -3,8 +3,9 @@
     python train.py --config=configs/aflw2000.py:hrnet_w18_128 --workdir=runs/aflw2000 --config.data_dir=DIR
     python eval.py --workdir=runs/aflw2000
 
-NME: H3R's (models/README). It is listed as P2, but H3R's code crops the landmarks' box, as here. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: H3R's published figure (its models/README). It is listed as P2, but H3R's code crops the landmarks' box, as
+here. Not trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

@@ -3,10 +3,10 @@
     python train.py --config=configs/coco.py:hrnet_w32_256x192 --workdir=runs/coco --config.data_dir=DIR
     python eval.py --workdir=runs/coco
 
-AP: HRNet's with the detector's boxes, at 128x96 with a quarter shift, where DARK has 70.7; H3R's own figure could not
-be verified. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
-For the labelled boxes in place of the detector's: --config.data.test_split=val.
+Column AP: the published figure of HRNet with the detector's boxes. At 128x96 it is with a quarter shift; DARK has 70.7
+there. H3R's own figure could not be verified. Not trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
+To score with the labelled boxes instead of the detector's, add --config.data.test_split=val to eval.py.
 """
 
 from configs import variants

@@ -3,8 +3,9 @@
     python train.py --config=configs/cofw.py:hrnet_w18_256 --workdir=runs/cofw --config.data_dir=DIR
     python eval.py --workdir=runs/cofw
 
-NME: of HRNet for faces, by the eye corners; H3R's own figure could not be verified. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: the published figure of HRNet for faces, by the eye corners. H3R's own figure could not be verified. Not
+trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

@@ -8,7 +8,7 @@
         ...
         return config
 
-A recipe with a field that is not here is refused.
+A recipe with a field that is not here is refused. On the command line, --config.data.name=csv sets a field.
 """
 
 import os
@@ -30,10 +30,10 @@ def get_config() -> ConfigDict:
     data.validation_split = "val"  # chooses the best checkpoint; a split or a part such as train[98%:]; empty: none
     data.test_name = ""  # key of data.prepare.DATASETS, if the test split is of another data set
     data.test_folder = ""  # of that data set, as data.folder
-    data.test_split = "val"  # scored by eval.py
-    data.box = "landmarks"  # that is cropped: around the "landmarks" (P1), or of the "dataset", delivered with it (P2)
+    data.test_split = "val"  # the one that eval.py scores
+    data.box = "landmarks"  # cropped: around the "landmarks" (P1), or the one that comes with the "dataset" (P2)
     data.box_scale = 1.25  # the crop is larger than the box by this factor
-    data.cache_bytes = 2 << 30  # of main memory, for the decoded canvases of each split
+    data.cache_bytes = 2 << 30  # main memory for the decoded canvases of a split, per process
 
     config.landmarks = landmarks = ConfigDict()
     landmarks.scheme = ""  # key of h3r_jax.landmarks.SCHEMES; empty if the next two fields describe the landmarks
@@ -66,33 +66,33 @@ def get_config() -> ConfigDict:
     augment.half_body = 0.0
 
     config.train = train = ConfigDict()
-    train.batch_size = 16  # of all devices together
+    train.batch_size = 16  # examples of a step, on all devices together
     train.accumulation = 1  # micro-batches whose gradients make one step
     train.epochs = 60.0
-    train.steps = 0  # in place of epochs where it is positive
+    train.steps = 0  # if positive, the length of the training in place of epochs
     train.learning_rate = 4e-3  # peak
     train.warmup_epochs = 1.0
     train.weight_decay = 1e-4
     train.clip_norm = 10.0
-    train.average_decay = 0.998  # exponential moving average of variables; 0 for none
+    train.average_decay = 0.998  # of the exponential moving average of the variables; 0 for none
     train.nonfinite = "stop"  # if loss or gradient is not finite; or "skip": the step changes nothing and is counted
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 64
     evaluation.k = 9  # activation points of the decoder
-    evaluation.selection = "top_k"  # of these points: "top_k" or "neighbours"
+    evaluation.selection = "top_k"  # how these points are chosen: "top_k" or "neighbours"
     evaluation.activation = ""  # of the decoder: "softmax", "sigmoid" or "identity"; empty for the one of the loss
-    evaluation.flip = ""  # mean with the mirrored image: of "coordinates" or of "heatmaps"; empty for none
+    evaluation.flip = ""  # flip test: averages "coordinates" or "heatmaps" with the mirrored image's; empty for none
     evaluation.crop = "exact"  # or "reference": whole pixels, as the released H3R code cuts
     evaluation.averaged = True  # take the moving average of the variables, if the run keeps one
     evaluation.metric = "nme"  # key of h3r_jax.evaluation.protocols.METRICS
     evaluation.normalizers = ()  # units of the error in the landmark scheme, the first for nme; empty for its first
     evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC, or of PCKh; empty for COCO
-    evaluation.subsets = ()  # of the test split, to be scored by themselves as well; for nme only
+    evaluation.subsets = ()  # of the test split, which are also scored alone; for nme only
 
     config.log = log = ConfigDict()
     log.every_steps = 50
     log.eval_every_epochs = 5.0
     log.checkpoint_every_epochs = 1.0
-    log.keep_checkpoints = 3  # the latest ones, and the best one besides
+    log.keep_checkpoints = 3  # how many of the latest are kept, in addition to the best
     return config

@@ -3,8 +3,9 @@
     python train.py --config=configs/lapa.py:hrnet_w18_256 --workdir=runs/lapa --config.data_dir=DIR
     python eval.py --workdir=runs/lapa
 
-NME: H3R's (models/README), with boxes of its own; the data set has none. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: H3R's published figure (its models/README), with boxes of its own; the data set has none. Not trained here
+yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 """
 
 from configs import variants

@@ -3,10 +3,11 @@
     python train.py --config=configs/mpii.py:hrnet_w32_256 --workdir=runs/mpii --config.data_dir=DIR
     python eval.py --workdir=runs/mpii
 
-PCKh: HRNet's, at 0.5 and at 0.11; H3R's own figure could not be verified. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
-HRNet prints the value at 0.11 as "Mean@0.1": it is row 11 of a grid that begins at 0.
-The training split lacks the sizes of heads, so nothing of it can be held out: the last checkpoint counts.
+Column PCKh: the published figures of HRNet, at 0.5 / at 0.11. H3R's own figure could not be verified. Not trained here
+yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
+HRNet prints the value at 0.11 as "Mean@0.1": it takes row 11 of a grid that begins at 0.
+The training split lacks head sizes, so no part of it can serve for validation: the last checkpoint counts.
 """
 
 from configs import variants

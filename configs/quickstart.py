@@ -1,10 +1,10 @@
-"""The main job on data that the project draws itself.
+"""Training and evaluation on faces that the project draws itself, so that nothing has to be downloaded.
 
     python train.py --config=configs/quickstart.py --workdir=runs/quickstart
     python eval.py --workdir=runs/quickstart
 
 Cost: under 5 minutes on two CPU cores, compilation included. Scores: docs/results.md.
-Memory: 0.3 GiB on one device, 11 MiB and 15.4 for each of 16 examples (python -m benchmarks.memory).
+Memory: 0.3 GiB on one device: 11 MiB, and 15.4 MiB for each of 16 examples (python -m benchmarks.memory).
 """
 
 from configs import common

@@ -3,14 +3,15 @@
     python train.py --config=configs/w300.py:hrnet_w18_256_p1 --workdir=runs/w300 --config.data_dir=DIR
     python eval.py --workdir=runs/w300
 
-NME: H3R's (models/README). H3R does not name the split; it is probably the private one. Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: H3R's published figure (its models/README). H3R does not name the split; it is probably the private one. Not
+trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 P1 crops the box of the landmarks, P2 the detector's box (`bb_detector` of the official files). H3R's P2 was the
 landmarks' box, moved by a pixel. The private split has no detector's boxes. To score it:
 
     python eval.py --workdir=runs/w300 --config.data.test_split=private --config.eval.subsets='()'
 
-and for a variant of P2 also --config.data.box=landmarks.
+For a variant of P2 also add --config.data.box=landmarks.
 """
 
 from configs import variants

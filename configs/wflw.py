@@ -3,8 +3,8 @@
     python train.py --config=configs/wflw.py:hrnet_w18_256_p1 --workdir=runs/wflw --config.data_dir=DIR
     python eval.py --workdir=runs/wflw
 
-NME: H3R's (models/README). Not trained here yet.
-GiB: memory of a batch on one device (`python -m benchmarks.memory`).
+Column NME: H3R's published figure (its models/README). Not trained here yet.
+Column GiB: the memory of a batch on one device (`python -m benchmarks.memory`).
 P1 crops the box of the landmarks, P2 the box that comes with the data.
 """
 

@@ -4,7 +4,7 @@
     python train.py --config=configs/ytfaces68.py:mobilenet_v2_128 --workdir=runs/ytfaces68
     python eval.py --workdir=runs/ytfaces68
 
-Protocol: box from landmarks x 1.25, outer eye corners, no flip test.
+Protocol: box around the landmarks x 1.25, NME by the outer eye corners, no flip test.
 Cost and score: docs/results.md; the HRNet takes 4,461 steps of 0.65 s on two idle CPU cores.
 Memory of a batch on one device (`python -m benchmarks.memory`): MobileNetV2 0.4 GiB, HRNet 0.3 GiB.
 """

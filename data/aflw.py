@@ -1,18 +1,18 @@
 """`aflw`: Annotated Facial Landmarks in the Wild, 19 landmarks (Koestinger et al., 2011; Zhu et al., CVPR 2016).
 
 Ask TU Graz for the images, https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/
-(not for commerce), and get AFLWinfo_release.mat from
+(not for commercial use), and get AFLWinfo_release.mat from
 https://mmlab.ie.cuhk.edu.hk/projects/compositional.html. The folder holds
 
     AFLWinfo_release.mat        nameList, bbox, data, mask_new, ra
-    flickr/{0,2,3}/*.jpg        nameList starts at these: 0/image22568.jpg
+    flickr/{0,2,3}/*.jpg        nameList has the paths below flickr, such as 0/image22568.jpg
 
-`ra` is a permutation that counts from 1: its first 20,000 faces are `train`, the others
-`test`. A row of `data` is 19 x, then 19 y; a row of `bbox` is x0, x1, y0, y1. Published code
+`ra` is a permutation of the faces, which it counts from 1: its first 20,000 faces are `train`,
+the others `test`. A row of `data` is 19 x, then 19 y; a row of `bbox` is x0, x1, y0, y1. Published code
 takes both as they stand, and so does this builder. Every landmark has coordinates, also one
 that `mask_new` calls invisible. The protocol counts them all: every weight is 1. The subset
-`frontal` are the test faces without an invisible landmark. `box` is `bbox`; `object_size`, the
-unit of the error, is the longer side of it.
+`frontal` has the test faces without an invisible landmark. `box` is `bbox`; `object_size`, the
+unit of the error, is its longer side.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The canvases of a split: decoded on the way, or kept in memory where they fit."""
+"""The canvases of a split: kept in memory if they fit, else decoded anew each time."""
 
 import collections
 import itertools

@@ -1,7 +1,7 @@
 """`coco_keypoints`: COCO 2017 keypoints, people with 17 joints (Lin et al., "Microsoft COCO", ECCV 2014).
 
 Get images and annotations from https://cocodataset.org/#download: annotations under CC BY 4.0,
-images on Flickr's terms. The boxes of people that everybody tests with are linked from the README of
+images on Flickr's terms. The detector's boxes that papers test with are linked from the README of
 https://github.com/leoxiaobin/deep-high-resolution-net.pytorch. FOLDER is by default called `coco`:
 
     FOLDER/annotations/person_keypoints_train2017.json, person_keypoints_val2017.json
@@ -20,7 +20,7 @@ A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; the b
 labelled person is cut off at the border of the image. `object_size` is the square root of
 the segment's area, `image_id` the number of the image. A joint that is not labelled has
 weight zero and NaN for its coordinates. A joint that is labelled and hidden has weight
-one, as a visible one.
+one, like a visible joint.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""Bring your own data: images and a CSV file per split.
+"""`csv`: your own data, images and a CSV file per split. The page "Your own data in ten minutes" shows how to use it.
 
     FOLDER/train.csv, FOLDER/val.csv (and test.csv, if there is one)
     FOLDER/train/..., FOLDER/val/...      or the images beside the CSV files

@@ -66,7 +66,7 @@ def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> t
 
     Raises:
       UserError: the file is missing, does not decode, has an EXIF orientation unless `stored_pixels`, or has pixels of
-        32 bits, whose white nobody knows.
+        32 bits, for which no value of white is agreed.
     """
     try:
         content = path.read_bytes()

@@ -4,9 +4,11 @@
 
 writes DIR/ytfaces68/{train.csv,val.csv,train/,val/}: frames of YouTube Faces with the
 landmarks that github.com/udacity/P1_Facial_Keypoints publishes, in 300W's order.
-Every image of the archive's test part is also in its training part. So the images are
-pooled, each name once, and divided anew by person: every eighth person in alphabetical
-order is in `val`. People's names become numbers.
+Every image of the archive's test part is also in its training part. So the program pools
+the images, takes each name once, and divides them anew by person: every eighth person in
+alphabetical order is in `val`. People's names become numbers.
+
+If there is no network here, fetch the archive elsewhere and add --archive=FILE.
 """
 
 import argparse

@@ -29,7 +29,7 @@ def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
 
     Args:
       name: of the data set.
-      folder: where TFDS keeps the data set; if it is not there, TFDS downloads it to there first.
+      folder: where TFDS keeps the data set; TFDS downloads a missing data set into it.
       feature: the name of the landmarks, `[K, 2]`, pixels counted from 1 and divided by `SIZE`.
 
     Raises:

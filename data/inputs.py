@@ -1,4 +1,4 @@
-"""From a configuration to what feeds training and evaluation."""
+"""Makes the inputs of training and evaluation from a configuration."""
 
 from typing import Any
 
@@ -40,13 +40,13 @@ def test_set(config: Any) -> tuple[str, str]:
 
 
 def validation_input(config: Any, network: Network) -> EvalInput | None:
-    """The held-out split, for evaluation; None if there is none; errors as `train_input`."""
+    """The validation split; None if there is none; errors as `train_input`."""
     split = config.data.validation_split
     return _eval_input(config, network, split, config.data.name, config.data.folder) if split else None
 
 
 def test_input(config: Any, network: Network) -> EvalInput:
-    """The test split, for evaluation; errors as `train_input`."""
+    """The test split; errors as `train_input`."""
     return _eval_input(config, network, config.data.test_split, *test_set(config))
 
 

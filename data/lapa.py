@@ -1,10 +1,10 @@
 """`lapa`: Landmark guided face Parsing, 106 landmarks (Liu et al., AAAI 2020).
 
 Get LaPa.tar.gz from https://github.com/jd-opensource/lapa-dataset (also JDAI-CV/lapa-dataset);
-not for commerce. The folder holds
+not for commercial use. The folder holds
 
     {train,val,test}/images/*.jpg
-    {train,val,test}/landmarks/*.txt        106, then 106 lines x y
+    {train,val,test}/landmarks/*.txt        a line with 106, then 106 lines with x and y
     {train,val,test}/labels/*.png           (not read)
 
 A split whose directory is missing is left out. Coordinates count pixels from 0 and are taken as

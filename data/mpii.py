@@ -1,15 +1,15 @@
 """`mpii`: MPII Human Pose, people with 16 joints, in the JSON form of HRNet's authors (Andriluka et al., CVPR 2014).
 
-Get the images from http://human-pose.mpi-inf.mpg.de, for research and not for commerce, and the
+Get the images from http://human-pose.mpi-inf.mpg.de, for non-commercial research, and the
 annotations from the links in the README of https://github.com/leoxiaobin/deep-high-resolution-net.pytorch.
 
     FOLDER/annot/train.json, FOLDER/annot/valid.json, FOLDER/annot/gt_valid.mat
     FOLDER/images/*.jpg
 
 The splits are `train` and `valid`; one whose JSON is missing is left out. The files
-count pixels from 1, records from 0. The box is the square of side `200 * scale` whose
+count pixels from 1: one is subtracted. The box is the square of side `200 * scale` whose
 centre lies `15 * scale` below `center`. Grown by `config.data.box_scale=1.25`, it is the
-box that HRNet crops. A person whose center is -1, which is no place in the image, has no
+box that HRNet crops. A person whose `center` is -1 in the file has no place, and so no
 box. `object_size` of `valid` is the unit of PCKh, 0.6 of the diagonal of the head's box;
 `train` has none. A joint that is not labelled has weight zero and NaN for its coordinates.
 """

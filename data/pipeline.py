@@ -1,9 +1,10 @@
 """The tf.data pipeline: from prepared records to batches of canvases with their landmarks.
 
-The host decodes, crops and resizes. The result depends on the record alone, so a split
-whose canvases fit into `cache_bytes` is read once and kept. The order of examples is one
-global stream, a function of (seed, epoch, index). Every process reads its slice of each
-global batch. A run is resumed by starting the stream at another step.
+The host decodes, crops and resizes. A canvas is the result: the crop with a margin, from
+which the devices cut. It depends on the record alone, so a split whose canvases fit into
+`cache_bytes` is read once and kept. The order of examples is one global stream, a function
+of (seed, epoch, index). Every process reads its slice of each global batch. A resumed run
+starts the stream at a later step.
 """
 
 import itertools
@@ -134,7 +135,7 @@ class TrainInput:
       body and its halves (`geometry.half_body_boxes`).
     upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`), for `half_body`.
     cache_bytes: the budget for all canvases, see `Canvases`.
-    matrices: `float64[N, 2, 3]`, image to network pixels, of whole bodies before augmentation.
+    matrices: `float64[N, 2, 3]`, image to input pixels, of whole bodies before augmentation.
 
     Raises:
       UserError: a record without a box, or `half_body` without `upper_body`.
@@ -219,7 +220,7 @@ class EvalInput:
 
     source, annotations, shape, box, box_scale, cache_bytes: as `TrainInput`.
     crop: key of `h3r_jax.images.CROPS`.
-    matrices: `float64[N, 2, 3]`, image to network pixels.
+    matrices: `float64[N, 2, 3]`, image to input pixels.
     name, truth_file, whole, incomplete, official_count, divided_images: see Source.
 
     Raises:

@@ -2,8 +2,9 @@
 
     python -m data.prepare NAME [--data_dir=DIR] [--folder=FOLDER] [--prepared_dir=DIR] [--overlays=DIR]
 
-prepares one and prints the counts of its splits; with --overlays it also draws the first images of each split.
-Raw data is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless --prepared_dir is given.
+prepares one and prints the counts of its splits. With --overlays it also draws the first images of each split. Raw data
+is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless --prepared_dir is given. The data set
+`csv` also needs --landmarks=K.
 """
 
 import argparse
@@ -38,7 +39,7 @@ DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuild
     "csv": csv_landmarks.make_builder,
     **{cls.name: functools.partial(make_builder, cls) for cls in PUBLISHED},
 }
-# name -> directory under `config.data_dir`, for data sets that their owners call otherwise
+# name -> directory under `config.data_dir`, for data sets whose directory has another name
 FOLDERS = {"w300": "300w", "coco_keypoints": "coco"}
 
 

@@ -1,4 +1,4 @@
-"""Random access to one prepared split: stored records by index, and all annotations at once."""
+"""One prepared split: its stored records by index, and all its annotations at once."""
 
 import dataclasses
 from typing import Any
@@ -100,7 +100,7 @@ class Source:
         return len(self._part)
 
     def divided_images(self) -> set[int]:
-        """The images (`image_id`) that an end of the part may divide: those of the records next to it, outside.
+        """The images (`image_id`) that an end of the part may divide: those of the records just outside the part.
 
         A split keeps the records of one image side by side. So if the part has some records of an image and lacks
         others, the record next to the part is of that image.

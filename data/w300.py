@@ -13,7 +13,7 @@ Unpacked side by side, the folder (by default called `300w`) holds
 Every image lies beside a .pts file of its name. There are no lists: every image in these
 directories is read, and a directory that is missing is left out. Landmarks and boxes count
 pixels from 1, as MATLAB does: one is subtracted. `box` is `bb_detector`, from iBUG's face
-detector; `bb_ground_truth`, drawn round the landmarks, is not read. An image without
+detector; `bb_ground_truth`, the box around the landmarks, is not read. An image without
 an entry in the files of boxes has no box; none of `private` has one. There is no object size:
 the unit of the error is the distance of two landmarks.
 """

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from h3r_jax import geometry
 
-# Canvas pixels per network pixel. The bilinear warp of the canvas must stay within 2/255 of a one-step antialiased
+# Canvas pixels per input pixel. The bilinear warp of the canvas must stay within 2/255 of a one-step antialiased
 # warp of the original on average (tests/data/test_input_path.py). Photographs came out at 1.1 with 1.25, at 1.8 with
 # 1.0; fine texture everywhere, such as grass, is the worst case, at 3.
 CANVAS_DENSITY = 1.25
@@ -30,7 +30,7 @@ class Augmentation:
     shift: largest move of the crop's centre, as a fraction of its sides, uniform per axis.
     mirror: probability of a left-right mirror.
     color: largest relative change of brightness, contrast, saturation and of each channel, uniform.
-    blur: largest standard deviation of a Gaussian blur, network pixels, uniform; applied to half of the examples.
+    blur: largest standard deviation of a Gaussian blur, input pixels, uniform; applied to half of the examples.
     occlusion: probability of a rectangle of one random colour, each side 10 to 40 % of the crop's.
     half_body: probability that a person is shown by the upper or the lower half; those crops want pixels of the
       original image, so the input pipeline makes them.

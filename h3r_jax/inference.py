@@ -1,10 +1,10 @@
-"""A network: a model with everything that turns crops into landmarks. This is the one place that runs it.
+"""A network: a model with everything that turns crops into landmarks.
 
     network = make_network("mobilenet_v2", get_scheme("ibug68"), input_size=(128, 128))
     variables = network.initialize(seed=0)
     network.decode(variables, crops)        # codec.Decoded, in pixels of the crop
 
-Evaluation, prediction and export call these functions, so that they agree.
+Evaluation, prediction and export all call these functions, so that they agree.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _PROBABILITIES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Everything about a network but its weights. Hashable, so that `jit` can close over it.
+    """Everything about a network except its variables. Hashable, so that `jit` can close over it.
 
     model: Flax module from normalised images `[B, H, W, 3]` to head outputs.
     scheme: LandmarkScheme.
@@ -44,9 +44,9 @@ class Network:
     head: name in `models.HEADS`.
     logits: how the two channels of head "binary" become one logit map, key of `LOGITS`.
     activation, k, selection: of the decoder, see `codec.decode`.
-    flip: the average with the mirrored crop: "" for none, "coordinates", or "heatmaps" of probabilities.
+    flip: what is averaged with the mirrored crop: "" for nothing, "coordinates", or "heatmaps" of probabilities.
     crop: key of `images.CROPS`.
-    box_scale: growth of a box to the crop.
+    box_scale: the factor by which a box grows to the crop.
 
     Raises:
       UserError: an unknown name, or a decoder that the heatmaps of this size do not allow.
@@ -95,7 +95,7 @@ class Network:
         return self.shape[0] // self.stride, self.shape[1] // self.stride
 
     def initialize(self, seed: int) -> dict:
-        """Fresh variables {"params", "batch_stats"}, a function of the seed alone."""
+        """Fresh variables {"params", "batch_stats"}, which depend on the seed alone."""
         return models.initialize(self.model, seed, (*self.shape, 3))
 
     def shapes(self) -> dict:
@@ -129,11 +129,11 @@ class Network:
         return LOGITS[self.logits](outputs) if self.head == "binary" else outputs
 
     def logit_maps(self, variables: dict, crops: jax.Array) -> jax.Array:
-        """Logit maps `float32[B, h, w, K]` of crops `[B, H, W, 3]` (0 to 255), by the running statistics."""
+        """Logit maps `float32[B, h, w, K]` of crops `[B, H, W, 3]` (0 to 255), with the running statistics."""
         return self.map_of_outputs(self.model.apply(variables, models.normalize_images(crops), train=False))
 
     def maps(self, variables: dict, crops: jax.Array) -> tuple[jax.Array, ...]:
-        """The logit maps `float32[B, h, w, K]` to decode: one, or with flip "coordinates" also the mirrored crop's."""
+        """The logit maps `float32[B, h, w, K]` to decode: one; with flip "coordinates" two, the second mirrored."""
         straight = self.logit_maps(variables, crops)
         if not self.flip:
             return (straight,)
@@ -141,7 +141,7 @@ class Network:
         return (straight, mirrored) if self.flip == "coordinates" else (self.mean_map(straight, mirrored),)
 
     def mean_map(self, straight: jax.Array, mirrored: jax.Array) -> jax.Array:
-        """The logit map of the mean probability of two maps, the second of the mirrored crop; `[B, h, w, K]` each.
+        """The logit map of the mean probability of two logit maps `[B, h, w, K]`; the second is of the mirrored crop.
 
         With activation "identity" the values themselves are averaged.
         """
@@ -165,11 +165,11 @@ class Network:
         return decode
 
     def decode(self, variables: dict, crops: jax.Array) -> codec.Decoded:
-        """What the network says of crops `uint8[B, H, W, 3]`, in pixels of the crop; a pure function, for `jit`."""
+        """The landmarks of crops `uint8[B, H, W, 3]`, in pixels of the crop; a pure function, for `jit`."""
         return self.decode_maps(self.maps(variables, crops))
 
     def decode_maps(self, maps: Sequence[jax.Array]) -> codec.Decoded:
-        """What `maps` say; of two, the mixture of both: the mean, and its covariance."""
+        """The landmarks of what `maps` returns; of two, their mean, with the covariance of the mixture."""
         straight, *mirrored = map(self.decoder(), maps)
         if not mirrored:
             return straight
@@ -229,7 +229,7 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
     """The landmark scheme that a configuration (nested mappings, such as a ConfigDict) asks for in "landmarks".
 
     Raises:
-      UserError: an unknown name; or a mirror order and a unit that are no scheme.
+      UserError: an unknown name; or a mirror order and a unit that do not make a scheme.
     """
     landmarks = config["landmarks"]
     name, mirror, unit = landmarks["scheme"], tuple(landmarks["mirror"]), tuple(landmarks["normalizer"])

@@ -1,8 +1,15 @@
 """A run is one workdir. This module knows the places in it, its configuration, its steps and their weights.
 
-WORKDIR/config.json         the configuration
-WORKDIR/checkpoints/STEP/   variables, average (their moving average), progress, about
-WORKDIR/metrics.jsonl, tensorboard/, augmented.png, targets.png, nonfinite/, profile/, eval/
+    WORKDIR/config.json         the configuration
+    WORKDIR/checkpoints/STEP/   variables, average (their moving average), progress (step, optimiser), about (JSON)
+    WORKDIR/metrics.jsonl       loss and scores by step; tensorboard/ has the same
+    WORKDIR/augmented.png       the first training examples, as the network sees them
+    WORKDIR/targets.png         the activation points of a few of them
+    WORKDIR/nonfinite/STEP/     what is kept of a step whose loss or gradient was not finite
+    WORKDIR/profile/            the profile of train.py --profile
+    WORKDIR/eval/               what eval.py writes
+
+The configuration and one step are enough to use the network.
 """
 
 import json
@@ -42,7 +49,7 @@ FLIPS = {False: "", True: "coordinates"}  # eval.flip was a switch at first
 class Run:
     """One workdir.
 
-    workdir: its path; may be of a cloud (`gs://`).
+    workdir: its path, local or in a cloud (`gs://`).
     """
 
     def __init__(self, workdir: str | os.PathLike):
@@ -87,7 +94,7 @@ class Run:
 
         Args:
           shapes: {"params", "batch_stats"} of `jax.ShapeDtypeStruct`, such as `inference.Network.shapes` gives.
-          sharding: of every array.
+          sharding: of every array that is returned.
           step: one of `steps()`; None for the last.
           averaged: whether to take the moving average, if the run keeps one.
 

@@ -1,1 +1,1 @@
-"""Protocols as data, the evaluator, and what an evaluation prints and draws."""
+"""Protocols, the evaluator, and what an evaluation prints and draws."""

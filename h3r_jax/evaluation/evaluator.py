@@ -16,7 +16,7 @@ Decoder = Callable[[jax.Array], jax.Array]  # logit maps [B, h, w, K] to landmar
 
 
 class Evaluation(NamedTuple):
-    """What a network says of a split of N examples, and how that is scored.
+    """The predictions of a network on a split of N examples, and their scores.
 
     landmarks: decoder -> `float64[N, K, 2]`, image pixels. The decoder "" is the network's own.
     confidence: `float32[N, K]`, of the network's own decoder.
@@ -107,8 +107,8 @@ def predict_split(
       step: jitted function of variables and crops `uint8[B, H, W, 3]`: codec.Decoded, and name -> `[B, K, 2]`.
       variables: {"params", "batch_stats"}, replicated over the mesh.
       batches: iterator over {"image" `uint8[b, H, W, 3]`}, this process's slices of the global batches in order. The
-        last one may be filled up with more examples than N.
-      matrices: `float64[N, 2, 3]`, original image to network pixels.
+        last batch may be filled up with further examples, which are left out of the results.
+      matrices: `float64[N, 2, 3]`, from pixels of the original image to input pixels.
       mesh: of the step.
 
     Returns:
@@ -129,12 +129,12 @@ def predict_split(
 
 
 def mean_pixel_error(predictions: np.ndarray, annotations: Any, matrices: np.ndarray) -> float:
-    """Mean distance over all labelled landmarks, network pixels; NaN without any.
+    """Mean distance over all labelled landmarks, input pixels; NaN without any.
 
     Args:
       predictions: `float64[N, K, 2]`, image pixels.
       annotations: data.source.Annotations, or anything with `landmarks` and `weight`.
-      matrices: `float64[N, 2, 3]`, image to network pixels.
+      matrices: `float64[N, 2, 3]`, from image pixels to input pixels.
     """
     truth = geometry.transform_points(matrices, annotations.landmarks)
     distances = np.linalg.norm(geometry.transform_points(matrices, predictions) - truth, axis=-1)

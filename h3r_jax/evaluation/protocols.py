@@ -1,4 +1,4 @@
-"""How predictions are scored. A protocol is data: a configuration states it, and it is printed beside every figure."""
+"""How predictions are scored. A configuration states the protocol, and it is printed beside every figure."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,8 +22,8 @@ class Scores(NamedTuple):
     """What a protocol says about the predictions of a split.
 
     metrics: name -> number: `nme`, `fr@10`, `auc@10`, `pckh@0.5`, `ap`; `nme/pose` for a subset.
-    counts: subset -> number of its examples; one that the split lacks has no metrics.
-    per_example: `float64[N]`, greater is worse; for choosing what a picture shows.
+    counts: subset -> number of its examples; a subset without examples has no metrics.
+    per_example: `float64[N]`, greater is worse; it chooses what a picture shows.
     errors: metrics.NormalizedErrors for the cumulative error curve, None where the protocol has none.
     """
 
@@ -35,15 +35,15 @@ class Scores(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The scoring side of a protocol; boxes and crops are those of the input.
+    """The part of a protocol that scores. The input decides the boxes and crops.
 
     scheme: LandmarkScheme.
     metric: key of `METRICS`.
     normalizers: names of the scheme's normalisers. The first is the unit of `nme`, failure rate and AUC; each
       further one gives a `nme_NAME`.
-    thresholds: of failure rate and AUC, or of PCKh, whose first chooses the best checkpoint; as fractions of the unit.
-      COCO has its own, so that they must be empty.
-    subsets: names of subsets of the split to score by themselves as well; of `nme` alone.
+    thresholds: of failure rate and AUC, or of PCKh; fractions of the unit. With PCKh the first chooses the best
+      checkpoint. COCO has its own thresholds, so that they must be empty.
+    subsets: names of subsets of the split that are also scored alone; for `nme` only.
     """
 
     scheme: LandmarkScheme
@@ -82,7 +82,7 @@ class Protocol:
         return metric.best.format(*self.thresholds), metric.lower_is_better
 
     def check(self, split: Any) -> None:
-        """ValueError if a split cannot be scored by this protocol, before there are predictions; names the record.
+        """UserError if a split cannot be scored by this protocol; names the record. It needs no predictions.
 
         `split` is a data.pipeline.EvalInput, or anything with its fields.
         """
@@ -100,7 +100,7 @@ class Protocol:
           Scores.
 
         Raises:
-          ValueError: as `check`.
+          UserError: as `check`.
         """
         self.check(split)
         return METRICS[self.metric].score(self, predictions, confidence, split)
@@ -127,7 +127,7 @@ def units(protocol: Protocol, annotations: Any, normalizer: str) -> np.ndarray:
 
 
 def check_units(protocol: Protocol, split: Any) -> None:
-    """ValueError names a record that lacks one of the protocol's units, or any labelled landmark."""
+    """UserError names a record that lacks one of the protocol's units, or has no labelled landmark."""
     unlabelled = ~(np.asarray(split.annotations.weight) > 0).any(axis=1)
     if unlabelled.any():
         name = split.annotations.name[int(np.argmax(unlabelled))]
@@ -177,7 +177,7 @@ def score_pckh(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarr
 
 
 def check_head_size(protocol: Protocol, split: Any) -> None:
-    """ValueError names a record without the size of its head, such as all of MPII's training split."""
+    """UserError names a record without a head size; MPII's training split has none at all."""
     sizes = split.annotations.object_size
     bad = ~((sizes > 0) & np.isfinite(sizes))
     if bad.any():
@@ -189,7 +189,7 @@ def check_head_size(protocol: Protocol, split: Any) -> None:
 
 
 def check_truth(protocol: Protocol, split: Any) -> None:
-    """ValueError where there is no official file to score against, or no sigmas."""
+    """UserError if there is no official file to score against, no sigmas, or no image whose people are all there."""
     if split.truth_file is None:
         raise UserError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
     if not protocol.scheme.sigmas:
@@ -226,7 +226,7 @@ def score_coco(protocol: Protocol, predictions: np.ndarray, confidence: np.ndarr
     )
     likeness = np.where(
         np.isnan(similarity), confidence.mean(axis=1), similarity
-    )  # of detections nothing is known but that
+    )  # a detection has no true joints, only a confidence
     return Scores(metrics, {}, 1 - likeness, None)
 
 

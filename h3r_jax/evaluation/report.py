@@ -20,7 +20,7 @@ SHOWN = 8  # examples in each row of the sheet
 
 
 def decoders(network: Network) -> dict[str, Decoder]:
-    """The decoders of the table, beside the network's own; those that its maps are too small for are left out."""
+    """The decoders that the table compares with the network's own, without those that need larger maps."""
     cells = math.prod(network.heatmap_shape)
     numbers = {"argmax": 1, "k=4": 4, "k=9": 9}
 
@@ -63,7 +63,7 @@ def describe_protocol(network: Network, protocol: Protocol, box: str) -> str:
 
 
 def table(evaluation: Evaluation, evaluator: Evaluator) -> str:
-    """The lines that eval.py prints: one for each decoder, and for subsets one of each."""
+    """The lines that eval.py prints: one for each decoder, then one for each subset or group of landmarks."""
     own, network = decoder_name(evaluator.network), evaluator.network
     split, scores = evaluator.split, evaluation.scores
     names = [name for name in scores[""].metrics if "/" not in name]
@@ -80,7 +80,7 @@ def table(evaluation: Evaluation, evaluator: Evaluator) -> str:
 
 
 def _part_lines(score: Scores, parts: Iterable[str]) -> list[str]:
-    """One line for each subset or group of landmarks; "-" where nothing can be said."""
+    """One line for each subset or group of landmarks; "-" where there is no figure."""
     names = list(dict.fromkeys(name.partition("/")[0] for name in score.metrics if "/" in name))
     rows = []
     for part in parts:
@@ -133,12 +133,12 @@ def write(
 def sheets(evaluation: Evaluation, evaluator: Evaluator, variables: dict) -> dict[str, Figure]:
     """Pictures of an evaluation, by kind.
 
-    overlays: one row of examples from the best to the median, one of the worst. Crosses are the truth, ellipses two
-      standard deviations of the maps.
+    overlays: one row of examples from the best to the median, and one row of the worst. Crosses are the truth; ellipses
+      are two standard deviations of the prediction.
     heatmaps: the maps of the worst.
-    curve: the cumulative error of every decoder, where the protocol has one.
+    curve: the cumulative error of every decoder; only for `nme`.
 
-    One process alone draws them, hence from its own copy of the variables.
+    One process draws them alone, so it uses its own copy of the variables.
     """
     split, network, score = evaluator.split, evaluator.network, evaluation.scores[""]
     order = np.argsort(score.per_example)

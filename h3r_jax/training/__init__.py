@@ -1,1 +1,1 @@
-"""Training and evaluation: state, the two jitted steps, sharding, checkpoints, the loop."""
+"""Training: recipe, state, the jitted step, sharding, checkpoints, the loop."""

@@ -32,10 +32,10 @@ def describe(
       config: ConfigDict.
       recipe, protocol: of the configuration.
       examples, validation: data.pipeline.TrainInput and EvalInput; None for no validation.
-      state: from which the run goes on.
-      weights: where they come from, in words.
-      durations: of the run.
-      mesh: of the devices.
+      state: the one from which the run starts or goes on.
+      weights: where the weights of the network come from, in words.
+      durations: Durations of the run.
+      mesh: the mesh of the devices.
     """
     network = recipe.network
     annotations, canvases = examples.annotations, examples.canvases
@@ -71,10 +71,10 @@ def describe(
 
 
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:
-    """Draws the first examples as the network will see them, augmented.png, and the targets of a few, targets.png.
+    """Draws the first examples as the network will see them (augmented.png), and the targets of a few (targets.png).
 
     Args:
-      run: Run, whose workdir takes the pictures.
+      run: Run; the pictures go into its workdir.
       recipe: Recipe.
       examples: data.pipeline.TrainInput.
       count: examples that are shown.

@@ -17,8 +17,8 @@ from h3r_jax.training.state import TrainState
 class Checkpoints:
     """The checkpoints of a run that is trained.
 
-    A step is saved into a temporary directory and renamed when complete. So a killed process leaves no half checkpoint
-    that counts, and the next run removes it.
+    A step is saved into a temporary directory, which is renamed when it is complete. A killed process may leave such a
+    directory. It never counts as a checkpoint, and the next start removes it.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Checkpoints:
         Args:
           run: Run.
           keep: how many of the latest to keep beside the best.
-          best: the metric on the validation split that chooses the best, and whether a lower one is better.
+          best: the name of the metric on the validation split that chooses the best, and whether lower is better.
           about: function from a step to its description, for JSON; None for no description.
         """
         self._best_metric, lower_is_better = best
@@ -139,7 +139,8 @@ class Checkpoints:
           check: function of the checkpoint's description and name, see `same_run.check`; its UserError stops here.
 
         Returns:
-          The state; and where it is from, with what `check` warned of; empty for `state` itself.
+          The state, and a phrase that says where it is from and what `check` warned of. The phrase is empty if there is
+          no checkpoint.
         """
         step = self.latest()
         if step is None:

@@ -20,7 +20,7 @@ from h3r_jax.training import distributed, preemption
 def main(run: Callable[[Any], object], stored: Callable[[Any], ConfigDict | None] = lambda flags: None) -> None:
     """Parses the flags, joins the other processes, and calls `run` with the flags.
 
-    Flags of a script's own must be defined before. The flags here are `--config`, `--workdir` and those of
+    A script defines its own flags before this call. The flags here are `--config`, `--workdir` and those of
     `distributed.initialize`. A `UserError` or `OSError` is printed as one sentence, and SIGTERM ends with status 143.
 
     Args:

@@ -34,17 +34,17 @@ def initialize(
 ) -> None:
     """Joins the processes of the run; call it before any array is made.
 
-    Without arguments the surroundings decide: SLURM, Kubernetes or Cloud TPU, as `jax.distributed.initialize`
-    finds them; elsewhere the process runs alone.
+    Without arguments `jax.distributed.initialize` finds the other processes under SLURM, Kubernetes and Cloud TPU.
+    Elsewhere the process runs alone.
 
     Args:
       coordinator_address: "HOST:PORT" of process 0.
-      num_processes: of the run.
+      num_processes: how many processes the run has; 1 alone is enough to run alone.
       process_id: of this process, from 0.
 
     Raises:
-      ValueError: some of the three are given and others are missing; or the surroundings speak of several processes
-        and do not say where they are.
+      UserError: some of the three are given and others are missing; or the environment says that there are several
+        processes, but not where they are.
     """
     given: dict[str, Any] = dict(zip(FLAGS, (coordinator_address, num_processes, process_id)))
     missing = [name for name, value in given.items() if value is None]

@@ -1,4 +1,4 @@
-"""Settings of the libraries below that must stand before they are loaded; import this first in a script."""
+"""Settings of JAX, TensorFlow and glibc that must be made before JAX is imported; import this module first."""
 
 import ctypes
 import importlib.util
@@ -8,7 +8,7 @@ from importlib import metadata
 
 # Compiles a training step on a CPU in a third of the time and runs it no slower; other platforms ignore it.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE")
-# TensorFlow only reads images here: no warnings of accelerators it does not see.
+# TensorFlow only reads images here, so it need not warn of accelerators that it does not see.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -31,9 +31,9 @@ def runs_on_cpu() -> bool:
 def keep_freed_memory() -> None:
     """Tells glibc to keep the memory that the process frees, for the next step.
 
-    In every step on a CPU XLA asks for hundreds of megabytes. By default glibc returns them to the system each time, so
-    that a quarter of a step's processor time goes into page faults (`python -m benchmarks.step` shows it). Threads that
-    have asked for memory already are not concerned, so this comes before JAX starts.
+    On a CPU, XLA asks for hundreds of megabytes in every step. By default glibc returns them to the system each time.
+    A quarter of a step's processor time then goes into page faults (`python -m benchmarks.step` shows it). The call has
+    no effect on threads that have asked for memory already, so it comes before JAX starts.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc, not musl

@@ -1,4 +1,4 @@
-"""The training loop. It takes an iterator of batches and a metric writer, from wherever they come."""
+"""The training loop. It takes any iterator of batches and any metric writer."""
 
 import os
 import sys
@@ -39,14 +39,14 @@ def fit(
     Args:
       state: TrainState, replicated over the mesh.
       batches: iterator of this process's slices of the global batches, from step `state.step` on.
-      train_step: of `step.jit_train_step`.
+      train_step: what `step.jit_train_step` returns.
       mesh: of the train step.
       durations: Durations; the last step is always evaluated and saved.
       writer: metric writer.
       checkpoints: Checkpoints.
-      evaluate: function from a TrainState to {name: number} on the split held out of training; None without one.
-      incidents: nonfinite.Incidents, or any function from step, TrainState and metrics of a step that was not
-        finite to a sentence about it.
+      evaluate: function from a TrainState to {name: number} on the validation split; None without one.
+      incidents: nonfinite.Incidents, or any function like it: it takes a step that was not finite, a TrainState and
+        the metrics of the step, and returns a sentence about the step.
       profile_to: directory for a profile of a few steps, None for none.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: what is kept of them to look at, and when they end a run."""
+"""Steps whose loss or gradient is not finite: what is kept of them for the user, and when they end a run."""
 
 import json
 from collections.abc import Callable
@@ -25,12 +25,12 @@ class NotFinite(UserError, FloatingPointError):
 class Incidents:
     """Writes each step that was not finite to WORKDIR/nonfinite/STEP. Then it ends the run or lets it go on.
 
-        report.json         step, loss and norm of the gradient, the step that the state has seen, the policy
+        report.json         the step, its metrics, the last step that is in the state, the policy
         batch-PROCESS.npz   this process's slice of the batch
         state.npz           arrays of the TrainState by path, such as variables/params/head/...
 
-    With policy "stop" the state is the one before the step. With "skip" it is a few steps later, since metrics are read
-    late; a run repeats exactly, so the checkpoint before the step leads to the step again.
+    With policy "stop" the state is the one before the step. With "skip" it is the one of a few steps later, because
+    metrics are read late. To see the step itself, start from the checkpoint before it: a run repeats exactly.
     """
 
     def __init__(self, run: Run, policy: str, batch_of: Callable[[int], dict[str, np.ndarray]]):

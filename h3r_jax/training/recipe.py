@@ -1,4 +1,4 @@
-"""A recipe is what a configuration asks of training, checked."""
+"""The recipe: what a training step needs of a configuration, checked."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ TARGETS = ("sampled", "expected")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a training step needs and training does not change. Hashable, so that `jit` can close over it.
+    """Everything that a training step needs and does not change. Hashable, so that `jit` can close over it.
 
-    network: Network that is trained.
+    network: the Network that is trained.
     loss: name in `losses.LOSSES`.
     target: "sampled", one activation point drawn each step (the paper), or "expected", all of them by weight.
     augmentation: ranges of the random changes.
@@ -28,7 +28,7 @@ class Recipe:
       "skip" leaves that step out.
 
     Raises:
-      UserError: an unknown name, or a number out of range.
+      UserError: an unknown name.
     """
 
     network: Network
@@ -47,7 +47,11 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The recipe of a configuration (nested mappings, such as a ConfigDict); errors as those of the class."""
+        """The recipe of a configuration (nested mappings, such as a ConfigDict).
+
+        Raises:
+          UserError: an unknown name, an augmentation out of range, or values that do not go together.
+        """
         train = config["train"]
         with of_the_user("config."):
             augmentation = augment.Augmentation(**dict(config["augment"]))
@@ -64,7 +68,7 @@ class Recipe:
 
 
 def check_config(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """UserError for a field of a configuration that the base of all recipes lacks, or a duration that is not positive.
+    """UserError for a field of a configuration that the base of all recipes lacks, or a duration out of range.
 
     Args:
       config, base: nested dicts.
@@ -99,7 +103,7 @@ class Durations:
 
     @classmethod
     def from_config(cls, config: Any, num_examples: int) -> Self:
-        """Of a ConfigDict and the number of training examples, that make an epoch."""
+        """The Durations of a ConfigDict; `num_examples` training examples make an epoch."""
 
         def steps(epochs: float) -> int:
             return steps_of(epochs, num_examples, config.train.batch_size)

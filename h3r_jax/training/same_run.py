@@ -14,9 +14,10 @@ from h3r_jax.errors import UserError
 from h3r_jax.run import Run, differences, upgrade
 from h3r_jax.training import distributed
 
-# Fields of paths, evaluation, logging and accidents. They do not change the function that is trained.
+# Fields of paths, evaluation, logging and steps that are not finite. They do not change what is trained.
 FREE = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_", "train.nonfinite", "eval.", "log.")
-# An evaluation may not differ from its run in fields of the network, and says in which of the protocol it differs.
+# An evaluation may not differ from its run in the fields of the network. It may differ in those of the protocol, and
+# says in which.
 OF_THE_NETWORK = ("model.", "loss.", "landmarks.")
 OF_THE_PROTOCOL = ("eval.", "data.name", "data.folder", "data.box", "data.test_")
 SAID_ELSEWHERE = ("eval.batch_size", "eval.averaged")  # the first changes nothing, the second is said with the weights
@@ -31,7 +32,7 @@ def claim(run: Run, config: Config) -> None:
     """Writes the configuration of a new run; every process must call it.
 
     Raises:
-      UserError: the workdir holds a run of another function.
+      UserError: the workdir holds another run: a field that changes what is trained differs.
     """
     with distributed.first_process_first():
         if not run.config_file.exists():
@@ -58,7 +59,7 @@ def check_evaluation(run: Run, config: Config) -> Differing:
 
 
 def _changes(theirs: Config, mine: Config) -> str:
-    """The fields of the trained function that differ, in words; empty if there are none."""
+    """The fields that change what is trained and that differ, in words; empty if there are none."""
     differing = differences(theirs, mine)
     return _words({field: pair for field, pair in differing.items() if not field.startswith(FREE)})
 
@@ -78,11 +79,11 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What a checkpoint says of its run, and what a run that goes on from a checkpoint compares.
+    """What a checkpoint says of its run. A run that goes on from a checkpoint compares itself with this.
 
     config: of the run.
     data: name of the training split.
-    examples: their number in it.
+    examples: the number of examples in it.
     """
 
     config: Config
@@ -112,7 +113,7 @@ class Identity:
           A sentence about data or library versions that differ; empty if none do.
 
         Raises:
-          UserError: the checkpoint is of another function, or of another number of examples, which have another order.
+          UserError: a field that changes what is trained differs, or the number of examples, which decides their order.
         """
         if about is None:
             return f"{name} does not say which configuration and library versions it is of"

@@ -28,7 +28,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulation: int = 1) -> None:
-    """ValueError unless a global batch of that size splits evenly over the mesh, in so many micro-batches."""
+    """UserError unless a global batch of that size splits evenly over the mesh, in `accumulation` micro-batches."""
     if accumulation < 1:
         raise UserError(f"train.accumulation={accumulation} must be 1 or more micro-batches")
     if batch_size < 1 or batch_size % (mesh.size * accumulation):

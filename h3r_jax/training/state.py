@@ -1,4 +1,4 @@
-"""What training changes: parameters, batch statistics, optimiser, step, and their moving average."""
+"""What training changes: the step, the variables and their moving average, and the state of the optimiser."""
 
 from typing import Any
 
@@ -12,9 +12,10 @@ class TrainState(flax.struct.PyTreeNode):
     """One training run at one step.
 
     step: `int32[]`, steps done, the skipped ones included.
-    halted: `bool[]`, whether a step was not finite, after which nothing changes (see `Recipe.nonfinite`); never saved.
+    halted: `bool[]`, whether a step was not finite and ends the run (`Recipe.nonfinite`): nothing changes any more.
+      Never saved.
     variables: {"params", "batch_stats"} of the model.
-    opt_state: of the optimiser.
+    opt_state: the state of the optimiser.
     average: exponential moving average of `variables`; None if the recipe keeps none.
     """
 

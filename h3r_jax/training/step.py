@@ -18,7 +18,7 @@ Batch = dict[str, jax.Array]
 
 
 def augment_batch(batch: Batch, step: jax.typing.ArrayLike, recipe: Recipe) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The training examples of a batch at a step; each depends on (seed, step, example index) alone.
+    """The augmented examples of a batch at a step. The random changes depend on (seed, step, example index) alone.
 
     Args:
       batch: {"image" `uint8[B, H', W', 3]` canvases, "landmarks" `[B, K, 2]` canvas pixels, "weight" `[B, K]`,
@@ -53,7 +53,7 @@ def _example_keys(index: jax.Array, step: jax.typing.ArrayLike, recipe: Recipe, 
 def target_points(
     landmarks: jax.Array, index: jax.Array, step: jax.typing.ArrayLike, recipe: Recipe
 ) -> codec.ActivationPoints:
-    """Activation points `[B, K, P, 2]` that the loss aims at, for landmarks `[B, K, 2]` in input pixels."""
+    """The activation points `[B, K, P, 2]` that the loss aims at, for landmarks `[B, K, 2]` in input pixels."""
     arguments: dict[str, Any] = {"heatmap_shape": recipe.network.heatmap_shape, "stride": recipe.network.stride}
     if recipe.target == "expected":
         return codec.activation_points(landmarks, **arguments)
@@ -114,7 +114,7 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step on one global batch.
 
-    A loss or gradient that is not finite changes nothing; see `Recipe.nonfinite`.
+    A step whose loss or gradient is not finite changes nothing; see `Recipe.nonfinite`.
 
     Args:
       state: TrainState.
@@ -124,7 +124,7 @@ def train_step(
 
     Returns:
       The next TrainState, and float metrics: loss (nats per counted landmark), grad_norm,
-      counted (landmarks with weight, of all), skipped (1 if the state was kept).
+      counted (the share of landmarks with a weight), skipped (1 if the step changed nothing).
     """
     compute = _loss_and_gradient if recipe.accumulation == 1 else _accumulated
     loss, gradient, batch_stats, _, counted = compute(state.variables, batch, state.step, recipe)
@@ -152,7 +152,7 @@ def train_step(
 def jit_train_step(
     recipe: Recipe, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """`train_step` compiled over a mesh; the state is donated."""
+    """`train_step`, jitted over a mesh. It takes over the memory of the state: do not use that state again."""
     whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     return jax.jit(
         lambda state, batch: train_step(state, batch, recipe=recipe, optimizer=optimizer),

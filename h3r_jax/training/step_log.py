@@ -11,7 +11,7 @@ import numpy as np
 class StepLog:
     """Steps between two lines of the log.
 
-    A step is dispatched and not waited for. So the metrics are fetched when they are asked for.
+    The loop starts a step and does not wait for its end. So the metrics are fetched only when they are asked for.
     """
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class StepLog:
     def summary(self) -> dict[str, float]:
         """Name -> number; waits for the devices.
 
-        Of each metric the mean over the steps that counted, of "skipped" the sum; steps_per_second; and input_wait, the
-        share of the time in which the loop waited for the next batch. The loop runs ahead of the devices, so they may
-        be busy meanwhile.
+        Each metric is the mean over the steps that were not skipped; "skipped" is the number of the others. Then come
+        steps_per_second; and input_wait, the share of the time in which the loop waited for the next batch. The loop
+        runs ahead of the devices, so they may be busy meanwhile.
         """
         fetched = jax.device_get(self._metrics)
         elapsed = time.perf_counter() - self._since

@@ -4,14 +4,8 @@
     python eval.py --workdir=DIR --checkpoint=DIR/checkpoints/STEP              # another step
     python eval.py --config=configs/NAME.py --workdir=DIR --checkpoint=PATH     # weights of others
 
-Prints a table of decoders on the same network. Writes into DIR/eval
-
-    DATASET-SPLIT.json            the metrics and the protocol
-    DATASET-SPLIT-overlays.png    predictions on typical images and on the worst
-    DATASET-SPLIT-heatmaps.png    the heatmaps of the worst
-    DATASET-SPLIT-curve.png       the cumulative error, if the metric is NME
-
-On several hosts, give the same command on each (docs/scaling.md).
+Prints a table of decoders on the same network. Writes DIR/eval/DATASET-SPLIT.json, and beside it pictures: overlays,
+heatmaps of the worst images, and the cumulative error if the metric is NME.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)

@@ -2,8 +2,7 @@
 
     python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile]
 
-Writes everything into DIR: h3r_jax/run.py lists the files. The same command goes on from the last checkpoint, on any
-devices. At SIGTERM the run saves its state and ends with status 143.
+Writes into DIR the files that h3r_jax/run.py lists. The same command goes on from the last checkpoint, on any devices.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)

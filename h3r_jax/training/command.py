@@ -32,6 +32,8 @@ def main(run: Callable[[Any], object], stored: Callable[[Any], ConfigDict | None
     flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0; found under SLURM, GKE and Cloud TPU")
     flags.DEFINE_integer("num_processes", None, "processes of the run; 1 to run alone whatever the surroundings")
     flags.DEFINE_integer("process_id", None, "of this process, from 0")
+    for name in ("workdir", *distributed.FLAGS):  # or --help would leave them out
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def start(_: list[str]) -> None:
         with session(flags.FLAGS):
@@ -58,6 +60,7 @@ def _parse(arguments: list[str], stored: Callable[[Any], ConfigDict | None]) -> 
                 raise UserError("--config is missing, and the workdir holds no run; want --config=configs/NAME.py")
             help_text = "configs/NAME.py[:VARIANT], and its fields as --config.field=value"
             config_flags.DEFINE_config_dict("config", config, help_text, sys_argv=arguments)
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
             return flags.FLAGS(arguments)
         except (AttributeError, KeyError, TypeError, flags.Error) as error:
             reason = str(error.args[0] if error.args else error)

@@ -29,7 +29,7 @@ REFERENCE = "jitted, this library"
 
 
 def random_network(name, size, landmarks):
-    """Network and variables. The last kernel is enlarged: maps have clear maxima, and rounding chooses no other cells."""
+    """Network and variables. The last kernel is large, so maxima are clear and rounding chooses no other cells."""
     scheme = LandmarkScheme("plain", landmarks, tuple(range(landmarks)), (("box", BOX),))
     network = make_network(name, scheme, input_size=size)
     variables = network.initialize(0)

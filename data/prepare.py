@@ -7,6 +7,9 @@ is read from DATA_DIR/FOLDER. Prepared data is kept in DATA_DIR/prepared unless 
 `csv` also needs --landmarks=K.
 """
 
+if __name__ == "__main__":
+    from h3r_jax.training import environment  # noqa: F401  (before TensorFlow starts)
+
 import argparse
 import contextlib
 import functools

@@ -97,7 +97,7 @@ def random_matrix(key: jax.Array, augmentation: Augmentation, shape: tuple[int, 
 
 
 def change_color(key: jax.Array, image: jax.Array, strength: float) -> jax.Array:
-    """Brightness, contrast, saturation and channel gains, each by a factor within `1 -+ strength`; `[H, W, 3]`, 0 to 255."""
+    """Scales brightness, contrast, saturation and channels of `[H, W, 3]` (0 to 255) by factors in `1 -+ strength`."""
     factors = 1 + strength * jax.random.uniform(key, (6,), minval=-1.0)
     grey = image.mean(axis=-1, keepdims=True)
     image = grey + factors[0] * (image - grey)

@@ -45,7 +45,11 @@ def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, j
 
 
 def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
-    """Writes a file for `jax.export.deserialize`, for all of `PLATFORMS`; whole or not at all. ValueError if it exists."""
+    """Writes a file for `jax.export.deserialize`, for all of `PLATFORMS`; whole or not at all.
+
+    Raises:
+      ValueError: there is something at `path`.
+    """
     (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
 
@@ -95,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m h3r_jax.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source")
-    parser.add_argument("destination")
-    parser.add_argument("--format", choices=FORMATS, default="stablehlo")
+    parser.add_argument("source", metavar="SOURCE", help="a workdir, a step of one, or what h3r_jax.convert reads")
+    parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
+    parser.add_argument("--format", choices=FORMATS, default="stablehlo", help="kind of file, see above")
     options.add_network(parser)
     settings = vars(parser.parse_args(arguments))
     destination, write = settings.pop("destination"), FORMATS[settings.pop("format")]

@@ -22,7 +22,7 @@ NETWORKS = {
 
 @pytest.fixture(autouse=True)
 def tiny_backbones(monkeypatch):
-    """The shrunk networks by name, so that tensors are recognised as theirs; in every test of a file that imports it."""
+    """The shrunk networks by name, so that their tensors are recognised; in every test of a file that imports it."""
     for name, fields in {"tiny": {}, "tiny_facial": {"fuse": "bilinear"}, "tiny_pose": {"highest_only": True}}.items():
         monkeypatch.setitem(models.BACKBONES, name, functools.partial(hrnet.HRNet, **TINY, **fields))
 

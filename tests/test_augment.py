@@ -1,4 +1,7 @@
-"""Random changes on the device: keys, ranges, and each change against a formula. Geometry: tests/data/test_input_path.py."""
+"""Random changes on the device: keys, ranges, and each change against a formula.
+
+For the geometry see tests/data/test_input_path.py.
+"""
 
 import types
 

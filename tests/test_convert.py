@@ -107,8 +107,8 @@ def test_other_types_become_float32_and_are_named(tmp_path):
     variables, _, report = convert.read(tmp_path / "a.pth")
     found = variables["params"]["backbone"]["features_0"]["conv"]["kernel"]
     assert found.dtype == np.float32 and np.array_equal(found.transpose(3, 2, 0, 1), tensors[half])
-    assert set(report.notes) == {f"1 {type_} there, float32 here: {name}"
-                                 for type_, name in (("float16", half), ("float64", double), ("bfloat16", bfloat16))}  # fmt: skip
+    types = ("float16", half), ("float64", double), ("bfloat16", bfloat16)
+    assert set(report.notes) == {f"1 {type_} there, float32 here: {name}" for type_, name in types}
     assert all(note in str(report) for note in report.notes)
     np.testing.assert_array_equal(variables["batch_stats"]["backbone"]["features_0"]["bn"]["mean"],
                                   content[bfloat16].detach().float().numpy())  # fmt: skip
@@ -126,8 +126,11 @@ def test_every_tensor_of_a_file_is_named(tmp_path):
     *_, report = convert.read(tmp_path / "a.pth")
     reason = "beside the weights, which are under 'state_dict'"
     assert {name: reason for name, reason in report.left_out.items() if "num_batches" not in name} == {
-        "state_dict_ema/conv1.weight": reason, "optimizer/state/0/exp_avg": reason, "optimizer/param_groups/0/lr": reason,
-        "state_dict/more/x": "in a container among the weights"}  # fmt: skip
+        "state_dict_ema/conv1.weight": reason,
+        "optimizer/state/0/exp_avg": reason,
+        "optimizer/param_groups/0/lr": reason,
+        "state_dict/more/x": "in a container among the weights",
+    }
 
 
 def test_files_round_trip(tmp_path):
@@ -209,22 +212,24 @@ def test_refused_sources_say_why_and_leave_nothing(tmp_path, capsys):
 
     torch.save({"state_dict": {}, "x": Payload(payload)}, work / "payload.pth")
     half = good.stat().st_size // 2
+    unsafe = "(GLOBAL posix.mkdir), and anything else could run code: refused, nothing was run"
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 39\n"
+    resnet = {"conv1.weight": np.zeros((64, 3, 7, 7)), "layer1.0.conv1.weight": np.zeros(1)}
     cases = {
-        work / "payload.pth": "(GLOBAL posix.mkdir), and anything else could run code: refused, nothing was run",
-        write("pickle.pth", pickle.dumps(Payload(payload), protocol=2)): "(GLOBAL posix.mkdir), and anything else could run code",
+        work / "payload.pth": unsafe,
+        write("pickle.pth", pickle.dumps(Payload(payload), protocol=2)): unsafe,
         write("text.pth", b"\x80\x02never a pickle"): "does not hold tensors and plain containers alone",
         write("truncated.pth", good.read_bytes()[:half]): "is no whole PyTorch file",
         write("empty.pth", b""): "is no whole PyTorch file",
-        write("pointer.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 39\n"): "pointer of Git LFS",
-        write("truncated.safetensors", small.read_bytes()[: small.stat().st_size // 2]): "cannot be read as safetensors",
-        save_torch(work / "resnet.pth", {"conv1.weight": np.zeros((64, 3, 7, 7)), "layer1.0.conv1.weight": np.zeros(1)}):
-            "are of no known network; known are mobilenet_v2",
+        write("pointer.pth", pointer): "pointer of Git LFS",
+        write("cut.safetensors", small.read_bytes()[: small.stat().st_size // 2]): "cannot be read as safetensors",
+        save_torch(work / "resnet.pth", resnet): "are of no known network; known are mobilenet_v2",
         save_torch(work / "numbers.pth", {}, epoch=3): "holds no tensors by name",
         save_torch(work / "twice.pth", {"module.a": np.zeros(1), "a": np.zeros(1)}): "holds both a and module.a",
         write("weights.onnx", b""): "known endings are .pth",
         work / "nowhere.pth": "is not a file",
         work: "is neither a converted model",
-    }  # fmt: skip
+    }
     before = sorted(work.iterdir())
     for source, reason in cases.items():
         with pytest.raises(SystemExit) as exit_:

@@ -106,7 +106,7 @@ REAL = {
 
 
 def fit(shape, target):
-    """The shape `complex[K]` under the similarity, no mirroring, that brings it closest to the target; NaN where not labelled."""
+    """The shape `complex[K]` moved, turned and scaled, not mirrored, to be closest to the target; NaN: no label."""
     known = np.isfinite(shape) & np.isfinite(target)
     shape, goal = shape - shape[known].mean(), target[known] - target[known].mean()
     return shape * np.vdot(shape[known], goal) / np.vdot(shape[known], shape[known]) + target[known].mean()

@@ -14,7 +14,7 @@ SIZE = 256
 
 
 def test_pixels_and_matrix_on_whole_numbers():
-    """A box of 7 x 3 pixels at scale 16/7, one image pixel for one of the crop: the image itself, and half a pixel off."""
+    """A box of 7 x 3 pixels at scale 16/7: pixel for pixel the image itself, and half a pixel off."""
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     box = (10, 20, 16, 22)
     crop, matrix = reference_crop.cut(image, box, (16, 16), 16 / 7), reference_crop.matrix(box, (16, 16), 16 / 7)

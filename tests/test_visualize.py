@@ -95,7 +95,7 @@ def colored(image, name):
 
 
 def test_an_overlay_is_the_image_with_ellipses_of_two_deviations():
-    """Drawn four times as large: an ellipse that slants down to the right, 2 x 8 pixels, reaches 4 and 16 either way."""
+    """Drawn four times as large. An ellipse of 2 x 8 pixels that slants down to the right reaches 4 and 16 each way."""
     image = np.zeros((120, 160, 3), np.uint8)
     turn = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
     covariance = turn @ np.diag([64.0, 4.0]) @ turn.T

@@ -95,16 +95,14 @@ def decode_quarter_shift(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int
 def decode_dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
     """The maximum of the parabola through the logarithm of the smoothed map, at the strongest cell (DARK).
 
-    The map is smoothed by a Gaussian kernel (zero beyond the border) and scaled
-    so that its maximum stays; of its logarithm, floored at 1e-10, central
-    differences of step one give the gradient and the mixed derivatives, of step
-    two the pure second derivatives; one Newton step leads to the maximum, exactly
-    for a Gaussian. The strongest cell is that of the map before smoothing.
+    The map is smoothed by a Gaussian kernel (zero beyond the border) and scaled so that its maximum stays. Then its
+    logarithm, floored at 1e-10, is taken. Central differences of step one give the gradient and the mixed derivatives,
+    of step two the pure second derivatives. One Newton step leads to the maximum, exactly for a Gaussian. The strongest
+    cell is chosen before smoothing.
 
-    The step is left out where the cell is less than two cells from the border or
-    the Hessian is singular, as in the authors' program. Where the Hessian is not
-    negative definite the step would lead to no maximum; it is kept within one
-    cell per axis (theirs is not).
+    The step is left out where the cell is less than two cells from the border or the Hessian is singular, as in the
+    authors' program. Where the Hessian is not negative definite, the step would lead to no maximum; it is kept within
+    one cell per axis (theirs is not).
 
     Args:
       kernel_size: cells, odd; 11 goes with targets of sigma 2, 17 with 3, 7 with 1.5.
@@ -127,13 +125,12 @@ def decode_dark(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, ker
 
 
 def decode_udp(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2, kernel_size: int = 11) -> jax.Array:
-    """`dark` as in unbiased data processing, Gaussian variant (UDP).
+    """`decode_dark` as in unbiased data processing, Gaussian variant (UDP).
 
-    The smoothed map is clipped to [0.001, 50] before the logarithm and continued
-    beyond the border by its outermost cells, so that every cell takes the step;
-    all differences are of step one, the mixed derivatives from the six cells
-    along the diagonal; the machine's epsilon is added to the Hessian's diagonal.
-    Where the Hessian is not negative definite, see `dark`.
+    The smoothed map is clipped to [0.001, 50] before the logarithm and continued beyond the border by its outermost
+    cells, so that every cell takes the step. All differences are of step one, the mixed derivatives from the six cells
+    along the diagonal. The machine's epsilon is added to the Hessian's diagonal. Where the Hessian is not negative
+    definite, see `decode_dark`.
 
     Args:
       kernel_size: cells, odd; 11 goes with targets of sigma 2, 17 with 3.

@@ -3,8 +3,8 @@
     python -m h3r_jax.convert SOURCE DESTINATION [--model=NAME --landmarks=N --head=NAME]
 
 SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a directory that
-this command wrote, or a run or one of its steps, `WORKDIR/checkpoints/STEP`. DESTINATION ends in `.safetensors`, or is an
-orbax directory to create.
+this command wrote, or a run or one of its steps, `WORKDIR/checkpoints/STEP`. DESTINATION ends in `.safetensors`, or is
+an orbax directory to create.
 
     variables, spec, report = convert.read("model.pth")       # for inference
     variables, report = convert.load_initial("hrnet.pth", variables)    # for a training's start
@@ -30,8 +30,18 @@ from h3r_jax.convert.recognition import recognize
 from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 
-__all__ = ["Report", "Spec", "convert_weights", "from_torch", "load_initial", "load_network", "load_torch", "read", "recognize",
-           "to_torch"]  # fmt: skip
+__all__ = [
+    "Report",
+    "Spec",
+    "convert_weights",
+    "from_torch",
+    "load_initial",
+    "load_network",
+    "load_torch",
+    "read",
+    "recognize",
+    "to_torch",
+]
 
 
 def read(
@@ -97,8 +107,8 @@ def convert_weights(
         stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
         if stride != models.BACKBONE_STRIDE:
             note = (
-                f"its heatmaps have stride {stride}, which this library finds in the file; PyTorch programs with these names "
-                f"have stride {models.BACKBONE_STRIDE}, load the file and compute something else"
+                f"its heatmaps have stride {stride}, which this library finds in the file; PyTorch programs with these "
+                f"names have stride {models.BACKBONE_STRIDE}, load the file and compute something else"
             )
             report = dataclasses.replace(report, notes=(*report.notes, note))
     else:
@@ -120,8 +130,8 @@ def load_initial(
       model, head: of these variables, keys of `models.BACKBONES` and `models.HEADS`; None if they are those of `path`.
 
     Returns:
-      The variables, and the Report: the arrays that were taken, those that start fresh, and a note if the branches of an
-      HRNet are brought together in another way than in the source.
+      The variables, and the Report: the arrays that were taken, the arrays that start fresh, and a note if an HRNet
+      joins its branches in another way than in the source.
 
     Raises:
       FileNotFoundError: there is no such source.
@@ -137,9 +147,7 @@ def load_initial(
     notes = reading.notes
     theirs, ours = (getattr(models.BACKBONES[name](), "fuse", None) for name in (spec.model, model or spec.model))
     if theirs != ours:
-        notes += (
-            f"branches are brought together by {ours!r} here, by {theirs!r} in {spec.model}: the same arrays, other features",
-        )
+        notes += (f"branches are joined by {ours!r} here, by {theirs!r} in {spec.model}; the features differ",)
     return variables, Report(report.taken, {**reading.left_out, **report.left_out}, report.fresh, notes)
 
 

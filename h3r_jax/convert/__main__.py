@@ -14,11 +14,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=convert.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source")
-    parser.add_argument("destination")
-    parser.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
-    parser.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
-    parser.add_argument("--landmarks", type=int, help="that the head must be for")
+    parser.add_argument("source", metavar="SOURCE", help="weights to read")
+    parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
+    parser.add_argument("--model", choices=models.BACKBONES, help="backbone, if the tensors do not tell it")
+    parser.add_argument("--head", choices=models.HEADS, help="head, if the tensors do not tell it")
+    parser.add_argument("--landmarks", type=int, help="number of landmarks; a head for another number is an error")
     options = vars(parser.parse_args(arguments))
     with sentences():
         spec, report = convert.convert_weights(options.pop("source"), options.pop("destination"), **options)

@@ -38,8 +38,8 @@ def read_pickle(path: epath.Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     except pickle.UnpicklingError as error:
         reason = re.search(r"GLOBAL \S+|Unsupported \w+ \w+", str(error))
         raise UserError(
-            f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and anything "
-            "else could run code: refused, nothing was run (if you trust it, save its state dict alone)"
+            f"{path} does not hold tensors and plain containers alone ({reason[0] if reason else 'damaged'}), and "
+            "anything else could run code: refused, nothing was run (if you trust it, save its state dict alone)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is no whole PyTorch file ({first_line(error)})") from error

@@ -57,9 +57,8 @@ def recognize(
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
     if channels % models.HEADS[head] or (landmarks and count != landmarks):
-        raise UserError(
-            f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {landmarks or 'a whole number'}"
-        )
+        wanted = landmarks or "a whole number"
+        raise UserError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {wanted}")
     return Spec(model, head, count, naming, tracked)
 
 

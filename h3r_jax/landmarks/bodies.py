@@ -8,8 +8,9 @@ MPII16 = LandmarkScheme(
     mirror=swap(16, *turned(0, 5), *turned(10, 15)),
     normalizers=(("head_size", OBJECT_SIZE),),  # 0.6 of the diagonal of the head's box
     names=(
-        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
-        "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax",
+        "upper_neck", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow",
+        "left_wrist",
     ),
     connections=(
         *line(0, 2), *line(3, 5), (2, 6), (6, 3), *line(6, 9), *line(10, 12), *line(13, 15), (12, 7), (7, 13),
@@ -32,7 +33,8 @@ COCO17 = LandmarkScheme(
         (13, 15), (12, 14), (14, 16),
     ),
     sigmas=(
-        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
+        0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
     ),
     upper_body=tuple(range(11)),
 )  # fmt: skip

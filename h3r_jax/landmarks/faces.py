@@ -20,8 +20,8 @@ WFLW98 = LandmarkScheme(
     ),
     normalizers=(("inter_ocular", (60, 72)), ("inter_pupil", (96, 97)), ("box", BOX)),
     names=named(
-        *_CONTOUR_AND_BROW_NAMES, ("nose_base", 5), ("right_eye", 8), ("left_eye", 8), ("outer_lip", 12), ("inner_lip", 8),
-        ("right_pupil", 1), ("left_pupil", 1),
+        *_CONTOUR_AND_BROW_NAMES, ("nose_base", 5), ("right_eye", 8), ("left_eye", 8), ("outer_lip", 12),
+        ("inner_lip", 8), ("right_pupil", 1), ("left_pupil", 1),
     ),
     connections=(
         *_CONTOUR_AND_BROW_LINES, *line(55, 59), *line(60, 67, True), *line(68, 75, True), *line(76, 87, True),
@@ -39,7 +39,7 @@ IBUG68 = LandmarkScheme(
         *zip(range(36, 42), (45, 44, 43, 42, 47, 46)),
         *turned(48, 54), *turned(55, 59), *turned(60, 64), (65, 67),
     ),
-    normalizers=(("inter_ocular", (36, 45)), ("inter_pupil", (tuple(range(36, 42)), tuple(range(42, 48)))), ("box", BOX)),
+    normalizers=(("inter_ocular", (36, 45)), ("inter_pupil", ((*range(36, 42),), (*range(42, 48),))), ("box", BOX)),
     names=named(
         ("contour", 17), ("right_brow", 5), ("left_brow", 5), ("nose_bridge", 4), ("nose_base", 5), ("right_eye", 6),
         ("left_eye", 6), ("outer_lip", 12), ("inner_lip", 8),
@@ -77,7 +77,8 @@ AFLW19 = LandmarkScheme(
     mirror=swap(19, *turned(0, 5), *turned(6, 11), (12, 14), (15, 17)),
     normalizers=(("box_side", OBJECT_SIZE), ("box_diagonal", DELIVERED_DIAGONAL)),
     names=(
-        "right_brow_outer", "right_brow_center", "right_brow_inner", "left_brow_inner", "left_brow_center", "left_brow_outer",
+        "right_brow_outer", "right_brow_center", "right_brow_inner",
+        "left_brow_inner", "left_brow_center", "left_brow_outer",
         "right_eye_outer", "right_eye_center", "right_eye_inner", "left_eye_inner", "left_eye_center", "left_eye_outer",
         "nose_right", "nose_tip", "nose_left", "mouth_right", "mouth_center", "mouth_left", "chin",
     ),

@@ -130,7 +130,7 @@ def dense_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient:
 
 
 def channel_sums(*values: jax.Array) -> list[jax.Array]:
-    """The sums [C] of several [B, H, W, C] of one shape and type: one pass over blocks of rows, then the blocks' sums."""
+    """The sums [C] of several [B, H, W, C] of one shape and type: one pass over blocks of rows, then over blocks."""
     batch, height, width, channels = values[0].shape
     rows = math.gcd(height, ROWS)
     blocks = [value.reshape(batch, height // rows, rows, width, channels) for value in values]

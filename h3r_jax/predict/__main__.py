@@ -3,9 +3,9 @@
     python -m h3r_jax.predict IMAGE... --checkpoint=PATH [--boxes=FILE|detect|whole] [--out=DIR]
 
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
-upright image. An image or frame without boxes has one line, whose box is null. The lines are printed; with --out they are
-written to DIR/landmarks.jsonl, with an overlay of each image as DIR/<name>.png and of each video as DIR/<name>.mp4. An
-image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
+upright image. An image or frame without boxes has one line, whose box is null. The lines are printed. With --out they
+are written to DIR/landmarks.jsonl, with an overlay of each image as DIR/<name>.png and of each video as DIR/<name>.mp4.
+An image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
@@ -29,18 +29,19 @@ from h3r_jax.predict.output import Output, predict_images, predict_video
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
     """The command's own flags, and the settings for `load_predictor`."""
-    parser = argparse.ArgumentParser(prog="python -m h3r_jax.predict", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m h3r_jax.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, folder or video")
     parser.add_argument("--checkpoint", required=True, help="a workdir, a step of one, or what h3r_jax.convert reads")
-    parser.add_argument("--boxes", help="a .csv, .jsonl or COCO .json file; detect, for faces; or whole, for whole images; "
-                                        "by default detect, if the scheme is known to be of faces")  # fmt: skip
-    parser.add_argument("--min_score", type=float, help="of detections in a COCO file; 0.5 by default")
-    parser.add_argument("--out", type=_folder, help="folder to write to")
-    parser.add_argument("--max_batch", type=int, default=16, help="boxes that go through the network at once")
+    boxes = "where to look: a .csv, .jsonl or COCO .json file, detect (finds faces) or whole (takes the whole image)"
+    parser.add_argument("--boxes", help=f"{boxes}; default: detect, for a known scheme of faces")
+    parser.add_argument("--min_score", type=float, help="least score of a box in a COCO file (default: 0.5)")
+    parser.add_argument("--out", type=_folder, metavar="DIR", help="folder to write lines and overlays to")
+    parser.add_argument("--max_batch", type=int, default=16, help="most crops in one batch (default: %(default)s)")
     group = options.add_network(parser)
-    group.add_argument("--box_scale", type=float, help="growth of a box to the crop")
-    group.add_argument("--crop", choices=CROPS)
+    group.add_argument("--box_scale", type=float, help="size of the crop, relative to the box")
+    group.add_argument("--crop", choices=CROPS, help="way to cut a crop: exact, or reference (by whole pixels, as H3R)")
     settings = vars(parser.parse_args(arguments))
     own = ("images", "checkpoint", "boxes", "min_score", "out", "max_batch")
     return argparse.Namespace(**{name: settings.pop(name) for name in own}), settings

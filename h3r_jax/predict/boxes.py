@@ -7,8 +7,8 @@
                    "category_id". People with a high enough score are taken
 
 Pixels are 0-based, with centres at integers. An image is found by its path as it was given, else by its path within the
-folder that was given, else by its file name; in a COCO file, by the number at the end of its name. A box without a frame
-is for every frame of a video.
+folder that was given, else by its file name. In a COCO file, it is found by the number at the end of its name. A box
+without a frame is for every frame of a video.
 """
 
 import collections
@@ -46,8 +46,8 @@ class BoxFile:
     left_out: counts the boxes of the inputs that are not taken, by reason.
 
     Raises:
-      ValueError: the file is missing or not as the module's documentation says (names the line or record), does not tell
-        two inputs apart, or is one of COCO without a record of any input.
+      ValueError: the file is missing or not as the module's documentation says (names the line or record), does not
+        tell two inputs apart, or is a COCO file without a record of any input.
     """
 
     def __init__(self, path: str | os.PathLike, inputs: Sequence[tuple[Path, str]], min_score: float | None = None):

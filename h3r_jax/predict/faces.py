@@ -21,7 +21,7 @@ from h3r_jax.predict.boxes import outside
 # detected box. Medians, measured by
 #     python -m benchmarks.faces --data_dir=DIR
 SHIFT, SIZE = 0.14, 0.82
-# The detector sees an image shrunk to LONGEST pixels along its longer side, and faces of at least SMALLEST pixels there.
+# The detector sees an image shrunk to LONGEST pixels on its longer side, and faces of at least SMALLEST pixels there.
 LONGEST, SMALLEST = 1280, 20
 REQUIRED = ("mtcnn", "lz4", "tensorflow")
 

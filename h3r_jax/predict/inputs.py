@@ -77,8 +77,8 @@ def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkSc
       inputs: all images and videos.
 
     Raises:
-      ValueError: the file of boxes is bad; or a score is given without a file that has scores; or faces cannot be looked
-        for: the scheme is of bodies, or of one's own and nothing was chosen, or the detector is not installed.
+      ValueError: the file of boxes is bad; a score is given without a file that has scores; the scheme is of bodies, or
+        it is not a known one and nothing was chosen; or the detector of faces is not installed.
     """
     if min_score is not None and not (choice or "").endswith(".json"):
         raise UserError("--min_score is for boxes of a COCO file, --boxes=FILE.json")

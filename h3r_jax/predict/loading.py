@@ -19,8 +19,8 @@ from h3r_jax.training import sharding
 
 # Settings that a file of weights does not say, as the published networks for faces have them.
 DEFAULTS = {"input_size": (256, 256), "logits": "on"}  # "on": the released H3R networks are decoded from these maps
-# The activation by head of networks trained elsewhere: those of H3R take the softmax of their "on" maps, those trained to
-# draw a Gaussian the values themselves.
+# The activation by head, for networks trained elsewhere. Networks of H3R take the softmax of their "on" maps. Networks
+# that were trained to draw a Gaussian take the values themselves.
 ACTIVATIONS = {"heatmap": "softmax", "binary": "softmax", "facial": "identity", "pose": "identity"}
 # Arguments of `make_network` that a caller may replace.
 SETTINGS = ["activation", "box_scale", "crop", "dtype", "flip", "input_size", "k", "logits", "selection", "stride"]
@@ -41,15 +41,15 @@ def load_predictor(
     """The predictor of a trained network.
 
     Args:
-      path: a workdir (its last checkpoint, the moving average where there is one), a step `WORKDIR/checkpoints/STEP`, or
-        anything that `h3r_jax.convert` reads or writes: an orbax directory, a .safetensors or a PyTorch file. A run's
-        config.json says all that follows, and a file converted from a run keeps it.
+      path: a workdir (its last checkpoint, the moving average where there is one), a step `WORKDIR/checkpoints/STEP`,
+        or anything that `h3r_jax.convert` reads or writes: an orbax directory, a .safetensors or a PyTorch file. The
+        config.json of a run says all that follows, and a file converted from a run keeps it.
       model, head, landmarks: of a file of weights, if its tensors do not say it; see `convert.recognize`.
       scheme: name in `landmarks.SCHEMES`, or a LandmarkScheme; by default the known one with that number of landmarks,
         else one without a mirror order, which cannot be flipped.
       max_batch, devices: see `Predictor`.
-      **settings: `input_size` (a number, or height and width; pixels), `stride`, `dtype`, `box_scale`, `crop`, `logits`,
-        `activation`, `k`, `selection`, `flip`, in place of those of the run or the file.
+      **settings: `input_size` (a number, or height and width; pixels), `stride`, `dtype`, `box_scale`, `crop`,
+        `logits`, `activation`, `k`, `selection`, `flip`, in place of the settings of the run or the file.
 
     Returns:
       Predictor.

@@ -16,20 +16,20 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """
     group = parser.add_argument_group(
         "the network",
-        "by default as the run's config.json says; without one, see docs/export.md",
+        "by default as the run's config.json says; for a file of weights without one, see docs/export.md",
         argument_default=argparse.SUPPRESS,
     )
-    group.add_argument("--model", choices=models.BACKBONES, help="if the tensors do not say it")
-    group.add_argument("--head", choices=models.HEADS, help="if the tensors do not say it")
-    group.add_argument("--landmarks", type=int, help="that the head must be for")
-    group.add_argument("--scheme", choices=SCHEMES, help="of the landmarks")
-    group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="pixels")
-    group.add_argument("--logits", choices=inference.LOGITS, help="of a head with two channels")
-    group.add_argument("--activation", choices=codec.ACTIVATIONS, help="that belongs to the loss, see docs/method.md")
-    group.add_argument("--k", type=int, help="number of cells of the decoder")
-    group.add_argument("--selection", choices=codec.SELECTIONS, help="of those cells")
+    group.add_argument("--model", choices=models.BACKBONES, help="backbone, if the file does not tell it")
+    group.add_argument("--head", choices=models.HEADS, help="head, if the file does not tell it")
+    group.add_argument("--landmarks", type=int, help="number of landmarks, if the file does not tell it")
+    group.add_argument("--scheme", choices=SCHEMES, help="landmark scheme: names, mirror order and unit of landmarks")
+    group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="size of the crop in pixels")
+    group.add_argument("--logits", choices=inference.LOGITS, help="logit map from the two channels of a binary head")
+    group.add_argument("--activation", choices=codec.ACTIVATIONS, help="way to weigh the cells, see docs/method.md")
+    group.add_argument("--k", type=int, help="number of cells that the decoder averages")
+    group.add_argument("--selection", choices=codec.SELECTIONS, help="way to choose the k cells")
     group.add_argument(
-        "--flip", choices=inference.FLIPS, help="what to average with the mirrored image; needs the scheme"
+        "--flip", choices=inference.FLIPS, help="what to average with the mirrored crop, '' for none; needs the scheme"
     )
     return group
 

@@ -108,8 +108,8 @@ class Predictor:
         Args:
           images: a path or an array `uint8[H, W, 3]` or `[H, W]`; or a list of these, of any sizes.
           boxes: `[4]` or `[n, 4]`, x0, y0, x1, y1 in pixels of the image, around what the landmarks are expected to
-            cover; None for the whole image; or a function from pixels to boxes, such as `faces.find_faces`. For a list of
-            images a list of these, or one for all that is None or a function.
+            cover; None for the whole image; or a function from pixels to boxes, such as `faces.find_faces`. For a list
+            of images a list of these, or one for all that is None or a function.
 
         Returns:
           Prediction, for a list of images a list of them.
@@ -134,8 +134,8 @@ class Predictor:
     def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[Result]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
-        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each reader,
-        however rare boxes are.
+        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each
+        reader, however rare boxes are.
 
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.

@@ -76,7 +76,7 @@ def texture(seed, height, width):
 
 
 def write_split(folder, split, images, landmarks, weight=None, suffixes=(".png",)):
-    """A split of a `csv` data set: images `uint8[H, W(, 3)]`, landmarks `[N, K, 2]`, weight `[N, K]`; suffixes in turn."""
+    """A `csv` split: images `uint8[H, W(, 3)]`, landmarks `[N, K, 2]`, weight `[N, K]`, suffixes in turn."""
     count = np.shape(landmarks)[1]
     (folder / split).mkdir(parents=True, exist_ok=True)
     header = ["image", *(f"{axis}{i}" for i in range(count) for axis in "xy")]

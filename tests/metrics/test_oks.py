@@ -14,7 +14,8 @@ from h3r_jax.metrics import average_precision, keypoint_similarity, person_resul
 from h3r_jax.metrics.oks import NAMES, rescore, suppress
 
 SIGMAS = (
-    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
+    0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 )  # fmt: skip
 
 

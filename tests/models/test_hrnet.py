@@ -37,7 +37,7 @@ def reference_output(network, images):
 
 
 def check(spec, tensors, reference, height, width):
-    """The network of `spec` with these tensors against the one in PyTorch; other height than width finds a transpose."""
+    """The network of `spec` with these tensors against PyTorch's; a height other than the width finds a transpose."""
     variables, _ = convert.from_torch(tensors, spec)
     apply = jax.jit(models.build(spec.model, spec.landmarks, head=spec.head).apply)
     images = random_images(height, width)
@@ -143,7 +143,7 @@ def test_published_sizes(name, head, landmarks, published):
 
 
 def test_published_sizes_are_of_every_kind():
-    """At least one figure of each network; of W18-small and the W48 of all branches none was published for landmarks."""
+    """At least one figure of each network; for landmarks, W18-small and the W48 of all branches have none."""
     assert {name for name, *_, published in networks.NETWORKS if not published} == {"hrnet_w18_small", "hrnet_w48"}
     assert {name for name, *_ in networks.NETWORKS} == {name for name in models.BACKBONES if "tiny" not in name}
 

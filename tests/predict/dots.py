@@ -17,7 +17,7 @@ BLUR = 4.0  # pixels
 
 
 class Dots(nn.Module):
-    """Normalised images `[B, H, W, 3]` to the logarithm of each colour, blurred and taken at the cells: `[B, h, w, 3]`."""
+    """From normalised images `[B, H, W, 3]` the logarithm of each colour, blurred, at the cells: `[B, h, w, 3]`."""
 
     @nn.compact
     def __call__(self, images, train=False):

@@ -6,7 +6,6 @@ With STEP the process sends itself that signal before it, or has weights that ar
 Process 0 writes WORKDIR/result.npz.
 """
 
-import contextlib
 import itertools
 import os
 import sys
@@ -69,14 +68,14 @@ def train(workdir, devices=None, before_step=lambda number, batch: None):
         return predict_split(eval_step, state.variables, batches, matrices, mesh)[0][""]
 
     outputs = [writers.JsonLinesWriter(Path(workdir) / "metrics.jsonl")] if distributed.is_first() else []
-    with contextlib.closing(saved), distributed.end_for_all(), sentences():
+    with saved, writers.MultiWriter(*outputs) as writer, distributed.end_for_all(), sentences():
         state = loop.fit(
             state,
             batches(),
             train_step=step.jit_train_step(recipe, optimizer, mesh),
             mesh=mesh,
             durations=DURATIONS,
-            writer=writers.MultiWriter(*outputs),
+            writer=writer,
             checkpoints=saved,
             evaluate=lambda state: {"nme": float(predict(state).mean())},
             incidents=nonfinite.Incidents(run, "stop", batch_of),

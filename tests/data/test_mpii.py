@@ -66,7 +66,7 @@ def test_nothing_of_train_can_be_scored_and_the_recipe_does_not_try(drawn):
     protocol = Protocol.from_config(config, scheme_of(config))
     splits = {split: types.SimpleNamespace(annotations=annotations_of(source)) for split, source in drawn[1].items()}
     protocol.check(splits["valid"])
-    with pytest.raises(ValueError, match="train.json person 0: its size of the head is nan, .* none for validation"):
+    with pytest.raises(ValueError, match="train.json person 0: its head size is nan, .* none for validation"):
         protocol.check(splits["train"])
     assert (config.data.train_split, config.data.validation_split) == ("train", "")
 

@@ -67,12 +67,17 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
     the other platforms.
 
     Raises:
-      ValueError: there is something at `path`, or TensorFlow is not installed.
+      ValueError: there is something at `path`, or TensorFlow is not installed or cannot read what this JAX writes.
     """
     try:
         import tensorflow as tf
     except ImportError as error:
         raise UserError("the format savedmodel needs TensorFlow (pip install tensorflow-cpu)") from error
+    if jax.__version_info__ >= (0, 11) and tf.__version__ < "2.22":
+        raise UserError(
+            f"TensorFlow {tf.__version__} cannot read what JAX {jax.__version__} writes; want --format=stablehlo, or "
+            "jax 0.10"
+        )
     from jax.experimental import jax2tf
 
     def write(temporary: epath.Path) -> None:

@@ -113,7 +113,12 @@ def test_stablehlo_runs_with_jax_alone(tmp_path):
 
 def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
     source = directory(tmp_path / "converted")
-    export.main([str(source), str(tmp_path / "network.savedmodel"), "--input_size=64,32", "--format=savedmodel"])
+    try:
+        export.main([str(source), str(tmp_path / "network.savedmodel"), "--input_size=64,32", "--format=savedmodel"])
+    except SystemExit as stop:  # from jax 0.11 on
+        assert jax.__version_info__ >= (0, 11) and not (tmp_path / "network.savedmodel").exists()
+        assert f"cannot read what JAX {jax.__version__} writes; want --format=stablehlo" in str(stop)
+        pytest.skip(str(stop))
     run_elsewhere(tmp_path, source, NO_JAX + RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
 
 

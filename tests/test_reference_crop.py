@@ -71,6 +71,7 @@ def own_crop(path, box):
 @pytest.fixture(scope="module")
 def lapa(shared_data):
     """image name -> crop -> (head output, crop matrix, landmarks), of the checkpoint in the shared data."""
+    pytest.importorskip("torch")
     variables, spec, _ = convert.read(
         shared_data / "checkpoints" / "lapa106_mobilenetv2_256x256.pth.tar", landmarks=106
     )

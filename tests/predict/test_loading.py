@@ -142,6 +142,7 @@ def test_files_of_others(tmp_path):
 
 def test_the_third_party_checkpoint(shared_data):
     """NME, in percent of the distance 66 to 79, as tests/test_reference_crop.py has it for our crop."""
+    pytest.importorskip("torch")
     path = shared_data / "checkpoints" / "lapa106_mobilenetv2_256x256.pth.tar"
     images = [shared_data / "lapa" / "test" / "images" / f"{name}.jpg" for name in ("10773046825_0", "13609937564_5")]
     truth = [np.loadtxt(image.parents[1] / "landmarks" / f"{image.stem}.txt", skiprows=1) for image in images]

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from h3r_jax import codec
-from h3r_jax.codec.activation import add_at
+from h3r_jax.codec.maps import add_at
 
 
 def landmark_weights(points: codec.ActivationPoints, weight: jax.Array | None = None) -> jax.Array:
@@ -48,7 +48,7 @@ def _against(
     """A number of each whole map plus one of its activation points, `[..., K]`, with a gradient that is written once.
 
     Left to itself, differentiation would make a map of zeros with the points' part alone, and add it to the whole's.
-    (`codec.activation.add_at` says how each platform avoids that.)
+    (`codec.maps.add_at` says how each platform avoids that.)
 
     Args:
       logits, points: as `spatial_cross_entropy`, logits in at least float32.

@@ -13,18 +13,14 @@ Source: Yu & Tao, "Heatmap Regression via Randomized Rounding", TPAMI 2021.
 from h3r_jax.codec.activation import (
     ActivationPoints,
     activation_points,
-    binary_logits,
-    encode,
     expectation,
-    expected_heatmap,
-    gather,
     randomized_rounding,
-    scatter,
     threshold_rounding,
 )
 from h3r_jax.codec.classical import decode_dark, decode_maximum, decode_quarter_shift, decode_udp, encode_gaussian
 from h3r_jax.codec.decoding import ACTIVATIONS, Decoded, decode, decode_with_statistics
 from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_soft_argmax, decode_soft_argmax
+from h3r_jax.codec.maps import binary_logits, encode, expected_heatmap, gather, scatter
 from h3r_jax.codec.registry import CODECS, Codec
 from h3r_jax.codec.selection import SELECTIONS
 from h3r_jax.codec.theory import quantization_bias, quantization_bound

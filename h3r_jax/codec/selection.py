@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from h3r_jax.codec import top_k as strongest
-from h3r_jax.codec.activation import along_last, flat_index
+from h3r_jax.codec.activation import along_last
+from h3r_jax.codec.maps import flat_index
 
 Weigh = Callable[[jax.Array], jax.Array]  # from values to their shares of the mass, over the last axis
 

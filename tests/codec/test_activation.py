@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from h3r_jax import codec
-from h3r_jax.codec import activation
+from h3r_jax.codec import maps as codec_maps
 from tests.codec import slow
 
 # Few shapes, so that few programs are compiled: heatmap shape and stride per axis of the coordinates.
@@ -126,7 +126,7 @@ def test_both_ways_of_adding_at_points_agree_with_a_loop():
     expected = maps.astype(np.float64)
     for n, landmark, p in np.ndindex(*index.shape):
         expected[n, index[n, landmark, p], landmark] += values[n, landmark, p]
-    for add in (activation._add_by_index, activation._add_by_comparison):
+    for add in (codec_maps._add_by_index, codec_maps._add_by_comparison):
         np.testing.assert_allclose(jax.jit(add)(maps, index.astype(np.int32), values), expected, atol=1e-6)
 
 

@@ -1,12 +1,17 @@
 """One sentence for a mistake of the user, a traceback for a mistake of the program.
 
-The class decides. A command prints a `UserError` or an `OSError` as one sentence and ends with status 1. Every other
-exception keeps its traceback, JAX's own ValueError too.
+The class decides. A command prints a `UserError` or an `OSError` as one sentence and ends with status 1. A full disk is
+said in a sentence whichever library finds it, and Ctrl-C ends with status 130. Every other exception keeps its
+traceback, JAX's own ValueError too.
 """
 
 import contextlib
+import errno
+import signal
 import sys
 from collections.abc import Iterator
+
+INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports of a process that Ctrl-C ended
 
 
 class UserError(ValueError):
@@ -18,11 +23,18 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
-    """Ends the program with one sentence and status 1 if the block raises `UserError` or `OSError`."""
+    """Ends the program with one sentence if the block raises `UserError`, `OSError` or `KeyboardInterrupt`."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        sys.exit(f"error: the disk is full ({str(error).strip().splitlines()[0]})")
 
 
 @contextlib.contextmanager
@@ -38,3 +50,18 @@ def of_the_user(where: str = "") -> Iterator[None]:
         raise
     except ValueError as error:
         raise UserError(f"{where}{error}") from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that a disk is full, in the words of whichever library."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(error)
+        if "No space left" in text or "Disk quota exceeded" in text:
+            return True
+        # Tensorstore's own words. Without the writing it may be the memory of a device.
+        if "RESOURCE_EXHAUSTED" in text and "writ" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

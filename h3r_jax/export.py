@@ -23,8 +23,8 @@ import jax.export  # not an attribute of jax by itself
 import numpy as np
 from etils import epath
 
-from h3r_jax.convert import files
 from h3r_jax.errors import UserError, sentences
+from h3r_jax.files import write_whole
 from h3r_jax.predict import Predictor, load_predictor, options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -57,7 +57,7 @@ def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
         exported = jax.export.export(jax.jit(landmark_function(predictor)), platforms=PLATFORMS)(images)
         temporary.write_bytes(exported.serialize())
 
-    files.write_whole(path, write)
+    write_whole(path, write)
 
 
 def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
@@ -93,7 +93,7 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
         module.find_landmarks = tf.function(converted, autograph=False, input_signature=[images])
         tf.saved_model.save(module, str(temporary), signatures=module.find_landmarks.get_concrete_function())
 
-    files.write_whole(path, write)
+    write_whole(path, write)
 
 
 FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}

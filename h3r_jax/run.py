@@ -12,7 +12,6 @@
 The configuration and one step are enough to use the network.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +20,7 @@ import jax
 from etils import epath
 
 from h3r_jax.errors import UserError
+from h3r_jax.files import read_json, write_json
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 VARIABLES, AVERAGE, PROGRESS, ABOUT = "variables", "average", "progress", "about"  # the items of a step
@@ -78,8 +78,7 @@ class Run:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration, and makes the workdir if it is not there."""
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text(json.dumps(config, indent=2))
+        write_json(self.config_file, config)
 
     def steps(self) -> list[int]:
         """The steps that were saved as a whole, ascending."""
@@ -145,14 +144,6 @@ def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
     if place.name.isdigit() and place.parent.name == CHECKPOINTS:
         return Run(place.parent.parent), int(place.name)
     return None
-
-
-def read_json(path: epath.Path) -> Any:
-    """The content of a JSON file; UserError names a file that is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: it is no JSON ({error})") from error
 
 
 def upgrade(config: Any, path: str | os.PathLike) -> dict[str, Any]:

@@ -19,6 +19,12 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """A trial says its kind in the report, for `python -m benchmarks.trials`."""
+    for item in items:
+        item.user_properties += [("trial", mark.args[0]) for mark in item.iter_markers("trial")]
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Real images and landmarks kept beside the repository; a test that needs them is skipped where they are absent."""

@@ -10,9 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,6 +22,7 @@ from h3r_jax import run as runs
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.convert.pickles import first_line, read_pickle
 from h3r_jax.errors import UserError
+from h3r_jax.files import read_json, write_whole
 
 if TYPE_CHECKING:
     from h3r_jax.convert.mapping import Report
@@ -92,7 +91,7 @@ def stored_config(path: str | os.PathLike) -> dict | None:
     if not source.is_dir():
         stored = _metadata(source, METADATA_CONFIG)
     elif (source / DESCRIPTION).exists():
-        stored = runs.read_json(source / DESCRIPTION).get(CONFIG)
+        stored = read_json(source / DESCRIPTION).get(CONFIG)
     else:
         found = runs.find(source)
         return found[0].config() if found and found[0].config_file.exists() else None
@@ -166,32 +165,6 @@ def write_directory(
     write_whole(path, write)
 
 
-def write_whole(path: str | os.PathLike, write: Callable[[epath.Path], Any]) -> None:
-    """Writes a file or a directory that is at `path` when it is whole, and nowhere if writing it fails.
-
-    Args:
-      path: to create.
-      write: function that writes the file or directory; it is called with a temporary path beside `path`.
-
-    Raises:
-      ValueError: there is something at `path` already.
-    """
-    place = epath.Path(path).resolve()
-    if place.exists():
-        raise UserError(f"{place} exists already; remove it or choose another destination")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}"
-    try:
-        write(temporary)
-        temporary.rename(place)
-    except BaseException:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
     """The variables of an orbax directory.
 
@@ -208,7 +181,7 @@ def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
     """
     source = epath.Path(path).resolve()
     if (source / DESCRIPTION).exists():
-        description = runs.read_json(source / DESCRIPTION)
+        description = read_json(source / DESCRIPTION)
         fields = [field.name for field in dataclasses.fields(Spec)]
         return _restore(source / ARRAYS), Spec(**{name: description[name] for name in fields})
     found = runs.find(source)

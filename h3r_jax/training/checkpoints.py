@@ -1,7 +1,6 @@
 """Saving and restoring a run: the latest few steps and the best one, each a whole TrainState with a description."""
 
 import contextlib
-import errno
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -10,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from h3r_jax.errors import is_full_disk
 from h3r_jax.run import ABOUT, AVERAGE, PROGRESS, VARIABLES, Run
 from h3r_jax.training.state import TrainState
 
@@ -169,18 +169,3 @@ def _items(state: TrainState) -> dict[str, Any]:
     """What is saved of a state, by the names that stand in its directory."""
     items = {VARIABLES: state.variables, PROGRESS: {"step": state.step, "optimizer": state.opt_state}}
     return items if state.average is None else items | {AVERAGE: state.average}
-
-
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error, or one that caused it, says that a disk is full, in the words of whichever library."""
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        text = str(error)
-        if "No space left" in text or "Disk quota exceeded" in text:
-            return True
-        # Tensorstore's own words. Without the writing it may be the memory of a device.
-        if "RESOURCE_EXHAUSTED" in text and "writ" in text:
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -16,7 +16,7 @@ import pytest
 
 from configs import common
 from h3r_jax import augment
-from h3r_jax.errors import UserError
+from h3r_jax.errors import UserError, is_full_disk
 from h3r_jax.run import Run
 from h3r_jax.training import checkpoints, loop, nonfinite, preemption, same_run, sharding, step, writers
 from h3r_jax.training.recipe import Durations
@@ -258,9 +258,9 @@ def test_a_full_disk_is_recognised_in_the_words_of_every_library():
 
     exhausted = "RESOURCE_EXHAUSTED: Error opening driver: Failed writing: to file 31: %s"
     for full in (OSError(errno.ENOSPC, "x"), OSError(errno.EDQUOT, "x"), ValueError(exhausted % "quota")):
-        assert checkpoints.is_full_disk(full) and checkpoints.is_full_disk(because(full))
+        assert is_full_disk(full) and is_full_disk(because(full))
     memory = RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12 bytes")
-    assert not checkpoints.is_full_disk(because(memory)) and not checkpoints.is_full_disk(OSError(errno.EACCES, "x"))
+    assert not is_full_disk(because(memory)) and not is_full_disk(OSError(errno.EACCES, "x"))
 
 
 def test_the_log_says_how_long_the_loop_waited_for_data():

@@ -1,0 +1,1 @@
+"""Hostile and unlucky inputs: what happens, by kind. `python -m benchmarks.trials` tries them all."""

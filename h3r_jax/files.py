@@ -1,0 +1,142 @@
+"""Files that are there whole or not at all, and whose errors name them."""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from etils import epath
+
+from h3r_jax.errors import UserError, is_full_disk
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Names a file that the block writes.
+
+    Raises:
+      OSError: the block raised an OSError, or what a library says of a full disk; names the path and the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not is_full_disk(error):
+            raise
+        reason = "the disk is full" if is_full_disk(error) else getattr(error, "strerror", None) or error
+        raise OSError(f"{path} cannot be written: {reason}") from error
+
+
+def write_whole(
+    path: str | os.PathLike, write: Callable[[epath.Path], Any], *, overwrite: bool = False, suffix: str = ""
+) -> None:
+    """Writes a file or a directory that is at `path` when it is whole, and nowhere if writing it fails.
+
+    Args:
+      path: to create.
+      write: function that writes the file or directory; it is called with a temporary path beside `path`.
+      overwrite: whether to replace what is there. Until the new one is whole, the old one stays.
+      suffix: of the temporary path, for libraries that choose a format by it.
+
+    Raises:
+      UserError: there is something at `path` already.
+      OSError: it cannot be written; names the path.
+    """
+    place = epath.Path(path).expanduser()
+    place = place.resolve()
+    check_free(place, overwrite=overwrite)
+    temporary = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}{suffix}"
+    with writing(place):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            if place.is_dir():  # a directory is not replaced by a rename
+                old = place.parent / f"{temporary.name}.old"
+                place.rename(old)
+                temporary.rename(place)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(place)
+        except BaseException:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            raise
+
+
+def check_free(path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """UserError if there is something at a path that is going to be written, unless it may be replaced."""
+    if not overwrite and epath.Path(path).expanduser().exists():
+        raise UserError(f"{path} exists already; choose another destination, or give --overwrite to replace it")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON file, in place of an older one: at every moment one of the two is there whole.
+
+    Raises:
+      OSError: it cannot be written; names the path.
+    """
+    text = json.dumps(value, indent=2) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text), overwrite=True)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The content of a JSON file; UserError names a file that is damaged."""
+    try:
+        return json.loads(epath.Path(path).read_text())
+    except ValueError as error:  # also of text that is not UTF-8
+        raise UserError(f"{path} is damaged: it is no JSON ({error})") from error
+
+
+class Lines:
+    """A file of JSON objects, one a line. A line is on the disk as a whole when `write` returns.
+
+    path: of the file; lines are added to those that are there.
+
+    Raises:
+      OSError: it cannot be written; names the path.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = epath.Path(path)
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Adds a line. A line that the disk has no room for is taken back.
+
+        Raises:
+          OSError: it cannot be written; names the path.
+        """
+        line = (json.dumps(record) + "\n").encode()
+        with writing(self._path):
+            end = self._file.tell()
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError:
+                with contextlib.suppress(OSError, ValueError):
+                    self._take_back(end)
+                raise
+
+    def _take_back(self, end: int) -> None:
+        # A buffered file would write the rest of the line when it is closed.
+        file, self._file = self._file, self._path.open("ab")
+        with contextlib.suppress(OSError):
+            file.close()
+        self._file.truncate(end)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()

@@ -24,7 +24,8 @@ def _interrupted(kind: type[BaseException], error: BaseException, traceback: Tra
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _interrupted
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _interrupted
 
 
 def runs_on_cpu() -> bool:

@@ -10,7 +10,8 @@ from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
 from h3r_jax.predict import predictor as predictors
-from h3r_jax.predict.predictor import MOST_READERS, MOST_WAITING, whole_box
+from h3r_jax.predict.predictor import MOST_WAITING
+from h3r_jax.predict.reading import MOST_READERS, whole_box
 from h3r_jax.training import sharding
 from tests.predict import dots
 
@@ -199,7 +200,7 @@ def test_few_large_images_are_held(predictor, monkeypatch):
     monkeypatch.setattr(predictors, "MOST_BYTES", 3 * PIXELS.nbytes)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader
     read = []
-    items = ((read.append(index) or PIXELS, BOX) for index in range(12))
+    items = ((read.append(index) or PIXELS.copy(), BOX) for index in range(12))
     held = [len(read) - given for given, _ in enumerate(predictor.stream(items))]
     assert len(held) == 12 and max(held) <= 3 + 2
 

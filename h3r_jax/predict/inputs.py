@@ -84,7 +84,7 @@ def _walk(folder: Path, other: collections.Counter[str]) -> Iterator[Path]:
     for root, folders, files in os.walk(folder, onerror=unreadable):
         for name in folders.copy():
             # A linked folder might lead back to where it stands.
-            reason = "hidden" if name.startswith(".") else "linked" if (Path(root) / name).is_symlink() else ""
+            reason = "hidden" if name.startswith(".") else "linked" if os.path.islink(f"{root}/{name}") else ""
             if reason:
                 folders.remove(name)
                 other[f"{reason} folder"] += 1
@@ -98,7 +98,7 @@ def _unusable(file: Path) -> str:
     try:
         return "" if stat.S_ISREG(file.stat().st_mode) else "pipe or device"
     except OSError:
-        return "dangling link" if file.is_symlink() else "unreadable"
+        return "dangling link" if os.path.islink(file) else "unreadable"
 
 
 def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkScheme, inputs: Files) -> BoxSource:

@@ -192,7 +192,7 @@ def predict_images(predictor: Predictor, boxes: BoxSource, files: Files, output:
     parts = predictor.parts((path, _boxes_of(boxes, path)) for path, _ in files)
     with tqdm(total=len(files), unit="image", dynamic_ncols=True) as progress:
         seen = _write_lines(parts, lambda index, result: output.write(files[index][0], result), progress)
-        for index, ((path, _), image) in enumerate(zip(files, seen)):
+        for index, (image, (path, _)) in enumerate(zip(seen, files)):
             if image.error is not None:
                 output.report(str(image.error), image.error)
                 continue

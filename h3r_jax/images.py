@@ -60,10 +60,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     `image_files.open_image` makes sure that 16 bits are used.
 
     Raises:
-      ValueError: pixels have 32 bits, or 16 with a sign.
+      ValueError: pixels have 32 bits.
     """
     if image.mode in ("I", "F"):
-        raise UserError("32 bits a pixel; store 8 or 16, without a sign")
+        raise UserError("32 bits a pixel; store 8 or 16")
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:

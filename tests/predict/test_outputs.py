@@ -219,6 +219,17 @@ def test_a_folder_that_may_not_be_written(image, tmp_path, monkeypatch, nothing_
     assert message == f"error: {tmp_path / 'out'} cannot be written: Permission denied"
 
 
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    ("place", "reason"), [("file", "File exists"), ("file/x", "Not a directory"), ("file/x/y", "Not a directory")]
+)
+def test_a_folder_that_cannot_be_made(image, tmp_path, nothing_is_loaded, place, reason):
+    (tmp_path / "file").write_text(MINE)
+    message = run(image, "--boxes=whole", f"--out={tmp_path / place}")
+    assert message == f"error: {tmp_path / place} cannot be written: {reason}"
+    assert (tmp_path / "file").read_text() == MINE
+
+
 @pytest.mark.trial("E")
 @pytest.mark.parametrize("count", [17, 64, 100])
 def test_many_boxes_are_written_as_they_are_found(image, tmp_path, monkeypatch, capsys, count):

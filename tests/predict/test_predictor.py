@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from h3r_jax import geometry
+from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
@@ -242,3 +243,19 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     np.testing.assert_allclose(landmarks, expected.landmarks[""], atol=0.05)
     np.testing.assert_allclose(confidence, expected.confidence, atol=0.01)  # the crops are not the same to the last bit
     assert 1 / split.matrices[2, 0, 0] > 5  # the last one is shrunk
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    ("changes", "max_batch", "message"),
+    [
+        ({}, 0, "max_batch=0 must be positive"),
+        ({}, -3, "max_batch=-3 must be positive"),
+        ({"k": 0}, 16, "k=0 cells cannot be chosen from a map of 16x16"),
+        ({"k": -1}, 16, "k=-1 cells cannot be chosen"),
+        ({"box_scale": float("nan")}, 16, "box_scale must be positive, got nan"),
+    ],
+)
+def test_numbers_out_of_range_are_one_sentence(changes, max_batch, message):
+    with pytest.raises(UserError, match=message):
+        Predictor(dots.network(**changes), dots.VARIABLES, max_batch=max_batch)

@@ -18,7 +18,6 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import common
 from data import inputs
 from h3r_jax import claims, convert
 from h3r_jax.evaluation.evaluator import Evaluator
@@ -50,7 +49,7 @@ def train(
     run, mesh, first = Run(workdir), sharding.make_mesh(), distributed.is_first()
     say = functools.partial(print, flush=True) if first else lambda *_: None
     fields = json.loads(config.to_json())
-    check_config(fields, common.get_config().to_dict())
+    check_config(fields)
     recipe, batch_size = Recipe.from_config(config), config.train.batch_size
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
     sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
@@ -60,9 +59,10 @@ def train(
         with distributed.first_process_first():
             examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
             evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
-            warnings = [same_run.check(run, fields)]
+            warnings = [same_run.check(run, fields), inputs.check_test(config, network, protocol)]
             verified = prepare(run, skip_damaged=skip_damaged) if first else ""
         durations = Durations.from_config(config, examples.num_examples)
+        warnings.append(durations.warning())
 
         # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
         variables, weights = network.initialize(recipe.seed), f"drawn from seed {recipe.seed}"

@@ -146,15 +146,6 @@ def test_tuples_names_and_switches(field, value):
     refused(field, value)
 
 
-@pytest.mark.trial("D")
-@pytest.mark.parametrize("field", ["train.batch_size", "eval.batch_size"])
-def test_a_batch_beyond_memory(field):
-    config = changed(field, 2**20)
-    config["model"]["input_size"] = [4096, 4096]
-    with pytest.raises(UserError, match=rf"^config\.{field} is 1048576; .* GiB of images .*; want fewer$"):
-        check_config(config)
-
-
 @pytest.mark.trial("C1")
 @pytest.mark.parametrize(
     ("make", "sentence"),

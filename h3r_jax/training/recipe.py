@@ -1,6 +1,7 @@
 """The recipe: what a training step needs of a configuration, checked."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -76,23 +77,26 @@ class Recipe:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """UserError if a field of a configuration is missing, unknown or out of its range, or a batch beyond memory.
+    """UserError if a field of a configuration (nested dicts) is missing, is not known, or is out of its range."""
+    with of_the_user():
+        ranges.check_fields(flatten(config))
+
+
+def check_memory(field: str, batch_size: int, shape: tuple[int, int]) -> None:
+    """UserError if the main memory of a process cannot even hold its images of a batch.
 
     Args:
-      config: nested dicts.
+      field: of the configuration that says the size of the batch, for the message.
+      batch_size: of all processes together.
+      shape: `(H, W)` of an image, pixels.
     """
-    fields = flatten(config)
-    with of_the_user():
-        ranges.check_fields(fields)
-    height, width = fields["model.input_size"]
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for field in ("train.batch_size", "eval.batch_size"):
-        images = 12 * height * width * fields[field] / jax.process_count()  # bytes: float32, three channels
-        if images > memory:
-            raise UserError(
-                f"config.{field} is {fields[field]}; a batch of that size has {images / 2**30:.0f} GiB of images in "
-                f"each process, and this machine has {memory / 2**30:.0f} GiB of memory; want fewer"
-            )
+    needed = 12 * math.prod(shape) * batch_size / jax.process_count()  # bytes of float32, three channels
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"config.{field} is {batch_size}: the images of a batch take {needed / 2**30:.0f} GiB in each process, and "
+            f"this machine has {there / 2**30:.0f} GiB of memory; want a smaller batch"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

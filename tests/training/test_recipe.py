@@ -10,7 +10,7 @@ from h3r_jax.errors import UserError
 from h3r_jax.inference import scheme_of
 from h3r_jax.run import Run
 from h3r_jax.training import same_run
-from h3r_jax.training.recipe import Durations, Recipe, check_config, steps_of
+from h3r_jax.training.recipe import Durations, Recipe, check_config, check_memory, steps_of
 from h3r_jax.training.state import make_schedule
 
 RECIPES = variants.all_recipes()
@@ -69,6 +69,14 @@ def test_more_steps_than_can_be_counted(field, value):
     config.train[field] = value
     with pytest.raises(UserError, match=rf"^config\.train\.{field} is 1[^,]*, .* steps; want fewer than 2\*\*31$"):
         Durations.from_config(config, 100)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(("batch_size", "shape"), [(2**20, (4096, 4096)), (10**9, (96, 96)), (1, (10**7, 10**7))])
+def test_a_batch_beyond_memory(batch_size, shape):
+    with pytest.raises(UserError, match=rf"^config.eval.batch_size is {batch_size}: .* GiB .*; want a smaller batch$"):
+        check_memory("eval.batch_size", batch_size, shape)
+    check_memory("train.batch_size", 64, (256, 256))
 
 
 def test_unknown_names_and_fields():

@@ -26,7 +26,7 @@ from h3r_jax.run import Run
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
 from h3r_jax.training.checkpoints import Checkpoints, prepare
 from h3r_jax.training.nonfinite import Incidents
-from h3r_jax.training.recipe import Durations, Recipe, check_config
+from h3r_jax.training.recipe import Durations, Recipe, check_config, check_memory
 from h3r_jax.training.state import TrainState, create_state, optimizer_of
 
 
@@ -53,6 +53,7 @@ def train(
     recipe, batch_size = Recipe.from_config(config), config.train.batch_size
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
     sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
+    check_memory("train.batch_size", batch_size, network.shape)
     owner = claims.Claim(run.owner_file, f"the run in {run.workdir}") if first else None
     with owner or contextlib.nullcontext():
         # ---- The data, and the checkpoints that are there. The first process prepares them for the others.

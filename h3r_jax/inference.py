@@ -222,6 +222,8 @@ def make_network(
     """
     scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
     shape: Any = tuple(input_size) if isinstance(input_size, Iterable) else (input_size, input_size)
+    if dtype == "float64" and not jax.config.read("jax_enable_x64"):  # or JAX would take float32
+        raise UserError('dtype "float64" needs JAX_ENABLE_X64=1; want "float32" or "bfloat16"')
     with of_the_user():
         module = models.build(model, scheme.num_landmarks, head=head, stride=stride, dtype=dtype)
     return Network(module, scheme, shape, stride, head, **decoding)

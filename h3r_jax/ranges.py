@@ -127,7 +127,7 @@ RANGES: dict[str, Number | Text | Switch | Several] = {
     "init_from": TEXT,
     "loss.name": TEXT,
     "loss.target": TEXT,
-    "augment.rotation": Number(least=0, most=180),
+    "augment.rotation": Number(least=0, most=360),
     "augment.scale": Number(least=0, most=3),  # with this and the next, a canvas has at most 56 times the crop's pixels
     "augment.shift": Number(least=0, most=1),
     "augment.mirror": PROBABILITY,

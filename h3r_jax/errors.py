@@ -1,8 +1,8 @@
 """One sentence for a mistake of the user, a traceback for a mistake of the program.
 
 The class decides. A command prints a `UserError` or an `OSError` as one sentence and ends with status 1. It does the
-same for a full disk and for memory that is used up, whichever library finds it. Ctrl-C ends with status 130. Every other
-exception keeps its traceback, JAX's own ValueError too.
+same for a full disk and for memory that is used up, whichever library finds it. Ctrl-C ends with status 130. Every
+other exception keeps its traceback, JAX's own ValueError too.
 """
 
 import contextlib

@@ -251,9 +251,9 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     [
         ({}, 0, "max_batch=0 must be positive"),
         ({}, -3, "max_batch=-3 must be positive"),
-        ({"k": 0}, 16, "k=0 cells cannot be chosen from a map of 16x16"),
-        ({"k": -1}, 16, "k=-1 cells cannot be chosen"),
-        ({"box_scale": float("nan")}, 16, "box_scale must be positive, got nan"),
+        ({"k": 0}, 16, "k is 0; want a whole number of at least 1"),
+        ({"k": -1}, 16, "k is -1; want a whole number of at least 1"),
+        ({"box_scale": float("nan")}, 16, "box_scale is nan; want a finite number above 0"),
     ],
 )
 def test_numbers_out_of_range_are_one_sentence(changes, max_batch, message):

@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_refused_and_skipped_on_request(place, running):
     until(lambda: len(tiny_run.logged(workdir)) > last, process)
     process.send_signal(signal.SIGTERM)
     code, output = ended(process)
-    assert code == 143 and f"checkpoint of step {before}, verified: " in output
+    assert code == 143 and f"checkpoint of step {before}; verified: " in output
     assert (workdir / "damaged" / str(last)).is_dir()
     steps = [step for step, _ in tiny_run.logged(workdir)]
     assert steps == list(range(1, steps[-1] + 1))
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_while_it_trains(place, disk, free):
     until(lambda: len(tiny_run.logged(workdir)) > saved + 1, process)
     process.send_signal(signal.SIGTERM)
     code, output = ended(process)
-    assert code == 143 and f"checkpoint of step {saved}, verified" in output
+    assert code == 143 and f"checkpoint of step {saved}; verified" in output
 
 
 @pytest.mark.trial("D")

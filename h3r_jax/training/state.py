@@ -1,11 +1,17 @@
 """What training changes: the step, the variables and their moving average, and the state of the optimiser."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+
+from h3r_jax import convert
+from h3r_jax.inference import Network
+from h3r_jax.training import sharding
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -28,6 +34,29 @@ class TrainState(flax.struct.PyTreeNode):
     def to_evaluate(self, averaged: bool) -> Any:
         """The moving average if it is asked for and kept, else the variables."""
         return self.variables if self.average is None or not averaged else self.average
+
+
+def initial_state(
+    config: Mapping[str, Any], network: Network, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[TrainState, str]:
+    """The state that a training starts from, on all devices of a mesh, and a phrase that says where it is from.
+
+    Args:
+      config: of the run.
+      network: inference.Network of the run.
+      optimizer: optax GradientTransformation.
+      mesh: of the training step.
+
+    Raises:
+      UserError, OSError: `config.init_from` is missing, damaged, unsafe, or of another backbone.
+    """
+    variables, origin = network.initialize(config["seed"]), f"drawn from seed {config['seed']}"
+    if source := config["init_from"]:
+        names = {"model": config["model"]["name"], "head": config["model"]["head"]}
+        variables, report = convert.load_initial(source, variables, **names)
+        origin = f"{source}: {report}"
+    state = create_state(variables, optimizer, keep_average=config["train"]["average_decay"] > 0)
+    return jax.device_put(state, sharding.replicated(mesh)), origin  # or the second step would be compiled anew
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, *, keep_average: bool) -> TrainState:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from h3r_jax.codec.arguments import number, permutation, positive, shape_of_map, whole
+
 Either = TypeVar("Either", np.ndarray, jax.Array)
 
 # Half a body is cropped if the whole has so many joints and the half so many (HRNet: more than 8, more than 2),
@@ -55,8 +57,12 @@ def half_body_boxes(landmarks: ArrayLike, weight: ArrayLike, upper_body: Sequenc
     Returns:
       `float64[..., 2, 4]`: x0, y0, x1, y1 of the upper and of the lower half, grown by `HALF_BODY_GROWTH`; NaN for a
       half of fewer than `HALF_LEAST` landmarks or of a body of fewer than `HALF_BODY_LEAST`.
+
+    Raises:
+      ValueError: an index that is none of a landmark.
     """
     counts = np.asarray(weight) > 0
+    upper_body = [whole("an index of upper_body", each, 0, counts.shape[-1] - 1) for each in upper_body]
     upper = np.isin(np.arange(counts.shape[-1]), upper_body)
     halves = counts[..., None, :] & np.stack([upper, ~upper])
     enough = (halves.sum(axis=-1) >= HALF_LEAST) & (counts.sum(axis=-1, keepdims=True) >= HALF_BODY_LEAST)
@@ -84,17 +90,17 @@ def crop_matrix(boxes: ArrayLike, *, shape: Sequence[int], scale: float = 1.25) 
       `float64[..., 2, 3]`.
 
     Raises:
-      ValueError: a box is not finite, or x1 < x0 or y1 < y0 (names the first); or the scale is not positive.
+      ValueError: a box is not finite, or x1 < x0 or y1 < y0 (names the first); the scale is not
+        positive and finite; the shape is not of two positive whole numbers.
     """
-    if not (scale > 0 and np.isfinite(scale)):
-        raise ValueError(f"a crop is its box grown by a finite factor above 0, got scale {scale}")
+    scale, (height, width) = positive("scale", scale), _size(shape)
     boxes = np.asarray(boxes, np.float64)
     extent = boxes[..., 2:] - boxes[..., :2] + 1
     bad = ~(np.isfinite(boxes).all(axis=-1) & (extent >= 1).all(axis=-1))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"box {first or ''} = {boxes[first].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
-    size = np.array([shape[1], shape[0]], np.float64)
+    size = np.array([width, height], np.float64)
     pixel = scale * (extent / size).max(axis=-1)  # image pixels per crop pixel
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     offset = (size - 1) / 2 - center / pixel[..., None]
@@ -122,14 +128,24 @@ def transform_points(matrix: Either, points: Either) -> Either:
     return (matrix[..., None, :, :2] * points[..., None, :]).sum(axis=-1) + matrix[..., None, :, 2]
 
 
+def _size(shape: Sequence[int]) -> tuple[int, int]:
+    sizes = shape_of_map(shape, "shape")
+    if len(sizes) != 2:
+        raise ValueError(f"shape must be (H, W), got {sizes}")
+    return sizes
+
+
 def _product(a: Either, b: Either) -> Either:
     """`a @ b` for `[..., 2, 2]` and `[..., 2, n]`, by multiplications and sums in the precision of the arrays."""
     return (a[..., :, :, None] * b[..., None, :, :]).sum(axis=-2)
 
 
 def mirror_matrix(width: int) -> np.ndarray:
-    """The left-right mirror of an image of `width` pixels, `x -> width - 1 - x`; `float64[2, 3]`."""
-    return np.array([[-1.0, 0.0, width - 1], [0.0, 1.0, 0.0]])
+    """The left-right mirror of an image of `width` pixels, `x -> width - 1 - x`; `float64[2, 3]`.
+
+    Raises ValueError for a width that is no whole number of at least 1.
+    """
+    return np.array([[-1.0, 0.0, whole("width", width) - 1], [0.0, 1.0, 0.0]])
 
 
 def mirror_landmarks(landmarks: Either, width: int, order: Sequence[int]) -> Either:
@@ -141,11 +157,17 @@ def mirror_landmarks(landmarks: Either, width: int, order: Sequence[int]) -> Eit
       order: `K` indices; entry i names the landmark that becomes landmark i (`LandmarkScheme.mirror`).
 
     Returns:
-      `[..., K, 2]`.
+      `[..., K, 2]`; floats, also of whole numbers.
+
+    Raises:
+      ValueError: a width that is no whole number of at least 1; an order that does not name each landmark once.
     """
+    indices, width = permutation("order", order, landmarks.shape[-2]), whole("width", width)
     xp = np if isinstance(landmarks, np.ndarray) else jnp
+    if not jnp.issubdtype(landmarks.dtype, jnp.floating):  # some have no numbers below zero, or none as large as widths
+        landmarks = landmarks.astype(np.float64 if xp is np else np.float32)
     x, y = landmarks[..., 0], landmarks[..., 1]
-    return xp.stack([width - 1 - x, y], axis=-1)[..., np.asarray(order), :]
+    return xp.stack([width - 1 - x, y], axis=-1)[..., indices, :]
 
 
 def mirror_heatmaps(heatmaps: jax.Array, stride: float, order: Sequence[int]) -> jax.Array:
@@ -157,13 +179,17 @@ def mirror_heatmaps(heatmaps: jax.Array, stride: float, order: Sequence[int]) ->
 
     Args:
       heatmaps: `[..., H, W, K]`, of probabilities, on which interpolation is mixture; not of logits.
-      stride: input pixels per cell, along x.
+      stride: input pixels per cell, along x; at least 1.
       order: `K` indices (`LandmarkScheme.mirror`).
 
     Returns:
       `[..., H, W, K]`.
+
+    Raises:
+      ValueError: a stride below 1; an order that does not name each landmark once.
     """
-    turned = heatmaps[..., ::-1, :][..., np.asarray(order)]
+    stride, indices = number("stride", stride, 1.0), permutation("order", order, heatmaps.shape[-1])
+    turned = heatmaps[..., ::-1, :][..., indices]
     before = jnp.concatenate([jnp.zeros_like(turned[..., :1, :]), turned[..., :-1, :]], axis=-2)
     shift = 1 - 1 / stride
     return (1 - shift) * turned + shift * before
@@ -182,7 +208,11 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
 
     Returns:
       `float32[H', W', C]`.
+
+    Raises:
+      ValueError: the shape is not of two positive whole numbers.
     """
+    shape = _size(shape)
     height, width, channels = image.shape
     inverse = invert(jnp.asarray(matrix, jnp.float32))
     x, y = jnp.meshgrid(jnp.arange(shape[1], dtype=jnp.float32), jnp.arange(shape[0], dtype=jnp.float32))

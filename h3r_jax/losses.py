@@ -12,14 +12,17 @@ The gradient by float32 logits is the only array of their size that is made. Los
 are for reverse-mode differentiation; `jax.jvp` takes their gradient, not themselves.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from h3r_jax import codec
+from h3r_jax.codec.arguments import positive
 from h3r_jax.codec.maps import add_at
 
 
@@ -40,22 +43,22 @@ def landmark_weights(points: codec.ActivationPoints, weight: jax.Array | None = 
 def _against(
     logits: jax.Array,
     points: codec.ActivationPoints,
-    whole: Callable[[jax.Array, tuple[int, ...]], jax.Array],
-    slope: Callable[[jax.Array, jax.Array], jax.Array],
-    at_points: Callable[..., jax.Array],
-    *parameters: jax.typing.ArrayLike,
+    whole: Callable[[jax.Array, tuple[int, ...]], tuple[jax.Array, ...]],
+    slope: Callable[..., jax.Array],
+    total: Callable[..., jax.Array],
+    parameters: tuple[jax.typing.ArrayLike, ...] = (),
 ) -> jax.Array:
-    """A number of each whole map plus one of its activation points, `[..., K]`, with a gradient that is written once.
+    """A number of each whole map and of its activation points, `[..., K]`, with a gradient that is written once.
 
     Left to itself, differentiation would make a map of zeros with the points' part alone, and add it to the whole's.
     (`codec.maps.add_at` says how each platform avoids that.)
 
     Args:
       logits, points: as `spatial_cross_entropy`, logits in at least float32.
-      whole: of maps and their axes, `[..., K]`.
-      slope: its derivative by each cell, of maps and of `whole` (with axes of one), in the shape of the maps.
-      at_points: of the values and the weights `[..., K, P]` of points, and of `parameters`, `[..., K]`.
-      *parameters: numbers to differentiate by, too.
+      whole: of maps and their axes, what must be known of them all, `[..., K]` each.
+      total: the result, of `whole`, of the values and the weights `[..., K, P]` of points, and of `parameters`.
+      slope: its derivative by a cell that is no point, of maps and of `whole` (with axes of one), in the shape of maps.
+      parameters: numbers to differentiate by, too.
     """
     axes = tuple(range(-points.cells.shape[-1] - 1, -1))
 
@@ -63,15 +66,14 @@ def _against(
         logits: jax.Array, points: codec.ActivationPoints, *parameters: jax.Array
     ) -> tuple[jax.Array, tuple[Any, ...]]:
         values = codec.gather(logits, points)  # which says so if shapes disagree
-        result = whole(logits, axes)
-        total = result + at_points(values, points.weights, *parameters)
-        return total, (logits, points, result, values, parameters)
+        known = whole(logits, axes)
+        return total(known, values, points.weights, *parameters), (logits, points, known, values, parameters)
 
     def backward(saved: tuple[Any, ...], cotangent: jax.Array) -> tuple[Any, ...]:
-        logits, points, result, values, parameters = saved
-        _, pull_back = jax.vjp(at_points, values, points.weights, *parameters)
+        logits, points, known, values, parameters = saved
+        _, pull_back = jax.vjp(functools.partial(total, known), values, points.weights, *parameters)
         by_values, by_weights, *by_parameters = pull_back(cotangent)
-        gradient = slope(logits, jnp.expand_dims(result, axes)) * jnp.expand_dims(cotangent, axes)
+        gradient = slope(logits, *(jnp.expand_dims(each, axes) for each in known)) * jnp.expand_dims(cotangent, axes)
         gradient = add_at(gradient.astype(logits.dtype), points, by_values.astype(logits.dtype))
         return gradient, codec.ActivationPoints(None, by_weights, None), *by_parameters  # type: ignore[arg-type]
 
@@ -95,15 +97,25 @@ def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> 
       `[..., K]`, nats, float32 or wider.
 
     Raises:
-      ValueError: logits and points disagree about leading axes or landmarks.
+      ValueError: logits and points disagree about leading axes or landmarks; logits are no floats.
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = _logits(logits)
+
+    # Relative to the largest logit, beside which a sum of large logits would lose the logarithm.
+    def whole(logits: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        peak = jnp.max(logits, axis=axes, keepdims=True)
+        peak = jnp.where(jnp.isfinite(peak), peak, 0.0)
+        return jnp.squeeze(peak, axes), jnp.log(jnp.sum(jnp.exp(logits - peak), axis=axes))
+
+    def total(known: tuple[jax.Array, jax.Array], values: jax.Array, weights: jax.Array) -> jax.Array:
+        peak, log_sum = (each[..., None] for each in known)
+        half = values / 2 - peak / 2  # a difference of finite numbers may be infinite, and a point have no weight
+        # Of weights that sum to one, `peak` is no part; their derivative is that of -values alone.
+        nothing = peak[..., 0] * jnp.sum(lax.stop_gradient(weights) - weights, axis=-1)
+        return log_sum[..., 0] - 2 * jnp.sum(half * weights, axis=-1) + nothing
+
     return _against(
-        logits,
-        points,
-        whole=jax.nn.logsumexp,
-        slope=lambda logits, total: jnp.exp(logits - total),
-        at_points=lambda values, weights: -jnp.sum(values * weights, axis=-1),
+        logits, points, whole, slope=lambda logits, peak, log_sum: jnp.exp(logits - peak - log_sum), total=total
     )
 
 
@@ -122,29 +134,40 @@ def binary_cross_entropy(
     Args:
       logits: `[..., H, W, K]` or `[..., D, H, W, K]`, log-odds.
       points: ActivationPoints for the same leading axes and landmarks.
-      positive_weight: `w`, the cost of a missed target relative to a false one.
+      positive_weight: `w`, the cost of a missed target relative to a false one; positive.
 
     Returns:
-      `[..., K]`, nats, float32 or wider.
+      `[..., K]`, nats, float32 or wider; inf where the sum is beyond that, but the gradient is right.
 
     Raises:
-      ValueError: logits and points disagree about leading axes or landmarks.
+      ValueError: logits and points disagree about leading axes or landmarks; logits are no floats; a weight that is not
+        positive and finite.
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits, positive_weight = _logits(logits), positive("positive_weight", positive_weight)
 
-    def at_points(values: jax.Array, weights: jax.Array, positive_weight: jax.Array) -> jax.Array:
+    def whole(logits: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array]:
+        # The softplus, but jax.nn's is written out as a map of its own before XLA sums it on a CPU.
+        return (jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),)
+
+    def total(known: tuple[jax.Array], values: jax.Array, weights: jax.Array, positive_weight: jax.Array) -> jax.Array:
         gain = positive_weight * jax.nn.softplus(-values) - jax.nn.softplus(values)
-        return jnp.sum(gain * weights, axis=-1)
+        return known[0] + jnp.sum(gain * weights, axis=-1)
 
     return _against(
         logits,
         points,
-        # The softplus, but jax.nn's is written out as a map of its own before XLA sums it on a CPU.
-        lambda logits, axes: jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),
-        lambda logits, _: jax.nn.sigmoid(logits),
-        at_points,
-        positive_weight,
+        whole,
+        slope=lambda logits, _: jax.nn.sigmoid(logits),
+        total=total,
+        parameters=(positive_weight,),
     )
+
+
+def _logits(logits: jax.Array) -> jax.Array:
+    """`logits` in at least float32."""
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"logits must be of a float dtype, got {logits.dtype}")
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:

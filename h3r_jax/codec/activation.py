@@ -1,7 +1,6 @@
 """Activation points: the heatmap cells that stand for a coordinate, with their weights."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -9,9 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-Stride = (
-    float | tuple[float, ...] | list[float]
-)  # input pixels per cell, one or for each axis in the order of the coordinates
+from h3r_jax.codec.arguments import Stride, numbers, real_coordinates, shape_of_map, strides
 
 
 class ActivationPoints(NamedTuple):
@@ -37,38 +34,24 @@ class WeightedCells(Protocol):
     def weights(self) -> jax.Array: ...
 
 
-def strides(stride: Stride, ndim: int) -> tuple[float, ...]:
-    """`stride`, a number or a tuple in the order of the coordinates, as a tuple of `ndim` floats.
-
-    Raises ValueError for another number of strides or one that is not positive.
-    """
-    result = tuple(float(s) for s in stride) if isinstance(stride, (tuple, list)) else (float(stride),) * ndim
-    if len(result) != ndim:
-        raise ValueError(f"stride {stride} names {len(result)} axes, but coordinates have {ndim}")
-    if not all(s > 0 and math.isfinite(s) for s in result):
-        raise ValueError(f"stride must be positive and finite, got {stride}")
-    return result
-
-
-def along_last(values: Sequence[float], ndim: int, dtype: DTypeLike) -> jax.Array:
+def along_last(values: Sequence[ArrayLike], ndim: int, dtype: DTypeLike) -> jax.Array:
     """`values`, one for each axis of the coordinates, as an array `[1, ..., 1, D]` of `ndim` axes."""
     return jnp.asarray(values, dtype).reshape((1,) * (ndim - 1) + (-1,))
 
 
 def locate(
-    coordinates: jax.Array, heatmap_shape: tuple[int, ...], stride: Stride
+    coordinates: ArrayLike, heatmap_shape: Sequence[int], stride: Stride
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
+    coordinates, heatmap_shape = real_coordinates(coordinates), shape_of_map(heatmap_shape)
     ndim = len(heatmap_shape)
-    if coordinates.shape[-1] != ndim:
+    if coordinates.ndim < 2 or coordinates.shape[-1] != ndim:
         raise ValueError(
             f"coordinates have {coordinates.shape[-1]} axes (shape {coordinates.shape}), but heatmap_shape is "
             f"{heatmap_shape}"
         )
-    if min(heatmap_shape) < 1:
-        raise ValueError(f"heatmap_shape must be positive, got {heatmap_shape}")
     last = along_last([size - 1 for size in reversed(heatmap_shape)], coordinates.ndim, jnp.float32)
-    positions = coordinates.astype(jnp.float32) / along_last(strides(stride, ndim), coordinates.ndim, jnp.float32)
+    positions = coordinates / along_last(strides(stride, ndim), coordinates.ndim, jnp.float32)
     inside = jnp.all((positions >= 0) & (positions <= last), axis=-1)  # false for NaN
     positions = jnp.clip(jnp.where(jnp.isnan(positions), 0.0, positions), 0.0, last)
     # The last cell is the upper corner of the one before it, so that corners never leave the map.
@@ -92,13 +75,13 @@ def activation_points(
 
     Returns:
       ActivationPoints with `P = 2**D`. A coordinate outside `[0, stride * (size - 1)]`
-      gets the nearest border point and `inside` False; NaN likewise, at cell 0.
+      gets the nearest border point and `inside` False; NaN likewise, at cell 0. Coordinates are compared in float32.
 
     Raises:
-      ValueError: coordinates, heatmap_shape and stride disagree about the number of axes.
+      ValueError: coordinates, heatmap_shape and stride disagree about the number of axes; coordinates are no real
+        numbers; heatmap_shape is not of positive whole numbers; a stride is not positive and finite.
     """
-    coordinates = jnp.asarray(coordinates)
-    heatmap_shape = tuple(heatmap_shape)
+    heatmap_shape = shape_of_map(heatmap_shape)
     lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     lower, fraction = lower[..., None, :], fraction[..., None, :]  # [..., K, 1, D]
     corners = jnp.asarray(list(itertools.product((0, 1), repeat=len(heatmap_shape))), jnp.int32)  # [P, D]
@@ -130,12 +113,15 @@ def threshold_rounding(
       ActivationPoints with `P = 1` and weights of one.
 
     Raises:
-      ValueError: a number outside [0, 1] as threshold; see also `activation_points`.
+      ValueError: a threshold outside [0, 1]; see also `activation_points`.
     """
-    if isinstance(threshold, (int, float)) and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be within [0, 1], got {threshold}")
-    coordinates = jnp.asarray(coordinates)
-    lower, fraction, inside = locate(coordinates, tuple(heatmap_shape), stride)
+    return _round(coordinates, numbers("threshold", threshold, 0.0, 1.0), heatmap_shape, stride)
+
+
+def _round(
+    coordinates: ArrayLike, threshold: ArrayLike, heatmap_shape: Sequence[int], stride: Stride
+) -> ActivationPoints:
+    lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     up = (fraction >= threshold) & (fraction > 0) | (fraction == 1)
     cells = (lower + up)[..., None, :]
     return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside)
@@ -162,9 +148,9 @@ def randomized_rounding(
     Raises:
       ValueError: see `activation_points`.
     """
-    coordinates = jnp.asarray(coordinates)
+    coordinates = real_coordinates(coordinates)
     thresholds = 1 - jax.random.uniform(key, coordinates.shape, jnp.float32)
-    return threshold_rounding(coordinates, threshold=thresholds, heatmap_shape=heatmap_shape, stride=stride)
+    return _round(coordinates, thresholds, heatmap_shape, stride)
 
 
 def expectation(points: WeightedCells, *, stride: Stride = 4.0) -> jax.Array:

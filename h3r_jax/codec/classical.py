@@ -4,9 +4,10 @@ Each decoder takes `heatmaps [..., H, W, K]`, or `[..., D, H, W, K]` with
 `ndim=3`, of any float dtype, and a stride as everywhere in the codec, and
 returns `float32[..., K, ndim]`, input pixels; NaN where a map contains NaN or
 +inf. All raise ValueError for heatmaps that are no floats, have fewer than
-`ndim + 1` axes or no cells. Cell i stands at input pixel `stride * i`; for
-UDP's convention, in which the corner cells stand on the corner pixels, pass
-`stride = (size - 1) / (cells - 1)` per axis to encoder and decoder alike.
+`ndim + 1` axes or no cells, and for a stride, `ndim` or kernel size out of
+range. Cell i stands at input pixel `stride * i`; for UDP's convention, in which
+the corner cells stand on the corner pixels, pass `stride = (size - 1) / (cells - 1)`
+per axis to encoder and decoder alike.
 """
 
 import functools
@@ -19,8 +20,19 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import Stride, along_last, locate, strides
-from h3r_jax.codec.selection import argmax, around, flatten, last_cell, take, take_or_nothing, usable
+from h3r_jax.codec.activation import along_last, locate
+from h3r_jax.codec.arguments import Stride, odd, positive, shape_of_map, strides
+from h3r_jax.codec.selection import (
+    argmax,
+    around,
+    down_scale,
+    flatten,
+    last_cell,
+    take,
+    take_or_nothing,
+    usable,
+    widened,
+)
 
 Matrix = list[list[Any]]  # of arrays
 
@@ -48,10 +60,9 @@ def encode_gaussian(
       `float32[..., *heatmap_shape, K]`; zero for a landmark that is not inside.
 
     Raises:
-      ValueError: coordinates, heatmap_shape and stride disagree about the number of axes.
+      ValueError: sigma is not positive and finite; see also `activation_points`.
     """
-    coordinates = jnp.asarray(coordinates)
-    heatmap_shape = tuple(heatmap_shape)
+    heatmap_shape, sigma = shape_of_map(heatmap_shape), positive("sigma", sigma)
     lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     center = lower + (fraction if unbiased else jnp.floor(fraction + 0.5))  # [..., K, D]
     ndim = len(heatmap_shape)
@@ -59,7 +70,7 @@ def encode_gaussian(
     for axis, size in enumerate(heatmap_shape):
         along = center[..., ndim - 1 - axis]  # [..., K]
         offset = along_last(range(size), along.ndim + 1, jnp.float32) - along[..., None]  # [..., K, size]
-        factor = jnp.exp(-(offset**2) / (2 * sigma**2))
+        factor = jnp.exp(-((offset / sigma) ** 2) / 2)  # the square of sigma alone may be zero or infinite
         if not unbiased:
             factor = jnp.where(jnp.abs(offset) <= 3 * sigma, factor, 0.0)
         shape = [1] * ndim
@@ -161,14 +172,15 @@ def _pixels(positions: jax.Array, maps: jax.Array, stride: Stride) -> jax.Array:
 
 
 def _smooth(maps: jax.Array, shape: tuple[int, ...], kernel_size: int) -> jax.Array:
-    """`maps [..., S, K]` under a Gaussian kernel, zero beyond the border, with their maxima kept; float32."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-    reach = kernel_size // 2
+    """`maps [..., S, K]` under a Gaussian kernel, zero beyond the border, with their maxima kept; float32 or wider."""
+    reach = odd("kernel_size", kernel_size) // 2
     sigma = 0.3 * (reach - 1) + 0.8
     taps = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     taps /= taps.sum()
-    maps = maps.astype(jnp.float32)
+    maps = widened(maps)
+    before, greatest = jnp.max(maps, axis=-2, keepdims=True), jnp.finfo(maps.dtype).max
+    scale = down_scale(before)
+    maps = maps * scale
     smooth = maps.reshape(*maps.shape[:-2], *shape, maps.shape[-1])
     for axis, size in zip(range(-len(shape) - 1, -1), shape):
         widths = [(0, 0)] * smooth.ndim
@@ -177,8 +189,9 @@ def _smooth(maps: jax.Array, shape: tuple[int, ...], kernel_size: int) -> jax.Ar
         windows = (lax.slice_in_dim(padded, n, n + size, axis=axis % smooth.ndim) for n in range(kernel_size))
         smooth = functools.reduce(jnp.add, (float(tap) * window for tap, window in zip(taps, windows)))
     smooth = smooth.reshape(maps.shape)
-    before, after = (jnp.max(m, axis=-2, keepdims=True) for m in (maps, smooth))
-    return smooth * jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
+    after = jnp.max(smooth, axis=-2, keepdims=True)
+    ratio = jnp.where(after > 0, before * scale / jnp.where(after > 0, after, 1.0), 1.0)
+    return jnp.minimum(smooth * jnp.minimum(ratio, greatest) / scale, greatest)
 
 
 def _sampler(maps: jax.Array, peak: jax.Array, shape: tuple[int, ...]) -> Callable[[np.ndarray], jax.Array]:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import Stride, along_last, expectation, strides
-from h3r_jax.codec.selection import SELECTIONS, flatten, usable
+from h3r_jax.codec.activation import along_last, expectation
+from h3r_jax.codec.arguments import Stride, choice, is_traced, positive, strides, whole
+from h3r_jax.codec.selection import SELECTIONS, down_scale, flatten, usable, widened
 
 Mass = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -34,8 +35,14 @@ class Decoded(NamedTuple):
 ACTIVATIONS: dict[str, Mass] = {
     "softmax": lambda values, peak: jnp.exp(values - peak),
     "sigmoid": lambda values, peak: jnp.exp(jax.nn.log_sigmoid(values) - jax.nn.log_sigmoid(peak)),
-    "identity": lambda values, peak: jnp.maximum(values, 0) / jnp.maximum(peak, 0),
+    "identity": lambda values, peak: _ratio(jnp.maximum(values, 0), jnp.maximum(peak, 0)),
 }
+
+
+def _ratio(values: jax.Array, peak: jax.Array) -> jax.Array:
+    """`values / peak`, where XLA may multiply by the inverse, which is zero for the greatest numbers of float32."""
+    scale = down_scale(peak)
+    return (values * scale) / (peak * scale)
 
 
 def decode(
@@ -58,7 +65,7 @@ def decode(
     mass. The reference's decoder is `softmax` of the "on" logits with k = 9.
 
     Args:
-      heatmaps: `[..., H, W, K]`, or `[..., D, H, W, K]` with `ndim=3`; any float dtype.
+      heatmaps: `[..., H, W, K]`, or `[..., D, H, W, K]` with `ndim=3`; any float dtype, and any finite values.
       k: number of cells.
       stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
       activation: "softmax", "sigmoid" or "identity".
@@ -76,7 +83,9 @@ def decode(
     Raises:
       ValueError: unknown activation or selection, k larger than the map or not of
         the selection's form, heatmaps that are no floats or have fewer than
-        `ndim + 1` axes, a temperature that is not positive or not of "softmax".
+        `ndim + 1` axes, a temperature that is not positive and finite or not of
+        "softmax", k or ndim that are no whole numbers of at least 1, a stride
+        that is not positive and finite.
     """
     _, _, points = _choose(heatmaps, k, activation, selection, ndim, temperature)
     return expectation(points, stride=stride)
@@ -115,10 +124,10 @@ def decode_with_statistics(
     mass, peak, points = _choose(heatmaps, k, activation, selection, ndim, temperature)
     maps, _ = flatten(heatmaps, ndim)
     chosen = jnp.sum(mass(points.values, peak[..., None]), axis=-1)
-    total = jnp.sum(mass(maps.astype(jnp.float32), peak[..., None, :]), axis=-2)
+    total = jnp.sum(mass(widened(maps), peak[..., None, :]), axis=-2)
     known = points.inside
     confidence = jnp.where(known, jnp.minimum(chosen / jnp.where(known, total, 1.0), 1.0), 0.0)
-    return Decoded(expectation(points, stride=stride), confidence, _covariance(points, stride))
+    return Decoded(expectation(points, stride=stride), confidence.astype(jnp.float32), _covariance(points, stride))
 
 
 class _Chosen(NamedTuple):
@@ -134,34 +143,37 @@ def _choose(
     heatmaps: ArrayLike, k: int, activation: str, selection: str, ndim: int, temperature: float
 ) -> tuple[Mass, jax.Array, _Chosen]:
     """The mass function, the values `float32[..., K]` at the maxima, and the chosen points."""
-    for name, names, value in (
-        ("activation", tuple(ACTIVATIONS), activation),
-        ("selection", tuple(SELECTIONS), selection),
-    ):
-        if value not in names:
-            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(names)}")
+    activation = choice("activation", activation, ACTIVATIONS)
+    selection = choice("selection", selection, SELECTIONS)
     maps, shape = flatten(heatmaps, ndim)
-    if not 1 <= k <= math.prod(shape):
+    k = whole("k", k)
+    if k > math.prod(shape):
         raise ValueError(f"k={k} cells cannot be chosen from a map of {'x'.join(map(str, shape))}")
-    mass = _mass(activation, temperature)
+    mass = mass_function(activation, temperature)
     values, cells = SELECTIONS[selection](maps, shape, k, functools.partial(_weights, mass))
-    values = values.astype(jnp.float32)
-    weights = _weights(mass, values)
+    values = widened(values)
+    weights = _weights(mass, values).astype(jnp.float32)
     known = usable(maps) & ~jnp.isnan(jnp.sum(weights, axis=-1))
     weights = jnp.where(known[..., None], weights, jnp.nan)
     return mass, _peak(values), _Chosen(cells, weights, known, values)
 
 
-def _mass(activation: str, temperature: float) -> Mass:
+def mass_function(activation: str, temperature: float) -> Mass:
     """The function of `values` and `peak` named `activation`; values are divided by `temperature` first."""
-    if isinstance(temperature, (int, float)):
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be positive and finite, got {temperature}")
-        if temperature == 1:
-            return ACTIVATIONS[activation]
+    temperature = positive("temperature", temperature)
+    if not is_traced(temperature) and temperature == 1:
+        return ACTIVATIONS[activation]
     if activation != "softmax":
         raise ValueError(f"only softmax takes a temperature, not {activation}")
-    return lambda values, peak: jnp.exp((values - peak) / temperature)
+    return lambda values, peak: jnp.exp(divided_difference(values, peak, temperature))
+
+
+def divided_difference(values: jax.Array | float, level: jax.Array | float, temperature: float) -> jax.Array:
+    """`(values - level) / temperature`, at least -200, where float32 has no exponential; NaN if both are -inf.
+
+    By halves, since a difference of finite numbers may be infinite. Finite, so that derivatives are.
+    """
+    return 2 * (jnp.maximum(values / 2 - level / 2, -100 * temperature) / temperature)
 
 
 def _peak(values: jax.Array) -> jax.Array:

@@ -5,16 +5,17 @@ any float dtype, and a stride as everywhere in the codec, and returns
 `float32[..., K, ndim]`, input pixels; NaN where a map contains NaN or +inf.
 `temperature` divides the values; its inverse is the literature's beta or tau.
 All raise ValueError for heatmaps that are no floats, have fewer than `ndim + 1`
-axes or no cells.
+axes or no cells, and for a stride, `ndim`, temperature, window or background out of range.
 """
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import Stride, along_last, strides
-from h3r_jax.codec.decoding import decode
-from h3r_jax.codec.selection import flatten, usable
+from h3r_jax.codec.activation import along_last
+from h3r_jax.codec.arguments import Stride, number, odd, positive, strides, whole
+from h3r_jax.codec.decoding import decode, divided_difference, mass_function
+from h3r_jax.codec.selection import flatten, usable, widened
 
 
 def decode_soft_argmax(
@@ -28,8 +29,10 @@ def decode_soft_argmax(
     Source: Sun et al., "Integral Human Pose Regression", ECCV 2018.
     """
     maps, shape = flatten(heatmaps, ndim)
-    mass = jax.nn.softmax(maps.astype(jnp.float32) / temperature, axis=-2)
-    return _mean(mass, maps, shape, stride)
+    values = widened(maps)
+    peak = jax.lax.stop_gradient(jnp.max(values, axis=-2, keepdims=True))
+    mass = mass_function("softmax", temperature)(values, peak)
+    return _mean(mass / jnp.sum(mass, axis=-2, keepdims=True), maps, shape, stride)
 
 
 def decode_debiased_soft_argmax(
@@ -53,11 +56,17 @@ def decode_debiased_soft_argmax(
     Regression", ICCV 2021; the derivation is ours.
     """
     maps, shape = flatten(heatmaps, ndim)
-    values = (maps.astype(jnp.float32) - background) / temperature
-    peak = jax.lax.stop_gradient(jnp.maximum(jnp.max(values, axis=-2, keepdims=True), 0.0))
+    values, background = widened(maps), number("background", background)
+    temperature = positive("temperature", temperature)
+    peak = jax.lax.stop_gradient(jnp.maximum(jnp.max(values, axis=-2, keepdims=True), background))
     # exp(z - b) - 1, divided by the largest exp(z - b); exact near the background, and without overflow.
+    floor = jnp.exp(divided_difference(background, peak, temperature))
+    half = values / 2 - background / 2
+    near = 2 * (jnp.clip(half, -100 * temperature, temperature / 2) / temperature)  # z - b, at most 1
     mass = jnp.where(
-        values < 1, jnp.expm1(jnp.minimum(values, 1.0)) * jnp.exp(-peak), jnp.exp(values - peak) - jnp.exp(-peak)
+        half < temperature / 2,
+        jnp.expm1(near) * floor,
+        jnp.exp(divided_difference(values, peak, temperature)) - floor,
     )
     total = jnp.sum(mass, axis=-2, keepdims=True)
     return _mean(mass / total, maps, shape, stride)
@@ -73,7 +82,8 @@ def decode_local_soft_argmax(
 
     Source: Bulat et al., "Subpixel Heatmap Regression for Facial Landmark Localization", BMVC 2021.
     """
-    return decode(heatmaps, k=window**ndim, stride=stride, selection="neighbours", ndim=ndim, temperature=temperature)
+    k = odd("window", window) ** whole("ndim", ndim)
+    return decode(heatmaps, k=k, stride=stride, selection="neighbours", ndim=ndim, temperature=temperature)
 
 
 def _mean(mass: jax.Array, maps: jax.Array, shape: tuple[int, ...], stride: Stride) -> jax.Array:
@@ -88,5 +98,7 @@ def _mean(mass: jax.Array, maps: jax.Array, shape: tuple[int, ...], stride: Stri
         others = tuple(n - ndim - 1 for n in range(ndim) if n != axis)
         profile = jnp.swapaxes(jnp.sum(mass, axis=others), -1, -2)  # [..., K, size]
         means.append(jnp.sum(profile * along_last(range(shape[axis]), profile.ndim, jnp.float32), axis=-1))
-    positions = jnp.stack(means, axis=-1) * along_last(strides(stride, ndim), means[0].ndim + 1, jnp.float32)
+    positions = jnp.stack(means, axis=-1).astype(jnp.float32) * along_last(
+        strides(stride, ndim), means[0].ndim + 1, jnp.float32
+    )
     return jnp.where(usable(maps)[..., None], positions, jnp.nan)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import ActivationPoints, Stride, activation_points, randomized_rounding
+from h3r_jax.codec.activation import ActivationPoints, activation_points, randomized_rounding
+from h3r_jax.codec.arguments import Stride, shape_of_map
 
 
 def flat_index(cells: jax.Array, heatmap_shape: tuple[int, ...]) -> jax.Array:
@@ -28,7 +29,13 @@ def scatter(points: ActivationPoints, heatmap_shape: Sequence[int]) -> jax.Array
 
     Returns:
       `float32[..., *heatmap_shape, K]`; the map of a landmark that is not inside is zero.
+
+    Raises:
+      ValueError: heatmap_shape is not of positive whole numbers, one for each axis of the cells.
     """
+    heatmap_shape = shape_of_map(heatmap_shape)
+    if len(heatmap_shape) != points.cells.shape[-1]:
+        raise ValueError(f"cells have {points.cells.shape[-1]} axes, but heatmap_shape is {heatmap_shape}")
     *lead, num_landmarks = points.inside.shape
     weights = jnp.where(points.inside[..., None], points.weights, 0).astype(jnp.float32)
     return add_at(jnp.zeros((*lead, *heatmap_shape, num_landmarks), jnp.float32), points, weights)
@@ -128,12 +135,25 @@ def binary_logits(logits: jax.Array) -> jax.Array:
       logits: `[..., 2K]`, the K "off" maps first, as in the reference's head.
 
     Returns:
-      `[..., K]`.
+      `[..., K]`, in the dtype of `logits`; a difference beyond that dtype is its greatest number.
 
     Raises:
-      ValueError: an odd number of channels.
+      ValueError: logits that are no floats; an odd number of channels.
     """
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"logits must be of a float dtype, got {logits.dtype}")
     if logits.shape[-1] % 2:
         raise ValueError(f"a two-channel head has an even number of maps, got {logits.shape[-1]}")
     off, on = jnp.split(logits, 2, axis=-1)
-    return on - off
+    return _difference(on, off)
+
+
+@jax.custom_jvp
+def _difference(on: jax.Array, off: jax.Array) -> jax.Array:
+    """`on - off`; the greatest number of the dtype where the difference of finite numbers is beyond it."""
+    difference, greatest = on - off, jnp.finfo(on.dtype).max
+    finite = jnp.isfinite(on) & jnp.isfinite(off)
+    return jnp.where(finite, jnp.clip(difference, -greatest, greatest), difference)
+
+
+_difference.defjvps(lambda change, *_: change, lambda change, *_: -change)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.activation import Stride
+from h3r_jax.codec.arguments import Stride
 from h3r_jax.codec.classical import decode_dark, decode_maximum, decode_quarter_shift, decode_udp, encode_gaussian
 from h3r_jax.codec.decoding import decode
 from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_soft_argmax, decode_soft_argmax

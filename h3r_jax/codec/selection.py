@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from h3r_jax.codec import top_k as strongest
 from h3r_jax.codec.activation import along_last
+from h3r_jax.codec.arguments import whole
 from h3r_jax.codec.maps import flat_index
 
 Weigh = Callable[[jax.Array], jax.Array]  # from values to their shares of the mass, over the last axis
@@ -18,9 +19,9 @@ Weigh = Callable[[jax.Array], jax.Array]  # from values to their shares of the m
 def flatten(heatmaps: ArrayLike, ndim: int) -> tuple[jax.Array, tuple[int, ...]]:
     """`heatmaps [..., *shape, K]` as maps `[..., S, K]`; and `shape`, `ndim` numbers.
 
-    Raises ValueError for too few axes, or for maps without cells.
+    Raises ValueError for an `ndim` below 1, for too few axes, or for maps without cells.
     """
-    heatmaps = jnp.asarray(heatmaps)
+    heatmaps, ndim = jnp.asarray(heatmaps), whole("ndim", ndim)
     if not jnp.issubdtype(heatmaps.dtype, jnp.floating):
         raise ValueError(f"heatmaps must be of a float dtype, got {heatmaps.dtype}")
     if heatmaps.ndim < ndim + 1:
@@ -29,6 +30,16 @@ def flatten(heatmaps: ArrayLike, ndim: int) -> tuple[jax.Array, tuple[int, ...]]
     if min(shape) < 1:
         raise ValueError(f"heatmaps of shape {heatmaps.shape} have no cells")
     return heatmaps.reshape(*heatmaps.shape[: -ndim - 1], math.prod(shape), heatmaps.shape[-1]), shape
+
+
+def widened(maps: jax.Array) -> jax.Array:
+    """`maps` in float32, or in float64 if they are: there values may differ that float32 takes for one."""
+    return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+
+
+def down_scale(peak: jax.Array) -> jax.Array:
+    """What to multiply maps by, exactly, so that sums and inverses stay in float32: 1 if no value is beyond 2**64."""
+    return jnp.where(peak > 2.0**64, 2.0**-64, 1.0)
 
 
 def last_cell(shape: tuple[int, ...], ndim: int) -> jax.Array:
@@ -116,7 +127,7 @@ def _heaviest_block(
     blocks = jnp.asarray(  # [block, cell]
         [[position[tuple(c - o for c, o in zip(corner, origin))] for corner in corners] for origin in corners]
     )
-    mass = activation(values.astype(jnp.float32))[..., blocks].sum(axis=-1)
+    mass = activation(widened(values))[..., blocks].sum(axis=-1)
     best = jnp.take(blocks, jnp.argmax(mass, axis=-1), axis=0)  # [..., K, P]
     return jnp.take_along_axis(values, best, axis=-1), jnp.take_along_axis(cells, best[..., None], axis=-2)
 

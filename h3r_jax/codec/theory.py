@@ -2,7 +2,7 @@
 
 import math
 
-from h3r_jax.codec.activation import Stride, strides
+from h3r_jax.codec.arguments import Stride, number, positive, strides, whole
 
 
 def quantization_bias(threshold: float, stride: float) -> float:
@@ -14,8 +14,11 @@ def quantization_bias(threshold: float, stride: float) -> float:
 
     Returns:
       `stride * (1/2 - threshold)`, input pixels (paper, section 3.2).
+
+    Raises:
+      ValueError: a threshold outside [0, 1], or a stride that is not positive and finite.
     """
-    return stride * (0.5 - threshold)
+    return positive("stride", stride) * (0.5 - number("threshold", threshold, 0.0, 1.0))
 
 
 def quantization_bound(stride: Stride, ndim: int = 2) -> float:
@@ -27,5 +30,8 @@ def quantization_bound(stride: Stride, ndim: int = 2) -> float:
 
     Returns:
       Half the diagonal of a cell, input pixels: `sqrt(ndim) * stride / 2` for equal strides.
+
+    Raises:
+      ValueError: ndim is no whole number of at least 1; a stride is not positive and finite, or strides are not ndim.
     """
-    return math.hypot(*strides(stride, ndim)) / 2
+    return math.hypot(*strides(stride, whole("ndim", ndim))) / 2

@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import integrate
 
-GRID_STEP = 1e-4
+from h3r_jax.codec.arguments import number, positive
+
+GRID_STEP = 1e-4  # and the least threshold of an area
+GREATEST_THRESHOLD = 100.0  # a million steps
 
 
 def nme_per_example(predictions: ArrayLike, landmarks: ArrayLike, weight: ArrayLike, distance: ArrayLike) -> np.ndarray:
@@ -42,7 +45,8 @@ class NormalizedErrors:
     """The normalised errors of examples, `float64[N]` as fractions.
 
     Start with none, merge, then read; of no examples there is nothing to read, and a
-    metric raises ValueError.
+    metric raises ValueError, as it does for a threshold that is not positive and finite
+    (of an area: not within [1e-4, 100]).
     """
 
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -65,7 +69,8 @@ class NormalizedErrors:
         return float(np.mean(self._some())) * 100
 
     def failure_rate(self, threshold: float) -> float:
-        """Examples with an error above `threshold` (a fraction, strict), percent; a NaN is a failure."""
+        """Examples with an error above `threshold` (a positive fraction, strict), percent; a NaN is a failure."""
+        threshold = positive("threshold", threshold)
         return float(np.mean(~(self._some() <= threshold))) * 100
 
     def auc(self, threshold: float) -> float:
@@ -74,11 +79,13 @@ class NormalizedErrors:
         Simpson's rule on `linspace(0, threshold, round(threshold / 1e-4) + 1)`: the
         protocol of PIPNet, STAR and FaRL without the float error of their end point.
         """
+        threshold = number("threshold", threshold, GRID_STEP, GREATEST_THRESHOLD)
         grid, curve = self.cumulative(threshold)
         return float(integrate.simpson(curve, x=grid)) / threshold
 
     def cumulative(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """`(grid, share)`: for a grid of errors from 0 to `threshold`, the share of examples up to each of them."""
+        threshold = number("threshold", threshold, GRID_STEP, GREATEST_THRESHOLD)
         grid = np.linspace(0.0, threshold, round(threshold / GRID_STEP) + 1)
         return grid, np.searchsorted(np.sort(self._some()), grid, side="right") / self.count
 

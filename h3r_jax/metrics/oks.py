@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from h3r_jax.codec.arguments import number, positive
 from h3r_jax.errors import UserError
 
 PERSON = 1  # category
@@ -32,13 +33,20 @@ def keypoint_similarity(
 
     Returns:
       `float64[...]`, 0 to 1; NaN without a labelled joint.
+
+    Raises:
+      ValueError: a sigma that is not positive and finite.
     """
-    counts = np.asarray(weight) > 0
+    counts, sigmas = np.asarray(weight) > 0, _positive(sigmas)
     squares = ((np.asarray(predictions, np.float64) - np.asarray(landmarks, np.float64)) ** 2).sum(axis=-1)
-    unit = 2 * (2 * np.asarray(sigmas, np.float64)) ** 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
+    unit = 2 * (2 * sigmas) ** 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
     likeness = np.where(counts, np.exp(-squares / unit), 0.0).sum(axis=-1)
     number = counts.sum(axis=-1)
     return np.where(number > 0, likeness / np.maximum(number, 1), np.nan)
+
+
+def _positive(sigmas: ArrayLike) -> np.ndarray:
+    return np.array([positive("a sigma", sigma) for sigma in np.asarray(sigmas)])
 
 
 def rescore(scores: ArrayLike, confidences: ArrayLike, *, threshold: float = CONFIDENT) -> np.ndarray:
@@ -47,10 +55,15 @@ def rescore(scores: ArrayLike, confidences: ArrayLike, *, threshold: float = CON
     Args:
       scores: `[N]`, of the detector; NaN for a labelled box, which counts as 1.
       confidences: `[N, K]`, of the joints.
+      threshold: of confidence, within [0, 1].
 
     Returns:
       `float64[N]`.
+
+    Raises:
+      ValueError: a threshold outside [0, 1].
     """
+    threshold = number("threshold", threshold, 0.0, 1.0)
     scores, confidences = np.asarray(scores, np.float64), np.asarray(confidences, np.float64)
     counts = confidences > threshold
     means = np.where(counts, confidences, 0.0).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
@@ -74,11 +87,15 @@ def suppress(
       areas: `[N]`, square pixels: of the crop. The similarity of two people has the mean of theirs.
       image_ids: `[N]`; people of different images do not suppress each other.
       sigmas: `[K]`.
-      threshold: similarity above which (strict) a person is suppressed.
+      threshold: similarity within [0, 1] above which (strict) a person is suppressed.
 
     Returns:
       `int64[M]`, indices of those kept: image by image in the order of their ids, from the best person on.
+
+    Raises:
+      ValueError: a threshold outside [0, 1], or a sigma that is not positive and finite.
     """
+    threshold = number("threshold", threshold, 0.0, 1.0)
     predictions, areas = np.asarray(predictions, np.float64), np.asarray(areas, np.float64)
     image_ids, seen = np.asarray(image_ids), np.ones(np.shape(predictions)[1])
     kept = []
@@ -182,7 +199,7 @@ def average_precision(
             )
         found = truth.loadRes([dict(result) for result in results])  # which writes into them
         evaluation = COCOeval(truth, found, "keypoints")
-        evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
+        evaluation.params.kpt_oks_sigmas = _positive(sigmas)
         if image_ids is not None:
             evaluation.params.imgIds = sorted(set(image_ids))
         evaluation.evaluate()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from h3r_jax.codec.arguments import positive
+
 NUM_JOINTS = 16
 # name -> joints, of the right and the left side; neither pelvis (6) nor thorax (7) is in one or in the mean. The upper
 # neck (8) is in the mean alone.
@@ -33,7 +35,7 @@ class HeadErrors:
     labelled: `bool[N, 16]`.
 
     Start with none, merge, then read; of no examples there is nothing to read, and a
-    metric raises ValueError.
+    metric raises ValueError, as it does for a threshold that is not positive and finite.
     """
 
     errors: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, NUM_JOINTS)))
@@ -51,6 +53,7 @@ class HeadErrors:
         """Labelled joints within `threshold`, and all labelled joints, `int64[16]` each; a NaN is no hit."""
         if not self.count:
             raise ValueError("there are no examples to take a metric of; evaluate a split with at least one image")
+        threshold = positive("threshold", threshold)
         return (self.labelled & (self.errors <= threshold)).sum(axis=0), self.labelled.sum(axis=0)
 
     def pckh(self, threshold: float) -> float:

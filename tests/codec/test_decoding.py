@@ -245,7 +245,7 @@ def test_bad_input():
         ({"activation": "relu"}, "unknown activation 'relu'; known are softmax, sigmoid, identity"),
         ({"selection": "all"}, "unknown selection 'all'; known are top_k, neighbours"),
         ({"k": 43}, "k=43 cells cannot be chosen from a map of 6x7"),
-        ({"k": 0}, "k=0"),
+        ({"k": 0}, "k must be a whole number of at least 1, got 0"),
         ({"k": 6, "selection": "neighbours"}, "k=6 is no neighbourhood of 2 axes"),
         ({"k": 16, "selection": "neighbours"}, "k=16 is no neighbourhood"),
         ({"ndim": 3}, "spatial axes"),

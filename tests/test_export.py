@@ -165,7 +165,7 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     )
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
-        ([source, "taken"], "taken exists already; remove it or choose another destination"),
+        ([source, "taken"], "taken exists already; choose another destination, or give --overwrite to replace it"),
         (["nowhere", "new"], "nowhere is not a file"),
         (["backbone", "new"], "the backbone alone; want a network with a head for landmarks"),
         ([source, "new", "--k=1000", "--input_size=64,32"], "k=1000 cells cannot be chosen from a map of 16x8"),

@@ -13,8 +13,8 @@ for every b, with normalisation, network and decoder inside:
     stablehlo   what `jax.export` writes, for CPU, CUDA and TPU; runs wherever JAX is, without Flax
     savedmodel  a TensorFlow SavedModel for CPU, without JAX; needs TensorFlow to be written
 
-Neither format has checksums. The command prints the SHA-256 of the file; the directory has a file SHA256SUMS. What is at
-DESTINATION already is replaced only with --overwrite.
+Neither format has checksums. The command prints the SHA-256 of the file; the directory has a file SHA256SUMS. What is
+at DESTINATION already is replaced only with --overwrite.
 """
 
 import argparse

@@ -139,12 +139,13 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
     run.loss.name = "binary_cross_entropy"
     run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
-    same_run.claim(Run(tmp_path), json.loads(run.to_json()))
+    workdir = tmp_path / "run"
+    same_run.claim(Run(workdir), json.loads(run.to_json()))
     variables = variables_of("small", 3, "binary")
-    saved = checkpoints.Checkpoints(Run(tmp_path), keep=1)
+    saved = checkpoints.Checkpoints(Run(workdir), keep=1)
     saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))
     saved.close()
-    export.main([str(tmp_path), str(tmp_path / "network")])
+    export.main([str(workdir), str(tmp_path / "network")])
 
     images = np.resize(IMAGES, (2, 96, 64, 3))
     network = Recipe.from_config(run).network
@@ -152,7 +153,7 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     found = jax_export.deserialize((tmp_path / "network").read_bytes()).call(images)
     np.testing.assert_allclose(found["landmarks"], expected, atol=TOLERANCE)
 
-    export.main([str(tmp_path), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
+    export.main([str(workdir), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
     assert "uint8[b,64,64,3]" in str(jax_export.deserialize((tmp_path / "other").read_bytes()).in_avals)
 
 

@@ -6,8 +6,8 @@
 
 Prints a table of decoders on the same network. Writes DIR/eval/DATASET-SPLIT-stepSTEP.json (for weights of others,
 DIR/eval/DATASET-SPLIT-FILE.json), and beside it pictures: overlays, heatmaps of the worst images, and the cumulative
-error if the metric is NME. It replaces only an earlier result of the same weights and protocol; docs/datasets.md has the
-names of the others.
+error if the metric is NME. Only an earlier result of the same weights and protocol is replaced; another has another
+name, see docs/datasets.md.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)

@@ -16,6 +16,7 @@ from h3r_jax.models.hrnet import HRNet
 Tensors = Mapping[str, np.ndarray]  # name -> array
 
 CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
+MOST_CHANNELS = 2**20  # of a layer; more would not fit into a network's shapes
 COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 
 
@@ -55,10 +56,10 @@ def recognize(
                 "a backbone alone can start a training, not replace a trained model"
             )
         return Spec(model, None, 0, naming, tracked)
-    channels = last.shape[0]
+    channels = _channels(last)
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
-    if channels % models.HEADS[head] or (landmarks and count != landmarks):
+    if not count or channels % models.HEADS[head] or (landmarks and count != landmarks):
         wanted = landmarks or "a whole number"
         raise UserError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {wanted}")
     return Spec(model, head, count, naming, tracked)
@@ -131,7 +132,7 @@ def _hrnet_fields(tensors: Tensors) -> dict[str, Any]:
     widths = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"stage\d+\.\d+\.branches\.(\d+)\.\d+\.conv1\.weight", name):
-            widths[int(match.group(1))] = tensor.shape[0]
+            widths[int(match.group(1))] = _channels(tensor)
     modules = tuple(count(rf"stage{stage}\.(\d+)\.") for stage in stages)
     last = f"stage{stages[-1]}.{modules[-1] - 1}.fuse_layers."
     return {
@@ -158,6 +159,11 @@ def _head(naming: str, channels: int, head: str | None, landmarks: int | None) -
 def _batches_tracked(tensors: Tensors, naming: str) -> int | dict[str, int]:
     counts = {name: _count(name, x) for name, x in tensors.items() if left_out_reason(name, naming) == COUNTED}
     return counts if len(set(counts.values())) > 1 else next(iter(counts.values()), 0)
+
+
+def _channels(weight: np.ndarray) -> int:
+    """The outputs of a convolution; 0 of what is none."""
+    return weight.shape[0] if weight.ndim == 4 and weight.shape[0] < MOST_CHANNELS else 0
 
 
 def _count(name: str, counter: np.ndarray) -> int:

@@ -304,7 +304,7 @@ def test_containers_that_hold_themselves_are_read(tmp_path):
         (lambda: pose(**{WEIGHT: torch.zeros(())}), "0 landmarks for a head 'pose'"),
         (lambda: pose(**{WEIGHT: torch.zeros(0, 4, 1, 1)}), "0 landmarks for a head 'pose'"),
         (lambda: pose(**{WEIGHT: torch.zeros(1).expand(2**40, 1, 1, 1)}), "0 landmarks for a head 'pose'"),
-        (lambda: pose(**{WIDTH: torch.zeros(())}), "an HRNet with widths"),
+        (lambda: pose(**{WIDTH: torch.zeros(())}), "1 misshapen: stage2.0.branches.0.0.conv1.weight () for"),
         (lambda: {WEIGHT: torch.empty(3, device="meta")}, "holds tensors that are no plain arrays"),
     ],
 )

@@ -69,6 +69,8 @@ def prepare(run: Run, *, skip_damaged: bool = False) -> str:
                 back = None
         trial.rmtree()
     if not np.array_equal(back, np.arange(3)):
+        if not any(folder.iterdir()):
+            folder.rmdir()
         remedy = "choose another --workdir, of letters, digits, - and _"
         raise UserError(f"{folder}: what is written there cannot be read back, perhaps because of its name; {remedy}")
     return said
@@ -258,6 +260,8 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps():
             raise UserError(f"{self._directory} does not hold step {step}, which was saved; look at the disk")
+        if jax.process_index() == 0:
+            self._run.verify(step)
         saved = self.restore(step, state)
         if not all(map(_same, jax.tree.leaves(saved), jax.tree.leaves(state))):
             raise UserError(f"{self._directory / str(step)} does not hold what was saved; look at the disk")

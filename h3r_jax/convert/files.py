@@ -7,8 +7,11 @@ and the digests of both in `DESTINATION/SHA256SUMS`. A run, or a step of one, is
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -31,6 +34,7 @@ SAFETENSORS_SUFFIX = safetensors_files.SUFFIX
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
 METADATA_CONFIG = "h3r_jax_config"  # key there of the configuration of its run
 ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
+DESCRIPTION_BYTES = 4096  # that orbax writes beside an array, at most
 UNVERIFIED = f"the directory has no {digests.NAME}: whether it is damaged cannot be verified"
 
 
@@ -172,6 +176,7 @@ def write_directory(
 
     def write(temporary: epath.Path) -> None:
         temporary.mkdir()
+        _check_room(temporary, jax.tree.leaves(variables))
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
         about = {"source": str(source), "left_out": report.left_out, "notes": report.notes, CONFIG: config}
         write_json(temporary / DESCRIPTION, {**dataclasses.asdict(spec), **about})
@@ -179,6 +184,13 @@ def write_directory(
         digests.write(temporary)
 
     write_whole(path, write, overwrite=overwrite)
+
+
+def _check_room(place: epath.Path, arrays: Sequence[Any]) -> None:
+    """OSError if a local disk has no room for arrays. Orbax finds that too, but its threads print their tracebacks."""
+    needed = sum(array.nbytes + DESCRIPTION_BYTES for array in arrays)
+    if "://" not in os.fspath(place) and shutil.disk_usage(place).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _check_written(temporary: epath.Path, variables: dict, path: str | os.PathLike) -> None:

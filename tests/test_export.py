@@ -1,6 +1,7 @@
 """Exported networks in processes of their own, which have the runtime and nothing else."""
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from jax import export as jax_export
 
 from configs import common
-from h3r_jax import export, load_predictor, models
+from h3r_jax import digests, export, load_predictor, models
 from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
@@ -105,9 +106,11 @@ def run_elsewhere(folder, source, code, absent):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_stablehlo_runs_with_jax_alone(tmp_path):
+def test_stablehlo_runs_with_jax_alone(tmp_path, capsys):
     source = directory(tmp_path / "converted")
     export.main([str(source), str(tmp_path / "network.stablehlo"), "--input_size=64,32"])
+    digest = hashlib.sha256((tmp_path / "network.stablehlo").read_bytes()).hexdigest()
+    assert f"\nSHA-256 {digest}\n" in capsys.readouterr().out
     run_elsewhere(tmp_path, source, RUN_STABLEHLO, ["h3r_jax", "flax", "orbax", "tensorflow", "torch"])
 
 
@@ -119,6 +122,7 @@ def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
         assert jax.__version_info__ >= (0, 11) and not (tmp_path / "network.savedmodel").exists()
         assert f"cannot read what JAX {jax.__version__} writes; want --format=stablehlo" in str(stop)
         pytest.skip(str(stop))
+    assert digests.present(tmp_path / "network.savedmodel") and not digests.faults(tmp_path / "network.savedmodel")
     run_elsewhere(tmp_path, source, NO_JAX + RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
 
 

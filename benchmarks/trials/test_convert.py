@@ -107,10 +107,11 @@ def test_results_on_a_full_disk(disk, monkeypatch, room):
     paths = [epath.Path(path) for path in write(1.0)]
     before = [path.read_bytes() for path in paths]
     fill(disk, room)
+    there = names(disk)
     with pytest.raises(OSError, match=r"eval.* cannot be written: the disk is full"):
         write(2.0)
     assert paths[0].read_bytes() in (before[0], before[0].replace(b"1.0", b"2.0"))
-    assert paths[1].read_bytes() == before[1]
+    assert paths[1].read_bytes() == before[1] and names(disk) == there
 
 
 @pytest.mark.trial("A3")

@@ -117,8 +117,10 @@ def prepare(workdir: str | os.PathLike) -> epath.Path:
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
         probe = place / f".{uuid.uuid4().hex[:8]}"
-        probe.write_text("This file may be removed.")
-        probe.unlink()
+        try:
+            probe.write_text("This file may be removed.")
+        finally:
+            probe.unlink(missing_ok=True)
     return place
 
 

@@ -18,6 +18,12 @@ from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
 from h3r_jax.training import checkpoints, sharding, writers
 from tests.training import tiny
 
+# Where orbax fails, its threads fail too, and leave coroutines that nobody waits for.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
 RECIPE = tiny.make_recipe()
 MESH = sharding.make_mesh(jax.devices()[:1])
 STATE = jax.device_put(tiny.make_state(RECIPE)[0], sharding.replicated(MESH))
@@ -209,10 +215,6 @@ def write_metrics(writer):
             writer.close()
 
 
-# Each thread of orbax dies of the full disk too, and leaves coroutines that nobody waits for.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.trial("A1")
 @pytest.mark.parametrize(
     ("write", "name"),

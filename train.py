@@ -9,26 +9,21 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 
 # isort: split
 
-import contextlib
-import functools
 import json
 import os
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import common
 from data import inputs
-from h3r_jax import claims
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.run import Run
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
 from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import Incidents
-from h3r_jax.training.recipe import Durations, Recipe, check_config
-from h3r_jax.training.state import TrainState, create_state, initial_variables, optimizer_of
+from h3r_jax.training.recipe import Durations, Recipe, check_config, check_memory
+from h3r_jax.training.state import TrainState, initial_state, optimizer_of
 
 
 def train(
@@ -47,68 +42,58 @@ def train(
       preemption.Preempted: SIGTERM or Ctrl-C stopped the run; the state is saved.
     """
     # ---- What is asked for. A mistake in it is said here, before anything is computed or written.
-    run, mesh, first = Run(workdir), sharding.make_mesh(), distributed.is_first()
-    say = functools.partial(print, flush=True) if first else lambda *_: None
-    fields = json.loads(config.to_json())
-    check_config(fields, common.get_config().to_dict())
-    recipe, batch_size = Recipe.from_config(config), config.train.batch_size
+    run, mesh, fields = Run(workdir), sharding.make_mesh(), json.loads(config.to_json())
+    check_config(fields)
+    recipe = Recipe.from_config(config)
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
-    sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
-    owner = claims.Claim(run.owner_file, f"the run in {run.workdir}") if first else None
-    with owner or contextlib.nullcontext():
-        # ---- The data.
+    sharding.check_batch_size(config.train.batch_size, mesh, recipe.accumulation)
+    check_memory("train.batch_size", config.train.batch_size, network.shape)
+    with same_run.owned(run) as owner:
         with distributed.first_process_first():  # it prepares the data
             examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
             evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
-            warnings = [same_run.check(run, fields)]
+            warnings = [same_run.check(run, fields), inputs.check_test(config, network, protocol)]
         durations = Durations.from_config(config, examples.num_examples)
 
         # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
-        variables, weights = initial_variables(config, network)
         optimizer = optimizer_of(config.train, warmup_steps=durations.warmup, total_steps=durations.total)
-        state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
-        state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
+        state, weights = initial_state(config, network, optimizer, mesh)
         identity = same_run.Identity(fields, examples.name, examples.num_examples)
         options = {"keep": config.log.keep_checkpoints, "best": protocol.best, "skip_damaged": skip_damaged}
         checkpoints = Checkpoints(run, about=identity.describe, **options)
-        state, restored = checkpoints.resume(state, identity.check)
+        state, weights = checkpoints.resume(state, weights, identity.check)
 
         # ---- What is going to happen, for the user to read and to look at. From here on files are written.
-        say(
-            account.describe(
-                config, recipe, protocol, examples, validation, state, restored or weights, durations, mesh, warnings
-            )
-        )
-        if first:
-            account.draw(run, recipe, examples)
+        account.show(run, config, recipe, protocol, (examples, validation), (state, weights), durations, mesh, warnings)
+        if distributed.is_first():
             run.write_config(fields)
+        writer = writers.of_run(run, after=int(state.step), writing=distributed.is_first())
 
         # ---- It happens. An error ends this process at once: in closing it would wait for the others.
-        batches = functools.partial(
-            examples.batches, seed=recipe.seed, batch_size=config.train.batch_size, **distributed.this_process()
-        )
-        writer = writers.of_run(run, after=int(state.step)) if first else writers.MultiWriter()
+        order = {"seed": recipe.seed, "batch_size": config.train.batch_size, **distributed.this_process()}
         with checkpoints, writer, distributed.end_for_all():
             state = loop.fit(
                 state,
-                batches(start_step=int(state.step)),
+                examples.batches(start_step=int(state.step), **order),
                 train_step=step.jit_train_step(recipe, optimizer, mesh),
                 mesh=mesh,
                 durations=durations,
                 writer=writer,
                 checkpoints=checkpoints,
                 evaluate=evaluator.metrics_of(averaged=config.eval.averaged) if evaluator else None,
-                incidents=Incidents(run, recipe.nonfinite, lambda step: next(batches(start_step=step - 1))),
+                incidents=Incidents(
+                    run, recipe.nonfinite, lambda of: next(examples.batches(start_step=of - 1, **order))
+                ),
                 owner=owner,
                 profile_to=run.workdir / "profile" if profile else None,
             )
-        best = f"; step {checkpoints.best()} is the best on validation" if validation else ""
-        say(f"The run is complete: step {int(state.step)} is the last in {run.checkpoints}{best}.")
+        if distributed.is_first():
+            best = f"; step {checkpoints.best()} is the best on validation" if validation else ""
+            print(f"The run is complete: step {int(state.step)} is the last in {run.checkpoints}{best}.")
         return state
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("profile", False, "write a profile of ten steps to WORKDIR/profile")
     flags.DEFINE_bool("skip_damaged", False, "set damaged checkpoints aside, go on from the newest whole one")
-    options = ("profile", "skip_damaged")
-    command.main(lambda flags: train(flags.config, flags.workdir, **{name: flags[name].value for name in options}))
+    command.main(lambda of: train(of.config, of.workdir, profile=of.profile, skip_damaged=of.skip_damaged))

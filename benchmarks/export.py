@@ -23,7 +23,7 @@ from h3r_jax import export, images, models, predict
 from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.landmarks.scheme import BOX
-from h3r_jax.predict.predictor import whole_box
+from h3r_jax.predict.reading import whole_box
 
 REFERENCE = "jitted, this library"
 

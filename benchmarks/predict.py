@@ -30,7 +30,7 @@ from h3r_jax import convert, geometry, images, models
 from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
-from h3r_jax.predict.predictor import whole_box
+from h3r_jax.predict.reading import whole_box
 
 SIZE, K, SCALE = 256, 9, 1.25
 

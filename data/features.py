@@ -9,6 +9,7 @@ from etils import epath
 from PIL import Image, UnidentifiedImageError
 
 from h3r_jax.errors import UserError
+from h3r_jax.image_files import open_image
 from h3r_jax.images import to_rgb
 
 EXIF_ORIENTATION = 0x0112
@@ -82,8 +83,7 @@ def check_image(
 ) -> tuple[bytes, tuple[int, int]]:
     """As `read_image`, for the `content` of the file; `path` is for messages."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
+        with open_image(io.BytesIO(content)) as image:
             opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             if not (opaque and image.format in ("JPEG", "PNG")):

@@ -1,8 +1,8 @@
 """One sentence for a mistake of the user, a traceback for a mistake of the program.
 
-The class decides. A command prints a `UserError` or an `OSError` as one sentence and ends with status 1. A full disk is
-said in a sentence whichever library finds it, and Ctrl-C ends with status 130. Every other exception keeps its
-traceback, JAX's own ValueError too.
+The class decides. A command prints a `UserError` or an `OSError` as one sentence and ends with status 1. It does the
+same for a full disk and for memory that is used up, whichever library finds it. Ctrl-C ends with status 130. Every
+other exception keeps its traceback, JAX's own ValueError too.
 """
 
 import contextlib
@@ -32,9 +32,13 @@ def sentences() -> Iterator[None]:
     except (UserError, OSError) as error:
         sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
     except Exception as error:
-        if not is_full_disk(error):
-            raise
-        sys.exit(f"error: the disk is full ({str(error).strip().splitlines()[0]})")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if is_full_disk(error):
+            sys.exit(f"error: the disk is full ({reason})")
+        if is_out_of_memory(error):
+            remedy = "lower the batch size (config.train.batch_size, config.eval.batch_size, --max_batch)"
+            sys.exit(f"error: out of memory ({reason}); {remedy}, or raise config.train.accumulation")
+        raise
 
 
 @contextlib.contextmanager
@@ -65,3 +69,9 @@ def is_full_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the host or of a device is used up."""
+    text = str(error)
+    return isinstance(error, MemoryError) or ("RESOURCE_EXHAUSTED" in text and "memory" in text.lower())

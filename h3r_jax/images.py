@@ -14,9 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from h3r_jax import geometry, reference_crop
 from h3r_jax.errors import UserError
+from h3r_jax.image_files import load, open_image
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-LEAST_WHITE = 4096  # of 16 bits; an image that stays below is taken to have fewer bits, which would come out black
 
 
 def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | None = None) -> np.ndarray:
@@ -28,7 +28,7 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
       name: what a message calls it; by default the path.
 
     Returns:
-      `uint8[H, W, 3]`. 16-bit grey keeps its high byte; transparency is laid on black.
+      `uint8[H, W, 3]`. 16 bits keep the higher 8; transparency is laid on black.
 
     Raises:
       ValueError: the file is missing, damaged or not an image, its pixels have no known white, or the array is none of
@@ -37,7 +37,7 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fspath(source)
         try:
-            with Image.open(source) as image:
+            with open_image(source) as image:
                 return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
         except FileNotFoundError:
             raise UserError(f"{name}: there is no such file") from None
@@ -46,7 +46,7 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
         except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
             raise UserError(f"{name} is not a readable image ({error})") from None
     if isinstance(source, Image.Image):
-        return np.asarray(to_rgb(ImageOps.exif_transpose(source)))
+        return np.asarray(to_rgb(ImageOps.exif_transpose(load(source))))
     pixels = np.asarray(source)
     grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
     if pixels.dtype != np.uint8 or not pixels.size or not (grey or pixels.shape[2:] == (3,)):
@@ -57,17 +57,15 @@ def read_image(source: str | os.PathLike | Image.Image | ArrayLike, name: str | 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A PIL image in 8-bit RGB; 16-bit grey keeps its high byte, transparency is laid on black.
 
+    `image_files.open_image` makes sure that 16 bits are used.
+
     Raises:
-      ValueError: pixels have 32 bits, or 16 of which only the lower ones are used.
+      ValueError: pixels have 32 bits.
     """
     if image.mode in ("I", "F"):
         raise UserError("32 bits a pixel; store 8 or 16")
     if image.mode.startswith("I;16"):
-        pixels = np.asarray(image)
-        if 0 < pixels.max() < LEAST_WHITE:
-            greatest = f"the greatest value is {pixels.max()}"
-            raise UserError(f"16 bits a pixel, but {greatest}; want values that use the range to 65535")
-        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")

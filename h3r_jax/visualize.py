@@ -1,11 +1,12 @@
 """Pictures. Every function returns a matplotlib Figure and draws on no screen."""
 
+import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection, LineCollection
@@ -16,6 +17,7 @@ from PIL import Image
 
 from h3r_jax.codec import ActivationPoints
 from h3r_jax.errors import UserError
+from h3r_jax.files import write_whole
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.metrics import NormalizedErrors
 
@@ -245,8 +247,18 @@ def cumulative_error_curve(errors: Mapping[str, NormalizedErrors], threshold: fl
     return figure
 
 
-def save(figure: Figure, path: epath.Path) -> None:
-    """Writes a figure as PNG to a path (any etils path)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        figure.savefig(file, format="png")
+def save(figure: Figure, path: str | os.PathLike, *, overwrite: bool = True) -> None:
+    """Writes a figure as PNG, whole or not at all.
+
+    Args:
+      figure: to draw.
+      path: any etils path.
+      overwrite: whether to replace a file that is there.
+
+    Raises:
+      UserError: there is a file, which may not be replaced.
+      OSError: it cannot be written; names the path.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(path, lambda temporary: temporary.write_bytes(content.getvalue()), overwrite=overwrite)

@@ -117,6 +117,21 @@ def test_a_full_disk_is_one_sentence_in_the_words_of_every_library(tmp_path, err
 
 
 @pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8.00 TiB for an array"),
+        MemoryError(),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes.\nmore"),
+    ],
+)
+def test_memory_that_is_used_up_is_one_sentence(error):
+    with pytest.raises(SystemExit, match=r"^error: out of memory \(.*\); lower the batch size") as stop, sentences():
+        raise error
+    assert "\n" not in stop.value.code
+
+
+@pytest.mark.trial("D")
 def test_ctrl_c_is_no_traceback(capsys):
     with pytest.raises(SystemExit) as stop, sentences():
         raise KeyboardInterrupt

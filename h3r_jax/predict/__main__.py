@@ -5,6 +5,7 @@
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
 upright image. An image or frame without boxes has one line, whose box is null. The lines are printed. With --out they
 are written to DIR/landmarks.jsonl, with an overlay of each image as DIR/<name>.png and of each video as DIR/<name>.mp4.
+Files that are there already are replaced with --overwrite alone.
 An image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
 """
 
@@ -14,12 +15,13 @@ from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from h3r_jax.errors import UserError, sentences
+from h3r_jax.errors import sentences
 from h3r_jax.images import CROPS
 from h3r_jax.predict import inputs, options
 from h3r_jax.predict.boxes import BoxFile
@@ -38,12 +40,13 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--boxes", help=f"{boxes}; default: detect, for a known scheme of faces")
     parser.add_argument("--min_score", type=float, help="least score of a box in a COCO file (default: 0.5)")
     parser.add_argument("--out", type=_folder, metavar="DIR", help="folder to write lines and overlays to")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier call wrote to DIR")
     parser.add_argument("--max_batch", type=int, default=16, help="most crops in one batch (default: %(default)s)")
     group = options.add_network(parser)
     group.add_argument("--box_scale", type=float, help="size of the crop, relative to the box")
     group.add_argument("--crop", choices=CROPS, help="way to cut a crop: exact, or reference (by whole pixels, as H3R)")
     settings = vars(parser.parse_args(arguments))
-    own = ("images", "checkpoint", "boxes", "min_score", "out", "max_batch")
+    own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "max_batch")
     return argparse.Namespace(**{name: settings.pop(name) for name in own}), settings
 
 
@@ -56,27 +59,24 @@ def _folder(text: str) -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; one sentence and status 1 for a mistake of the user, status 1 if a file was passed over."""
     own, settings = parse(arguments)
+    if sys.stderr is None:  # closed; what is said would go to standard output
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
     with sentences():
         images, videos, left_out = inputs.expand(own.images, own.out)
-        predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)
-        boxes = inputs.choose_boxes(own.boxes, own.min_score, predictor.network.scheme, images + videos)
-        if isinstance(boxes, BoxFile) and boxes.left_out:
-            counts = ", ".join(f"{count} {reason}" for reason, count in boxes.left_out.items())
-            left_out.append(f"{own.boxes}: left out: {counts}")
-        for line in (*left_out, f"{predictor.description}; {predictor.network}"):
-            print(line, file=sys.stderr)
-        try:
-            output = Output(own.out)
-            with contextlib.closing(output):
-                if images:
-                    predict_images(predictor, boxes, images, output)
-                for path, name in videos:
-                    predict_video(predictor, boxes, path, name, output)
-        except OSError as error:  # of writing: what cannot be read is reported and passed over
-            place = error.filename or own.out or "the output"
-            raise UserError(f"{place} cannot be written: {error.strerror or error}") from error
-    what = f"{output.boxes} boxes; {output.empty} images or frames without any; {output.errors} errors"
-    print(what + (f"; in {own.out}/landmarks.jsonl" if own.out else ""), file=sys.stderr)
+        output = Output(own.out, images + videos, len(videos), own.boxes, overwrite=own.overwrite)
+        with contextlib.closing(output):
+            predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)
+            boxes = inputs.choose_boxes(own.boxes, own.min_score, predictor.network.scheme, images + videos)
+            if isinstance(boxes, BoxFile) and boxes.left_out:
+                counts = ", ".join(f"{count} {reason}" for reason, count in boxes.left_out.items())
+                left_out.append(f"{own.boxes}: left out: {counts}")
+            for line in (*left_out, f"{predictor.description}; {predictor.network}"):
+                print(line, file=sys.stderr)
+            if images:
+                predict_images(predictor, boxes, images, output)
+            for index, (path, _) in enumerate(videos, start=len(images)):
+                predict_video(predictor, boxes, path, output, output.place(index))
+    print(output, file=sys.stderr)
     if output.errors:
         sys.exit(1)
 

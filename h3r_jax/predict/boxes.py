@@ -8,7 +8,7 @@
 
 Pixels are 0-based, with centres at integers. An image is found by its path as it was given, else by its path within the
 folder that was given, else by its file name. In a COCO file, it is found by the number at the end of its name. A box
-without a frame is for every frame of a video.
+without a frame is for every frame of a video. Spaces round a name do not count, unless an input has them too.
 """
 
 import collections
@@ -35,6 +35,8 @@ class Record(NamedTuple):
     box: list[float] | None  # x0, y0, x1, y1; None for none
     frame: int | None = None  # of a video; None for every frame
     left_out: str = ""  # why a box of the file is not taken
+    category: float = PERSON
+    score: float = 1.0
 
 
 class BoxFile:
@@ -47,15 +49,21 @@ class BoxFile:
 
     Raises:
       ValueError: the file is missing or not as the module's documentation says (names the line or record), does not
-        tell two inputs apart, or is a COCO file without a record of any input.
+        tell two inputs apart, is a COCO file without a record of any input or without a box that is taken, or has
+        boxes in shares of the image.
     """
 
     def __init__(self, path: str | os.PathLike, inputs: Sequence[tuple[Path, str]], min_score: float | None = None):
         self._path, self._coco = Path(path), Path(path).suffix == ".json"
+        min_score = MIN_SCORE if min_score is None else min_score
         records = collections.defaultdict(list)
-        for record in _read(self._path, MIN_SCORE if min_score is None else min_score):
-            records[record.image].append(record)
         paths, names = {str(image) for image, _ in inputs}, {name for _, name in inputs}
+        known = paths | names | {Path(image).name for image, _ in inputs}
+        for record in _read(self._path, min_score):
+            image = record.image
+            exact = isinstance(image, int) or image in known
+            records[image if exact else str(Path(str(image).strip()))].append(record)
+        _check_all(self._path, [record for known in records.values() for record in known], min_score)
         self._records: dict[str, list[Record]] = {}
         owners: dict[str | int | None, str] = {}
         for image, name in ((str(image), name) for image, name in inputs):
@@ -71,6 +79,10 @@ class BoxFile:
         if self._coco and not owners:
             raise UserError(f"{path} has no record of any input; want names that end in an image_id")
         self.left_out = collections.Counter(x.left_out for known in self._records.values() for x in known if x.left_out)
+
+    def count_left_out(self, image: str | os.PathLike) -> int:
+        """How many boxes of an image are not taken."""
+        return sum(bool(record.left_out) for record in self._records.get(os.fspath(image), []))
 
     def __call__(self, image: str | os.PathLike, frame: int | None = None) -> np.ndarray:
         """The boxes `float64[n, 4]` of an image, or of a frame of a video: x0, y0, x1, y1.
@@ -93,11 +105,25 @@ class BoxFile:
         return np.array(boxes, np.float64).reshape(-1, 4)
 
 
+def _check_all(path: Path, records: Sequence[Record], min_score: float) -> None:
+    if records and all(record.left_out for record in records):
+        categories = ", ".join(f"{x:g}" for x in sorted({record.category for record in records})[:20])
+        scores = sorted(record.score for record in records)
+        raise UserError(
+            f"{path}: none of its {len(records)} detections is taken; they have category_id {categories} and scores "
+            f"from {scores[0]:g} to {scores[-1]:g}; want people, category_id {PERSON}, with a score of {min_score:g} "
+            "or more (--min_score)"
+        )
+    boxes = [record.box for record in records if record.box]
+    if boxes and all(0 <= number <= 1 for box in boxes for number in box):
+        raise UserError(f"{path}: every box lies within 0 to 1, as shares of an image do; want pixels")
+
+
 def _read(path: Path, min_score: float) -> Iterator[Record]:
     kind, place = path.suffix, "the whole"
     if kind not in (".csv", ".jsonl", ".json"):
         raise UserError(f"{path} is of no known kind of boxes; known endings are .csv, .jsonl, .json")
-    if not path.is_file():
+    if not path.is_file():  # nor a pipe, which might wait for ever
         raise UserError(f"{path} is not a file; want boxes, or --boxes=detect, or --boxes=whole")
     try:
         text = path.read_text("utf-8-sig")  # some programs write a mark before a text
@@ -115,7 +141,7 @@ def _read(path: Path, min_score: float) -> Iterator[Record]:
                 if index == 0 and [cell.strip() for cell in cells] != COLUMNS:
                     raise ValueError(f"begins with {item!r}; want the header {','.join(COLUMNS)}")
                 if index > 0 and cells:
-                    yield _line({"image": cells[0], "box": [float(cell) for cell in cells[1:]]})
+                    yield _line({"image": cells[0], "box": [_number_of(cell) for cell in cells[1:]]})
     except UnicodeDecodeError as error:
         place = f"line {1 + error.object[: error.start].count(10)}"
         raise UserError(f"{path}, {place}: not UTF-8; store the text in that encoding") from None
@@ -132,12 +158,19 @@ def _line(record: Any) -> Record:
 
 def _coco(detection: Any, min_score: float) -> Record:
     image, (x, y, width, height), score, category = _fields(detection, "image_id", "bbox", "score", "category_id")
+    reason = "" if score >= min_score else f"with a score below {min_score:g}"
     if category != PERSON:
-        return Record(int(image), None, left_out="not of people")
-    if score < min_score:
-        return Record(int(image), None, left_out=f"with a score below {min_score:g}")
+        reason = "not of people"
     # The box covers its border pixels, and one at least.
-    return Record(int(image), [x, y, x + max(width - 1, 0), y + max(height - 1, 0)])
+    box = None if reason else [x, y, x + max(width - 1, 0), y + max(height - 1, 0)]
+    return Record(int(image), box, left_out=reason, category=category, score=score)
+
+
+def _number_of(cell: str) -> float:
+    """The number of a cell of a CSV file, as every program reads it: Python alone would read 1_5 as 15."""
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", cell.strip(), re.ASCII | re.IGNORECASE):
+        raise ValueError(f"{cell.strip()!r} is not a number with a decimal point")
+    return float(cell)
 
 
 def _finite(value: Any) -> bool:
@@ -148,13 +181,13 @@ def _four(values: Any) -> bool:
     return type(values) is list and len(values) == 4 and all(map(_finite, values))
 
 
-CORNERS = "[x0, y0, x1, y1], finite, with x0 <= x1 and y0 <= y1"
+CORNERS = "[x0, y0, x1, y1], finite, with x0 < x1 and y0 < y1"
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # whether a value is good, and the good values in words
-    "image": (lambda x: type(x) is str, "a path"),
-    "box": (lambda x: x is None or (_four(x) and x[0] <= x[2] and x[1] <= x[3]), CORNERS),
+    "image": (lambda x: type(x) is str and bool(x.strip()), "a path"),
+    "box": (lambda x: x is None or (_four(x) and x[0] < x[2] and x[1] < x[3]), CORNERS),
     "frame": (lambda x: x is None or (type(x) is int and x >= 0), "a number of a frame, 0 or more"),
     "image_id": (lambda x: str(x).isdecimal(), "a number"),
-    "bbox": (lambda x: _four(x) and min(x[2:]) >= 0, "[x, y, width, height], finite, with no size below 0"),
+    "bbox": (lambda x: _four(x) and min(x[2:]) > 0, "[x, y, width, height], finite, with a width and a height above 0"),
     "score": (_finite, "a finite number"),
     "category_id": (_finite, "a number"),
 }

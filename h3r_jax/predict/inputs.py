@@ -1,8 +1,10 @@
 """The input of the command: files, and the source of their boxes."""
 
 import collections
+import math
 import os
-from collections.abc import Callable, Iterable
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +25,15 @@ def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple
     """The images and videos to look at.
 
     Args:
-      paths: of files, and of folders. All images and videos at any depth of a folder are looked at.
+      paths: of files, and of folders. All images and videos at any depth of a folder are looked at, except those that
+        are hidden, or in a folder that is hidden or linked.
       out: folder where results are written; files in it are not looked at.
 
     Returns:
       Images, videos, and a sentence for each folder of which files were left out.
 
     Raises:
-      ValueError: a folder without any image or video, or one that is `out` itself.
+      ValueError: a folder that cannot be read, is without any image or video, or is `out` itself.
     """
     images: Files = []
     videos: Files = []
@@ -55,9 +58,11 @@ def _search(folder: Path, out: Path | None) -> tuple[Files, str]:
             )
     files: Files = []
     other: collections.Counter[str] = collections.Counter()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in _walk(folder, other):
         if written in file.parents:
             other[f"within {out}"] += 1
+        elif reason := _unusable(file):
+            other[reason] += 1
         elif file.suffix.lower() in known:
             files.append((file, str(file.relative_to(folder))))
         else:
@@ -65,7 +70,35 @@ def _search(folder: Path, out: Path | None) -> tuple[Files, str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(other.items()))
     if not files:
         raise UserError(f"{folder} holds no image or video ({', '.join(known)}){counts and f', but {counts}'}")
-    return files, counts
+    return sorted(files), counts
+
+
+def _walk(folder: Path, other: collections.Counter[str]) -> Iterator[Path]:
+    """The files at any depth of a folder; counts the folders in it that are not looked into."""
+
+    def unreadable(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+        other[f"unreadable folder ({error.filename})"] += 1
+
+    for root, folders, files in os.walk(folder, onerror=unreadable):
+        for name in folders.copy():
+            # A linked folder might lead back to where it stands.
+            reason = "hidden" if name.startswith(".") else "linked" if os.path.islink(f"{root}/{name}") else ""
+            if reason:
+                folders.remove(name)
+                other[f"{reason} folder"] += 1
+        yield from (Path(root) / name for name in files)
+
+
+def _unusable(file: Path) -> str:
+    """Why something in a folder is not looked at, whatever its ending; "" if it is a file that can be opened."""
+    if file.name.startswith("."):  # a Mac's companions of photographs have the endings of images
+        return "hidden"
+    try:
+        return "" if stat.S_ISREG(file.stat().st_mode) else "pipe or device"
+    except OSError:
+        return "dangling link" if os.path.islink(file) else "unreadable"
 
 
 def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkScheme, inputs: Files) -> BoxSource:
@@ -82,6 +115,8 @@ def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkSc
     """
     if min_score is not None and not (choice or "").endswith(".json"):
         raise UserError("--min_score is for boxes of a COCO file, --boxes=FILE.json")
+    if min_score is not None and not math.isfinite(min_score):
+        raise UserError(f"--min_score={min_score} is not a finite number")
     if choice == "whole":
         return None
     if choice not in (None, "detect"):

@@ -1,30 +1,20 @@
 """A trained network, applied to the boxes of images of any sizes."""
 
 import collections
-import concurrent.futures
-import dataclasses
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
-from PIL import Image
 
 from h3r_jax import codec, geometry
 from h3r_jax.errors import UserError
-from h3r_jax.images import read_image
 from h3r_jax.inference import Network
-from h3r_jax.predict.boxes import outside
+from h3r_jax.predict.reading import Boxes, Job, Picture, prepared
 from h3r_jax.training import sharding
 
-MOST_READERS = 16  # threads that read images; each holds one
 MOST_WAITING = 4  # images that are held, in largest batches, before a batch that is not full goes
 MOST_BYTES = 2**30  # of pixels that are held, before it goes as well
-
-Picture = str | os.PathLike | np.ndarray | Image.Image
-Boxes = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
 
 
 class Prediction(NamedTuple):
@@ -45,20 +35,17 @@ class Prediction(NamedTuple):
 Result = tuple[np.ndarray | None, Prediction | ValueError]  # of `Predictor.stream`
 
 
-@dataclasses.dataclass
-class _Job:
-    """One image on its way."""
+class Part(NamedTuple):
+    """The result for some boxes of an image (`Predictor.parts`).
 
-    name: str
-    pixels: np.ndarray | None = None
-    boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
-    crops: list = dataclasses.field(default_factory=list)
-    matrices: list = dataclasses.field(default_factory=list)
-    decoded: list = dataclasses.field(default_factory=list)
-    error: ValueError | None = None
+    pixels: `uint8[H, W, 3]` of the image, None if it cannot be read.
+    result: Prediction, or the ValueError that says why there is none.
+    last: whether no more boxes of this image follow.
+    """
 
-    def finished(self) -> bool:
-        return self.error is not None or len(self.decoded) == len(self.matrices)
+    pixels: np.ndarray | None
+    result: Prediction | ValueError
+    last: bool
 
 
 class Predictor:
@@ -134,9 +121,6 @@ class Predictor:
     def stream(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[Result]:
         """The landmarks of an endless or long row of images, read ahead while the devices work.
 
-        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each
-        reader, however rare boxes are.
-
         Args:
           items: iterator of images and their boxes, each as `__call__` takes them.
 
@@ -144,10 +128,28 @@ class Predictor:
           In order, the pixels `uint8[H, W, 3]` of an image, None if it cannot be read, and its Prediction, or the
           ValueError that says why there is none.
         """
-        waiting: collections.deque[_Job] = collections.deque()
-        running: collections.deque[tuple[tuple[_Job, ...], codec.Decoded]] = collections.deque()
-        crops: list[tuple[_Job, np.ndarray]] = []
-        for job in self._prepared(items):
+        found: list[Prediction] = []
+        for pixels, result, last in self.parts(items):
+            if isinstance(result, ValueError):
+                found = []
+                yield pixels, result
+                continue
+            found.append(result)
+            if last:
+                yield pixels, join(found)
+                found = []
+
+    def parts(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[Part]:
+        """As `stream`, but an image with many boxes comes in parts of at most `max_batch` boxes.
+
+        At most `MOST_WAITING * max_batch` images are held, or fewer whose pixels reach `MOST_BYTES`, and one for each
+        reader, however rare boxes are. The crops of a few batches are held, however many boxes an image has. If a box
+        cannot be cropped, its part is the last of the image.
+        """
+        waiting: collections.deque[Job] = collections.deque()
+        running: collections.deque[tuple[tuple[Job, ...], codec.Decoded]] = collections.deque()
+        crops: list[tuple[Job, np.ndarray]] = []
+        for job in prepared(self.network, items, self.max_batch):
             waiting.append(job)
             crops += [(job, crop) for crop in job.crops]
             job.crops = []
@@ -156,7 +158,7 @@ class Predictor:
                 del crops[: self.max_batch]
                 if len(running) > 1:
                     _finish(*running.popleft())
-            held = sum(job.pixels.nbytes for job in waiting if job.pixels is not None)
+            held = sum({id(job.pixels): job.pixels.nbytes for job in waiting if job.pixels is not None}.values())
             if len(waiting) >= MOST_WAITING * self.max_batch or held >= MOST_BYTES:
                 # A crop that waits for others holds up every image after its own.
                 if crops:
@@ -172,37 +174,7 @@ class Predictor:
             _finish(*batch)
         yield from map(self._result, waiting)
 
-    def _prepared(self, items: Iterable[tuple[Picture, Boxes]]) -> Iterator[_Job]:
-        """Jobs with their crops, in order; a few are read at the same time."""
-        workers = min(os.cpu_count() or 1, MOST_READERS)
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            ahead: collections.deque[concurrent.futures.Future[_Job]] = collections.deque()
-            for index, (image, boxes) in enumerate(items):
-                ahead.append(pool.submit(self._prepare, index, image, boxes))
-                if len(ahead) > workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-    def _prepare(self, index: int, image: Picture, boxes: Boxes) -> _Job:
-        job = _Job(os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}")
-        try:
-            job.pixels = read_image(image, job.name)
-            if boxes is None:
-                boxes = whole_box(job.pixels, self.network.box_scale)
-            elif callable(boxes):
-                boxes = _find_boxes(boxes, job.pixels, job.name)
-            job.boxes = _check_boxes(boxes, job.pixels)
-            for box in job.boxes:
-                crop, matrix = self.network.cut(job.pixels, box)
-                job.crops.append(crop)
-                job.matrices.append(matrix)
-        except UserError as error:
-            named = str(error).startswith(job.name)
-            job.error, job.crops = error if named else UserError(f"{job.name}: {error}"), []
-        return job
-
-    def _start(self, crops: list[tuple[_Job, np.ndarray]]) -> tuple[tuple[_Job, ...], codec.Decoded]:
+    def _start(self, crops: list[tuple[Job, np.ndarray]]) -> tuple[tuple[Job, ...], codec.Decoded]:
         """Sends a batch to the devices: what comes back, in time, and whose it is."""
         jobs = tuple(job for job, _ in crops)
         bucket = next(size for size in self.buckets if size >= len(crops))
@@ -210,52 +182,27 @@ class Predictor:
         images[: len(crops)] = [crop for _, crop in crops]
         return jobs, self._jitted(self.variables, images)
 
-    def _result(self, job: _Job) -> Result:
+    def _result(self, job: Job) -> Part:
         if job.error is not None:
-            return job.pixels, job.error
-        count, landmarks = len(job.boxes), self.network.scheme.num_landmarks
+            return Part(job.pixels, job.error, job.last)
+        count, points = len(job.boxes), self.network.scheme.num_landmarks
         coordinates, confidence, covariance = (
-            np.array([values[i] for values in job.decoded], np.float64).reshape(count, landmarks, *shape)
+            np.array([values[i] for values in job.decoded], np.float64).reshape(count, points, *shape)
             for i, shape in enumerate(((2,), (), (2, 2)))
         )
         inverse = geometry.invert(np.reshape(job.matrices, (count, 2, 3)))
         linear = inverse[:, None, :, :2]
         covariance = linear @ covariance @ linear.swapaxes(-1, -2)
-        return job.pixels, Prediction(
-            job.boxes, geometry.transform_points(inverse, coordinates), confidence, covariance
-        )
+        landmarks = geometry.transform_points(inverse, coordinates)
+        return Part(job.pixels, Prediction(job.boxes, landmarks, confidence, covariance), job.last)
 
 
-def _finish(jobs: tuple[_Job, ...], decoded: codec.Decoded) -> None:
+def join(predictions: Sequence[Prediction]) -> Prediction:
+    """One Prediction of the boxes of several, of which there is at least one."""
+    return predictions[0] if len(predictions) == 1 else Prediction(*map(np.concatenate, zip(*predictions)))
+
+
+def _finish(jobs: tuple[Job, ...], decoded: codec.Decoded) -> None:
     coordinates, confidence, covariance = jax.device_get(decoded)
     for job, *values in zip(jobs, coordinates, confidence, covariance):
         job.decoded.append(values)
-
-
-def whole_box(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """The box `float64[4]` whose crop, grown by `scale`, is the whole of an image."""
-    size = np.array(pixels.shape[1::-1], np.float64)
-    # Not below one pixel, the least that a box can be.
-    half = (np.maximum(size / scale, 1) - 1) / 2
-    return np.concatenate([(size - 1) / 2 - half, (size - 1) / 2 + half])
-
-
-def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray, name: str) -> ArrayLike:
-    try:
-        return find(pixels)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a detector fails with, the other images go on; the cause keeps its traceback
-        raise UserError(f"{name}: its boxes could not be found ({type(error).__name__}: {error})") from error
-
-
-def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
-    """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
-    boxes = np.asarray(boxes, np.float64)
-    boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise UserError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")
-    for box in boxes[outside(boxes, pixels.shape)]:
-        height, width = pixels.shape[:2]
-        raise UserError(f"box {box.tolist()} lies outside the image of {width}x{height} pixels")
-    return boxes

@@ -11,19 +11,24 @@ from h3r_jax import codec, geometry, models, visualize
 from h3r_jax.evaluation import report
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.run import Run
-from h3r_jax.training import step
+from h3r_jax.training import distributed, step
 from h3r_jax.training.recipe import Durations, Recipe
 from h3r_jax.training.state import TrainState
+
+
+def show(run: Run, config: Any, recipe: Recipe, protocol: Protocol, of_data: Any, *more: Any) -> None:
+    """Prints the account of a run and draws its first examples, in the first process; arguments as `describe`."""
+    if distributed.is_first():
+        print(describe(config, recipe, protocol, of_data, *more), flush=True)
+        draw(run, recipe, of_data[0])
 
 
 def describe(
     config: Any,
     recipe: Recipe,
     protocol: Protocol,
-    examples: Any,
-    validation: Any,
-    state: TrainState,
-    weights: str,
+    of_data: tuple[Any, Any],
+    of_state: tuple[TrainState, str],
     durations: Durations,
     mesh: Mesh,
     warnings: Iterable[str] = (),
@@ -33,13 +38,13 @@ def describe(
     Args:
       config: ConfigDict.
       recipe, protocol: of the configuration.
-      examples, validation: data.pipeline.TrainInput and EvalInput; None for no validation.
-      state: the one from which the run starts or goes on.
-      weights: where the weights of the network come from, in words.
+      of_data: data.pipeline.TrainInput, and EvalInput of the validation split; None for no validation.
+      of_state: the state from which the run starts or goes on, and where its weights come from, in words.
       durations: Durations of the run.
       mesh: the mesh of the devices.
       warnings: sentences; empty ones are left out.
     """
+    (examples, validation), (state, weights) = of_data, of_state
     network = recipe.network
     annotations, canvases = examples.annotations, examples.canvases
     crops = geometry.transform_points(examples.matrices, annotations.landmarks)
@@ -70,7 +75,7 @@ def describe(
         "steps": f"{int(state.step)} -> {durations.total} of batch {config.train.batch_size}, "
         f"{durations.total * config.train.batch_size / examples.num_examples:.4g} epochs{micro}",
     }
-    described = [*lines.items(), *(("warning", warning) for warning in warnings if warning)]
+    described = [*lines.items(), *(("warning", warning) for warning in (*warnings, durations.warning()) if warning)]
     return "\n".join(f"{name:<12}{text}" for name, text in described)
 
 

@@ -231,20 +231,20 @@ class Checkpoints:
             average=items.get(AVERAGE) if target.average is not None else None,
         )
 
-    def resume(self, state: TrainState, check: Callable[[Any, str], str]) -> tuple[TrainState, str]:
+    def resume(self, state: TrainState, origin: str, check: Callable[[Any, str], str]) -> tuple[TrainState, str]:
         """The last checkpoint in place of `state`, if there is one.
 
         Args:
           state: as `restore` takes it.
+          origin: a phrase that says where it is from.
           check: function of the checkpoint's description and name, see `same_run.check`; its UserError stops here.
 
         Returns:
-          The state, and a phrase that says where it is from and what `check` warned of. The phrase is empty if there is
-          no checkpoint.
+          The state, and a phrase that says where it is from and what `check` warned of.
         """
         step = self.latest()
         if step is None:
-            return state, ""
+            return state, origin
         warning = check(self.about(step), f"{self._directory / str(step)}")
         said = [f"checkpoint of step {step}", self._verified, warning and f"warning: {warning}"]
         return self.restore(step, state), "; ".join(filter(None, said))

@@ -4,14 +4,16 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
 import h3r_jax
+from h3r_jax.claims import Claim
 from h3r_jax.errors import UserError
 from h3r_jax.run import Run, differences, upgrade
+from h3r_jax.training import distributed
 
 # Fields of paths, evaluation, logging and steps that are not finite. They do not change what is trained.
 FREE = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_", "train.nonfinite", "eval.", "log.")
@@ -25,6 +27,21 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ten
 
 Config = Mapping[str, Any]  # nested dicts, as JSON has them
 Differing = dict[str, tuple[Any, Any]]  # "section.field" -> the value there, the value here
+
+
+@contextlib.contextmanager
+def owned(run: Run) -> Iterator[Claim | None]:
+    """Within the block, this training alone works in the workdir; the first of its processes has the claim.
+
+    Raises:
+      UserError: another training owns it.
+      OSError: the workdir cannot be written.
+    """
+    if not distributed.is_first():
+        yield None
+        return
+    with Claim(run.owner_file, f"the run in {run.workdir}") as claim:
+        yield claim
 
 
 def check(run: Run, config: Config) -> str:

@@ -7,9 +7,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from h3r_jax import convert
 from h3r_jax.inference import Network
+from h3r_jax.training import sharding
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -34,22 +36,27 @@ class TrainState(flax.struct.PyTreeNode):
         return self.variables if self.average is None or not averaged else self.average
 
 
-def initial_variables(config: Mapping[str, Any], network: Network) -> tuple[Any, str]:
-    """The variables that a training starts from, and a phrase that says where they are from.
+def initial_state(
+    config: Mapping[str, Any], network: Network, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[TrainState, str]:
+    """The state that a training starts from, on all devices of a mesh, and a phrase that says where it is from.
 
     Args:
-      config: of the run; the fields "seed" and "init_from" decide.
+      config: of the run.
       network: inference.Network of the run.
+      optimizer: optax GradientTransformation.
+      mesh: of the training step.
 
     Raises:
-      UserError, OSError: `init_from` is missing, damaged, unsafe, or of another backbone.
+      UserError, OSError: `config.init_from` is missing, damaged, unsafe, or of another backbone.
     """
-    variables = network.initialize(config["seed"])
-    if not config["init_from"]:
-        return variables, f"drawn from seed {config['seed']}"
-    names = {"model": config["model"]["name"], "head": config["model"]["head"]}
-    variables, report = convert.load_initial(config["init_from"], variables, **names)
-    return variables, f"{config['init_from']}: {report}"
+    variables, origin = network.initialize(config["seed"]), f"drawn from seed {config['seed']}"
+    if source := config["init_from"]:
+        names = {"model": config["model"]["name"], "head": config["model"]["head"]}
+        variables, report = convert.load_initial(source, variables, **names)
+        origin = f"{source}: {report}"
+    state = create_state(variables, optimizer, keep_average=config["train"]["average_decay"] > 0)
+    return jax.device_put(state, sharding.replicated(mesh)), origin  # or the second step would be compiled anew
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, *, keep_average: bool) -> TrainState:

@@ -101,14 +101,16 @@ class MultiWriter:
             writer.close()
 
 
-def of_run(run: Run, *, after: int) -> MultiWriter:
+def of_run(run: Run, *, after: int, writing: bool = True) -> MultiWriter:
     """The writer of a run's metrics.jsonl and tensorboard/, which goes on after a step.
 
-    What metrics.jsonl has of later steps is removed: the run comes to these steps again.
+    Without `writing` it writes nothing. What metrics.jsonl has of later steps is removed: the run comes to them again.
 
     Raises:
       OSError: they cannot be written; names the path.
     """
+    if not writing:
+        return MultiWriter()
     path = run.workdir / "metrics.jsonl"
     _keep_until(path, after)
     return MultiWriter(JsonLinesWriter(path), TensorBoardWriter(run.workdir / "tensorboard", after))

@@ -65,7 +65,7 @@ def test_which_name_in_a_file_is_which_image(tmp_path):
     ]
 
     def found(*names):
-        text = "".join(f"{name},0,0,{index},9\n" for index, name in enumerate(names))
+        text = "".join(f"{name},-1,0,{index},9\n" for index, name in enumerate(names))
         boxes = BoxFile(write(tmp_path / "boxes.csv", "image,x0,y0,x1,y1\n" + text), inputs)
         return [boxes(path)[:, 2].tolist() for path, _ in inputs]
 
@@ -97,7 +97,9 @@ def test_coco_detections(tmp_path, shared_data):
     x, y, width, height = expected[0]
     np.testing.assert_allclose(found[0], [x, y, x + width - 1, y + height - 1])
     # An image whose people are all below the threshold, or in which none was detected, has none, which is no mistake.
-    assert BoxFile(path, inputs, min_score=1.1)(image).shape == (0, 4)
+    best = max(record["score"] for record in records if record["image_id"] == 785)
+    none = BoxFile(path, inputs, min_score=best + 1e-6)
+    assert none(image).shape == (0, 4) and none.count_left_out(image) == sum(r["image_id"] == 785 for r in records)
     assert not any(record["image_id"] == 1 for record in records)
     assert boxes("000000000001.jpg").shape == (0, 4)
     with pytest.raises(
@@ -131,12 +133,12 @@ def coco(**changes):
     ("name", "text", "message"),
     [
         ("a.csv", "name,x0,y0,x1,y1\n", "begins with 'name,x0,y0,x1,y1'; want the header image,x0,y0,x1,y1"),
-        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3,four\n", "a.csv, line 2: could not convert string to float: 'four'"),
+        ("a.csv", "image,x0,y0,x1,y1\na,1,2,3,four\n", "a.csv, line 2: 'four' is not a number with a decimal point"),
         ("a.csv", "image,x0,y0,x1,y1\na,1,2,3\n", r"a.csv, line 2: box \[1.0, 2.0, 3.0\] is not \[x0, y0, x1, y1\]"),
         (
             "a.csv",
             "image,x0,y0,x1,y1\na,5,2,3,4\n",
-            r"line 2: box \[5.0, 2.0, 3.0, 4.0\] is not \[x0, y0, x1, y1\], finite, with x0 <= x1",
+            r"line 2: box \[5.0, 2.0, 3.0, 4.0\] is not \[x0, y0, x1, y1\], finite, with x0 < x1",
         ),
         ("a.jsonl", '{"image": "a", "box": [1, 2, 3, 4]}\n{"image": 3}\n', "a.jsonl, line 2: has no box"),
         (
@@ -158,7 +160,11 @@ def coco(**changes):
         ("a.json", b"[\xff]", "a.json, line 1: not UTF-8"),
         ("a.json", coco(image_id="a"), "a.json, record 0: image_id 'a' is not a number"),
         ("a.json", coco(bbox=[1, 2, 3]), r"record 0: bbox \[1, 2, 3\] is not \[x, y, width, height\]"),
-        ("a.json", coco(bbox=[1, 2, -3, 4]), r"record 0: bbox \[1, 2, -3, 4\] is not .* with no size below 0"),
+        (
+            "a.json",
+            coco(bbox=[1, 2, -3, 4]),
+            r"record 0: bbox \[1, 2, -3, 4\] is not .* with a width and a height above 0",
+        ),
         ("a.json", coco(score=None), "a.json, record 0: score None is not a finite number"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "a.json, record 0: has no category_id"),
         (

@@ -6,11 +6,13 @@ import pytest
 from PIL import Image
 
 from h3r_jax import geometry
+from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
 from h3r_jax.predict import predictor as predictors
-from h3r_jax.predict.predictor import MOST_READERS, MOST_WAITING, whole_box
+from h3r_jax.predict.predictor import MOST_WAITING
+from h3r_jax.predict.reading import MOST_READERS, whole_box
 from h3r_jax.training import sharding
 from tests.predict import dots
 
@@ -142,7 +144,7 @@ def test_a_network_that_cannot_be_run_as_asked():
     for changes, message in (
         ({"k": 1000}, "k=1000 cells cannot be chosen from a map of 16x16"),
         ({"k": 6, "selection": "neighbours"}, "k=6 is no neighbourhood of 2 axes"),
-        ({"k": "nine"}, "k is a number of cells, got 'nine'"),
+        ({"k": "nine"}, "k is 'nine'; want a whole number of at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             Predictor(dots.network(**changes), dots.VARIABLES)
@@ -199,7 +201,7 @@ def test_few_large_images_are_held(predictor, monkeypatch):
     monkeypatch.setattr(predictors, "MOST_BYTES", 3 * PIXELS.nbytes)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader
     read = []
-    items = ((read.append(index) or PIXELS, BOX) for index in range(12))
+    items = ((read.append(index) or PIXELS.copy(), BOX) for index in range(12))
     held = [len(read) - given for given, _ in enumerate(predictor.stream(items))]
     assert len(held) == 12 and max(held) <= 3 + 2
 
@@ -241,3 +243,19 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     np.testing.assert_allclose(landmarks, expected.landmarks[""], atol=0.05)
     np.testing.assert_allclose(confidence, expected.confidence, atol=0.01)  # the crops are not the same to the last bit
     assert 1 / split.matrices[2, 0, 0] > 5  # the last one is shrunk
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    ("changes", "max_batch", "message"),
+    [
+        ({}, 0, "max_batch=0 must be positive"),
+        ({}, -3, "max_batch=-3 must be positive"),
+        ({"k": 0}, 16, "k is 0; want a whole number of at least 1"),
+        ({"k": -1}, 16, "k is -1; want a whole number of at least 1"),
+        ({"box_scale": float("nan")}, 16, "box_scale is nan; want a finite number above 0"),
+    ],
+)
+def test_numbers_out_of_range_are_one_sentence(changes, max_batch, message):
+    with pytest.raises(UserError, match=message):
+        Predictor(dots.network(**changes), dots.VARIABLES, max_batch=max_batch)

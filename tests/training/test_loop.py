@@ -188,7 +188,7 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
     run(tmp_path, 2, about=identity.describe)
     with checkpoints.Checkpoints(Run(tmp_path), keep=2) as saved:
         about = saved.about(2)
-        state, origin = saved.resume(fresh_state(), check)
+        state, origin = saved.resume(fresh_state(), "", check)
     assert int(state.step) == 2 and origin.startswith("checkpoint of step 2; verified: ")
     assert about["step"] == 2 and about["examples_seen"] == 2 * 16 and about["seed"] == config["seed"]
     assert about["versions"]["jax"] == jax.__version__ and about["config"]["train"]["batch_size"] == 16

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from h3r_jax import convert, models
+from h3r_jax.convert import __main__ as command
 from h3r_jax.convert import files
 from h3r_jax.errors import UserError
 from h3r_jax.models import hrnet
@@ -49,6 +50,16 @@ def save_torch(path, tensors, **beside):
     content = {key: torch.from_numpy(np.array(tensor)) for key, tensor in tensors.items()}
     torch.save({"state_dict": content, **beside} if beside else content, path)
     return path
+
+
+def refused(source, *arguments):
+    """The sentence with which the command refuses a source, which leaves nothing."""
+    out = source.parent.parent / "out.safetensors"
+    with pytest.raises(SystemExit) as stop:
+        command.main([str(source), str(out), *arguments])
+    message = str(stop.value)
+    assert message.startswith("error: ") and source.name in message and "\n" not in message and not out.exists()
+    return message
 
 
 def flips(path, number, seed=0):

@@ -1,5 +1,6 @@
 """Weights, exported networks and results on a full disk, and flipped bits over all that convert reads."""
 
+import json
 import os
 import subprocess
 import types
@@ -10,6 +11,7 @@ import pytest
 from etils import epath
 from matplotlib.figure import Figure
 
+from configs import common
 from h3r_jax import convert, export, models
 from h3r_jax.convert import __main__ as command
 from h3r_jax.convert import files
@@ -119,7 +121,7 @@ def test_results_on_a_full_disk(disk, monkeypatch, room):
 @pytest.mark.parametrize("form", ["a.pth", "a.safetensors", "a"])
 def test_a_thousand_flipped_bits(tmp_path, form, seed):
     variables, spec, made = convert.read(save_torch(tmp_path / "a.pth", state("pose")))
-    config = {"model": {"name": "tiny_pose", "stride": 4}, "eval": {"k": 9}}
+    config = json.loads(common.get_config().to_json())
     files.write_directory(tmp_path / "a", variables, spec, "a run", made, config)
     files.write_safetensors(tmp_path / "a.safetensors", convert.to_torch(variables, spec), spec, config)
     refused, same = flips(tmp_path / form, 1000, seed)

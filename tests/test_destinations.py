@@ -132,9 +132,21 @@ def test_a_failure_leaves_the_older_one(tmp_path, monkeypatch, form, failure):
 
 @pytest.mark.trial("A5")
 @pytest.mark.parametrize("name", ["a [2]", "[x]", "a[1-9]b"])
-def test_a_directory_that_orbax_cannot_read_back_is_refused(tmp_path, name):
+def test_a_directory_that_orbax_cannot_write_is_refused(tmp_path, name):
     source = save_torch(tmp_path / "a.pth", state("pose"))
-    with pytest.raises(SystemExit, match="cannot be read back after it is written; choose a path without square br"):
+    with pytest.raises(SystemExit, match="cannot be written by orbax, because of the square brackets in the path"):
         command.main([str(source), str(tmp_path / name / "b")])
+    assert not (tmp_path / name).exists()
     command.main([str(source), str(tmp_path / name / "b.safetensors")])
     assert [path.name for path in (tmp_path / name).iterdir()] == ["b.safetensors"]
+
+
+@pytest.mark.trial("A5")
+@pytest.mark.parametrize("change", [lambda x: x + 1, lambda x: x[:0], lambda x: x.astype(np.float16)])
+def test_a_directory_that_is_not_read_back_as_it_was_written_is_refused(tmp_path, monkeypatch, change):
+    source = save_torch(tmp_path / "a.pth", state("pose"))
+    restore = files._restore
+    monkeypatch.setattr(files, "_restore", lambda path: jax.tree.map(change, restore(path)))
+    with pytest.raises(SystemExit, match="b cannot be read back after it is written; choose another destination"):
+        command.main([str(source), str(tmp_path / "b")])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]

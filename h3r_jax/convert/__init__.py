@@ -122,6 +122,8 @@ def convert_weights(
     one_file = str(destination).endswith(files.SAFETENSORS_SUFFIX)
     parts = () if one_file else (files.DESCRIPTION, files.ARRAYS)
     destinations.check(destination, source, overwrite=overwrite, folder=parts)
+    if not one_file:
+        files.check_name(destination)
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
     config = files.stored_config(source)
     if one_file:

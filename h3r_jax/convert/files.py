@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fnmatch
 import json
 import os
 import shutil
@@ -194,7 +195,7 @@ def _check_room(place: epath.Path, arrays: Sequence[Any]) -> None:
 
 
 def _check_written(temporary: epath.Path, variables: dict, path: str | os.PathLike) -> None:
-    """UserError if orbax does not read back what it wrote, as below a path with square brackets."""
+    """UserError if orbax does not read back what it wrote."""
     try:
         same = jax.tree.map(
             lambda written, read: np.asarray(written).tobytes() == read.tobytes(),
@@ -204,9 +205,16 @@ def _check_written(temporary: epath.Path, variables: dict, path: str | os.PathLi
     except ValueError:
         same = False
     if not jax.tree.all(same):
+        raise UserError(f"{path} cannot be read back after it is written; choose another destination")
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """UserError if orbax cannot write below a path: it takes the path for a pattern, as `glob` does."""
+    place = os.fspath(epath.Path(path).expanduser().resolve())
+    if not fnmatch.fnmatchcase(place, place):
         raise UserError(
-            f"{path} cannot be read back after it is written; choose a path without square brackets, or a destination "
-            f"that ends in {SAFETENSORS_SUFFIX}"
+            f"{path} cannot be written by orbax, because of the square brackets in the path; choose another one, or a "
+            f"destination that ends in {SAFETENSORS_SUFFIX}"
         )
 
 

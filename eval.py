@@ -4,8 +4,10 @@
     python eval.py --workdir=DIR --checkpoint=DIR/checkpoints/STEP              # another step
     python eval.py --config=configs/NAME.py --workdir=DIR --checkpoint=PATH     # weights of others
 
-Prints a table of decoders on the same network. Writes DIR/eval/DATASET-SPLIT.json, and beside it pictures: overlays,
-heatmaps of the worst images, and the cumulative error if the metric is NME.
+Prints a table of decoders on the same network. Writes DIR/eval/DATASET-SPLIT-stepSTEP.json (for weights of others,
+DIR/eval/DATASET-SPLIT-FILE.json), and beside it pictures: overlays, heatmaps of the worst images, and the cumulative
+error if the metric is NME. Only an earlier result of the same weights and protocol is replaced; another has another
+name, see docs/datasets.md.
 """
 
 from h3r_jax.training import environment  # noqa: F401  (before jax)
@@ -57,23 +59,29 @@ def evaluate(
         raise FileNotFoundError(f"{workdir} holds no run; train first, or correct --workdir or --checkpoint")
     differing = same_run.check_evaluation(found[0], fields) if found else {}
     network = make_network(**settings_of(config))
-    with distributed.first_process_first():  # it prepares the data
-        split = inputs.test_input(config, network)
     protocol = Protocol.from_config(config, network.scheme)
     options = {"batch_size": config.eval.batch_size, "decoders": report.decoders(network)}
-    evaluator = Evaluator(network, protocol, split, mesh, **options)
 
-    # ---- The weights.
+    # ---- The weights, and the place for the results.
     whole = sharding.replicated(mesh)
     if found:
         run, step = found
+        step = max(run.steps(), default=None) if step is None else step
         variables, weights = run.variables(network.shapes(), step=step, averaged=config.eval.averaged, sharding=whole)
+        name = f"step{step}"
     else:
         variables, weights = convert.load_network(source, network, sharding=whole)
+        name = epath.Path(source).resolve().name
+    place = report.prepare(workdir) if distributed.is_first() else None
+
+    # ---- The data.
+    with distributed.first_process_first():  # it prepares the data
+        split = inputs.test_input(config, network)
+    evaluator = Evaluator(network, protocol, split, mesh, **options)
 
     # ---- The results, of every process; the first one writes them.
     evaluation = evaluator(variables)
-    if distributed.is_first():
+    if place is not None:
         described = report.describe_protocol(network, protocol, config.data.box)
         differs = "".join(f"; {field} is {here}, the run has {there}" for field, (there, here) in differing.items())
         print(f"{report.describe_split(split)}; {weights}")
@@ -82,11 +90,12 @@ def evaluate(
         dataset, folder = inputs.test_set(config)
         about = {
             "dataset": epath.Path(folder).name or dataset,
+            "folder": folder,
             "split": config.data.test_split,
             "protocol": f"{described}, decoder {report.decoder_name(network)}, {weights}",
             "differs_from_run": differing,
         }
-        print(f"Wrote {', '.join(report.write(workdir, evaluation, evaluator, variables, about))}")
+        print(f"Wrote {', '.join(report.write(place, evaluation, evaluator, variables, about, name))}")
     distributed.meet()  # or JAX would end the first process, which draws, a minute after the others have finished
     return evaluation.scores[""].metrics
 

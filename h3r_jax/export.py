@@ -12,6 +12,9 @@ for every b, with normalisation, network and decoder inside:
 
     stablehlo   what `jax.export` writes, for CPU, CUDA and TPU; runs wherever JAX is, without Flax
     savedmodel  a TensorFlow SavedModel for CPU, without JAX; needs TensorFlow to be written
+
+Neither format has checksums. The command prints the SHA-256 of the file; the directory has a file SHA256SUMS. What is
+at DESTINATION already is replaced only with --overwrite.
 """
 
 import argparse
@@ -23,6 +26,8 @@ import jax.export  # not an attribute of jax by itself
 import numpy as np
 from etils import epath
 
+from h3r_jax import digests
+from h3r_jax.convert import destinations
 from h3r_jax.errors import UserError, sentences
 from h3r_jax.files import write_whole
 from h3r_jax.predict import Predictor, load_predictor, options
@@ -44,11 +49,12 @@ def landmark_function(predictor: Predictor) -> Callable[[jax.Array], dict[str, j
     return find_landmarks
 
 
-def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
+def write_stablehlo(path: str | os.PathLike, predictor: Predictor, *, overwrite: bool = False) -> None:
     """Writes a file for `jax.export.deserialize`, for all of `PLATFORMS`; whole or not at all.
 
     Raises:
-      ValueError: there is something at `path`.
+      UserError: there is something at `path`, and `overwrite` is not set.
+      OSError: it cannot be written; names the path.
     """
     (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *predictor.network.shape, 3), "uint8")
@@ -57,17 +63,19 @@ def write_stablehlo(path: str | os.PathLike, predictor: Predictor) -> None:
         exported = jax.export.export(jax.jit(landmark_function(predictor)), platforms=PLATFORMS)(images)
         temporary.write_bytes(exported.serialize())
 
-    write_whole(path, write)
+    write_whole(path, write, overwrite=overwrite)
 
 
-def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
-    """Writes a directory, a SavedModel with the signature "serving_default"; whole or not at all.
+def write_savedmodel(path: str | os.PathLike, predictor: Predictor, *, overwrite: bool = False) -> None:
+    """Writes a directory, a SavedModel with the signature "serving_default" and SHA256SUMS; whole or not at all.
 
     For CPU alone: TensorFlow's reader is older than JAX's writer, and knows no `top_k` as it is lowered for
     the other platforms.
 
     Raises:
-      ValueError: there is something at `path`, or TensorFlow is not installed or cannot read what this JAX writes.
+      UserError: there is something at `path`, and `overwrite` is not set; or TensorFlow is not installed or cannot read
+        what this JAX writes.
+      OSError: it cannot be written; names the path.
     """
     try:
         import tensorflow as tf
@@ -92,11 +100,13 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor) -> None:
         module = tf.Module()
         module.find_landmarks = tf.function(converted, autograph=False, input_signature=[images])
         tf.saved_model.save(module, str(temporary), signatures=module.find_landmarks.get_concrete_function())
+        digests.write(temporary)
 
-    write_whole(path, write)
+    write_whole(path, write, overwrite=overwrite)
 
 
 FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
+FOLDERS = {"stablehlo": (), "savedmodel": ("saved_model.pb", "variables")}  # what is in a folder of the format
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,13 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a workdir, a step of one, or what h3r_jax.convert reads")
     parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
     parser.add_argument("--format", choices=FORMATS, default="stablehlo", help="kind of file, see above")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at DESTINATION, if it is of its kind")
     options.add_network(parser)
     settings = vars(parser.parse_args(arguments))
-    destination, write = settings.pop("destination"), FORMATS[settings.pop("format")]
+    source, destination, form = (settings.pop(name) for name in ("source", "destination", "format"))
+    overwrite = settings.pop("overwrite")
     with sentences():
-        predictor = load_predictor(settings.pop("source"), devices=jax.local_devices()[:1], **settings)
-        write(destination, predictor)
-    print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
+        destinations.check(destination, source, overwrite=overwrite, folder=FOLDERS[form])
+        predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
+        FORMATS[form](destination, predictor, overwrite=overwrite)
+        print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
+        if form == "stablehlo":
+            with epath.Path(destination).expanduser().open("rb") as file:
+                print(f"SHA-256 {digests.of_file(file)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Exported networks in processes of their own, which have the runtime and nothing else."""
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from jax import export as jax_export
 
 from configs import common
-from h3r_jax import export, load_predictor, models
+from h3r_jax import digests, export, load_predictor, models
 from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
@@ -105,9 +106,11 @@ def run_elsewhere(folder, source, code, absent):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_stablehlo_runs_with_jax_alone(tmp_path):
+def test_stablehlo_runs_with_jax_alone(tmp_path, capsys):
     source = directory(tmp_path / "converted")
     export.main([str(source), str(tmp_path / "network.stablehlo"), "--input_size=64,32"])
+    digest = hashlib.sha256((tmp_path / "network.stablehlo").read_bytes()).hexdigest()
+    assert f"\nSHA-256 {digest}\n" in capsys.readouterr().out
     run_elsewhere(tmp_path, source, RUN_STABLEHLO, ["h3r_jax", "flax", "orbax", "tensorflow", "torch"])
 
 
@@ -119,6 +122,7 @@ def test_savedmodel_runs_with_tensorflow_alone(tmp_path):
         assert jax.__version_info__ >= (0, 11) and not (tmp_path / "network.savedmodel").exists()
         assert f"cannot read what JAX {jax.__version__} writes; want --format=stablehlo" in str(stop)
         pytest.skip(str(stop))
+    assert digests.present(tmp_path / "network.savedmodel") and not digests.faults(tmp_path / "network.savedmodel")
     run_elsewhere(tmp_path, source, NO_JAX + RUN_SAVEDMODEL, ["h3r_jax", "flax", "orbax", "torch"])
 
 
@@ -139,12 +143,13 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
     run.loss.name = "binary_cross_entropy"
     run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
-    Run(tmp_path).write_config(json.loads(run.to_json()))
+    workdir = tmp_path / "run"
+    Run(workdir).write_config(json.loads(run.to_json()))
     variables = variables_of("small", 3, "binary")
-    saved = checkpoints.Checkpoints(Run(tmp_path), keep=1)
+    saved = checkpoints.Checkpoints(Run(workdir), keep=1)
     saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))
     saved.close()
-    export.main([str(tmp_path), str(tmp_path / "network")])
+    export.main([str(workdir), str(tmp_path / "network")])
 
     images = np.resize(IMAGES, (2, 96, 64, 3))
     network = Recipe.from_config(run).network
@@ -152,7 +157,7 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     found = jax_export.deserialize((tmp_path / "network").read_bytes()).call(images)
     np.testing.assert_allclose(found["landmarks"], expected, atol=TOLERANCE)
 
-    export.main([str(tmp_path), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
+    export.main([str(workdir), str(tmp_path / "other"), "--input_size=64,64", "--k=9", "--flip="])
     assert "uint8[b,64,64,3]" in str(jax_export.deserialize((tmp_path / "other").read_bytes()).in_avals)
 
 
@@ -165,7 +170,7 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     )
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
-        ([source, "taken"], "taken exists already; remove it or choose another destination"),
+        ([source, "taken"], "taken exists already; choose another destination, or give --overwrite to replace it"),
         (["nowhere", "new"], "nowhere is not a file"),
         (["backbone", "new"], "the backbone alone; want a network with a head for landmarks"),
         ([source, "new", "--k=1000", "--input_size=64,32"], "k=1000 cells cannot be chosen from a map of 16x8"),

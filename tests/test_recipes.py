@@ -108,7 +108,7 @@ def test_it_trains_and_evaluates(case, shared_data, place, monkeypatch):
     config.update_from_flattened_dict(SMALL | places | case.changes)
     train(config, workdir)
     metrics = evaluate(config, workdir)
-    result = json.loads((workdir / "eval" / f"{case.dataset}-{case.split}.json").read_text())
+    result = json.loads((workdir / "eval" / f"{case.dataset}-{case.split}-step2.json").read_text())
     assert (result["dataset"], result["split"], result["count"]) == (case.dataset, case.split, case.count)
     assert result["metrics"] == metrics and set(metrics) == set(case.metrics)
     assert all(math.isfinite(value) for value in metrics.values())

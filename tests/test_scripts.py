@@ -127,6 +127,6 @@ def test_two_processes_train_and_evaluate_as_one(place, straight):
         finish(tiny_run.start(place, command("eval.py", place, workdir))),
     ):
         assert code == 0, output[-3000:]
-        figures.append(json.loads((workdir / "eval" / "faces-val.json").read_text()))
+        figures.append(json.loads((workdir / "eval" / f"faces-val-step{TOTAL_STEPS}.json").read_text()))
     assert figures[0]["count"] == figures[1]["count"] == 9
     assert figures[0]["metrics"] == pytest.approx(figures[1]["metrics"], rel=1e-5)

@@ -76,11 +76,11 @@ def test_it_evaluates(trained, capsys):
     rows = [line.split("  ")[0] for line in table.splitlines()]
     assert rows[3:7] == ["argmax", "quarter shift", "k=4", "k=9"], table
     assert f"moving average of the parameters at step {STEPS}" in table and "flip test off" in table
-    result = json.loads((workdir / "eval" / "faces-val.json").read_text())
+    result = json.loads((workdir / "eval" / f"faces-val-step{STEPS}.json").read_text())
     assert result["count"] == 9 and result["differs_from_run"] == {} and set(result["metrics"]) == METRICS
     assert result["metrics"] == metrics
     for picture in ("curve", "overlays", "heatmaps"):
-        assert (workdir / "eval" / f"faces-val-{picture}.png").stat().st_size > 10_000
+        assert (workdir / "eval" / f"faces-val-step{STEPS}-{picture}.png").stat().st_size > 10_000
 
 
 def test_a_protocol_that_is_not_the_runs_is_named_and_a_network_refused(place, trained, capsys):
@@ -88,7 +88,7 @@ def test_a_protocol_that_is_not_the_runs_is_named_and_a_network_refused(place, t
     config = config_of(place, **{"eval.k": 4, "data.box_scale": 1.5})
     metrics = evaluate(config, workdir)
     assert "data.box_scale is 1.5, the run has 1.25; eval.k is 4, the run has 9" in capsys.readouterr().out
-    result = json.loads((workdir / "eval" / "faces-val.json").read_text())
+    result = json.loads((workdir / "eval" / f"faces-val-step{STEPS}-box_scale=1.5-k=4.json").read_text())
     assert result["differs_from_run"] == {"eval.k": [9, 4], "data.box_scale": [1.25, 1.5]}
     assert result["metrics"] == metrics
     for changes, field in (

@@ -4,7 +4,7 @@
 
 SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a directory that
 this command wrote, or a run or one of its steps, `WORKDIR/checkpoints/STEP`. DESTINATION ends in `.safetensors`, or is
-an orbax directory to create.
+an orbax directory to create. What is there already is replaced only with --overwrite.
 
     variables, spec, report = convert.read("model.pth")       # for inference
     variables, report = convert.load_initial("hrnet.pth", variables)    # for a training's start
@@ -20,13 +20,15 @@ import os
 
 import jax
 from etils import epath
+from flax import traverse_util
 
 from h3r_jax import models
-from h3r_jax.convert import files
+from h3r_jax.convert import destinations, files
 from h3r_jax.convert.files import load_torch
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
-from h3r_jax.convert.recognition import recognize
+from h3r_jax.convert.recognition import recognize, without_prefix
+from h3r_jax.convert.values import as_weights
 from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 
@@ -58,18 +60,27 @@ def read(
 
     Raises:
       FileNotFoundError: there is no such source.
-      ValueError: it is damaged, unsafe, or of another network.
+      UserError: it is damaged, unsafe, of another network, or holds values that no network can work with.
     """
     source = epath.Path(path).expanduser()
     if source.is_dir():
-        variables, spec = files.load_directory(source)
+        variables, spec, about_file = files.load_directory(source)
         for name, wanted in {"model": model, "head": head, "landmarks": landmarks}.items():
             if wanted not in (None, getattr(spec, name)):
                 raise UserError(f"{source} holds {spec}; {name} {wanted} was asked for")
         names = to_torch(variables, spec)  # which also checks that the arrays are those of `spec`
-        return variables, spec, Report(tuple(names), {})
-    tensors, beside = files.read_file(source)
+        flat = traverse_util.flatten_dict(variables)
+        try:
+            flat, notes = as_weights(flat, {path: "/".join(path) for path in flat})
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+        return traverse_util.unflatten_dict(flat), spec, Report(tuple(names), {}, notes=(*notes, *about_file))
+    content = files.read_file(source)
     stored = files.stored_spec(source)
+    tensors, prefix = without_prefix(content.tensors)
+    about_file = content.notes
+    if prefix:
+        about_file += (f"all names begin with {prefix!r} there, which is left away",)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head
@@ -78,7 +89,8 @@ def read(
         variables, report = from_torch(tensors, spec)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    return variables, spec, dataclasses.replace(report, left_out={**report.left_out, **beside})
+    left_out = {**report.left_out, **content.left_out}
+    return variables, spec, dataclasses.replace(report, left_out=left_out, notes=(*report.notes, *about_file))
 
 
 def convert_weights(
@@ -88,22 +100,34 @@ def convert_weights(
     model: str | None = None,
     head: str | None = None,
     landmarks: int | None = None,
+    overwrite: bool = False,
 ) -> tuple[Spec, Report]:
     """Reads `source` and writes `destination`, which is there whole or not at all.
 
     Args:
       source: see `read`.
-      destination: ends in `.safetensors`, or is a directory to create; must not exist.
+      destination: ends in `.safetensors`, or is a directory to create.
       model, head, landmarks: see `recognize`.
+      overwrite: whether to replace a file or directory of the same kind at `destination`.
 
     Raises:
       FileNotFoundError: there is no such source.
-      ValueError: it cannot be read, see `read`; or there is something at `destination` already.
+      UserError: it cannot be read, see `read`; or the destination may not be written, see `destinations.check`.
+      OSError: the destination cannot be written; names it.
     """
+    if str(destination).endswith(files.TORCH_SUFFIXES):
+        raise UserError(
+            f"{destination}: PyTorch's files are read, not written; want an ending {files.SAFETENSORS_SUFFIX}"
+        )
+    one_file = str(destination).endswith(files.SAFETENSORS_SUFFIX)
+    parts = () if one_file else (files.DESCRIPTION, files.ARRAYS)
+    destinations.check(destination, source, overwrite=overwrite, folder=parts)
+    if not one_file:
+        files.check_name(destination)
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
     config = files.stored_config(source)
-    if str(destination).endswith(files.SAFETENSORS_SUFFIX):
-        files.write_safetensors(destination, to_torch(variables, spec), spec, config)
+    if one_file:
+        files.write_safetensors(destination, to_torch(variables, spec), spec, config, overwrite=overwrite)
         stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
         if stride != models.BACKBONE_STRIDE:
             note = (
@@ -112,7 +136,7 @@ def convert_weights(
             )
             report = dataclasses.replace(report, notes=(*report.notes, note))
     else:
-        files.write_directory(destination, variables, spec, source, report, config)
+        files.write_directory(destination, variables, spec, source, report, config, overwrite=overwrite)
     return spec, report
 
 

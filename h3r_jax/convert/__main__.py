@@ -7,6 +7,13 @@ from h3r_jax import convert, models
 from h3r_jax.errors import sentences
 
 
+def _count(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of landmarks; want 1 or more")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Converts, and prints what became of every tensor; one sentence and status 1 if it cannot."""
     parser = argparse.ArgumentParser(
@@ -18,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
     parser.add_argument("--model", choices=models.BACKBONES, help="backbone, if the tensors do not tell it")
     parser.add_argument("--head", choices=models.HEADS, help="head, if the tensors do not tell it")
-    parser.add_argument("--landmarks", type=int, help="number of landmarks; a head for another number is an error")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at DESTINATION, if it is of its kind")
+    parser.add_argument(
+        "--landmarks", type=_count, metavar="K", help="number of landmarks; a head for another number is an error"
+    )
     options = vars(parser.parse_args(arguments))
     with sentences():
         spec, report = convert.convert_weights(options.pop("source"), options.pop("destination"), **options)
-    print(spec)
-    print("\n".join(report.lines()))
+        print(spec, *report.lines(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,37 +1,55 @@
-"""The files that weights are kept in: PyTorch's (`pickles`), safetensors, and orbax directories.
+"""The files that weights are kept in: PyTorch's (`pickles`), safetensors (`safetensors_files`), and orbax directories.
 
-An orbax directory has the arrays in `DESTINATION/variables` and the description of the model in
-`DESTINATION/model.json`. A run, or a step of one, is read too.
+An orbax directory has the arrays in `DESTINATION/variables`, the description of the model in `DESTINATION/model.json`,
+and the digests of both in `DESTINATION/SHA256SUMS`. A run, or a step of one, is read too.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import errno
+import fnmatch
 import json
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
-from h3r_jax import inference
+from h3r_jax import digests, inference
 from h3r_jax import run as runs
+from h3r_jax.convert import safetensors_files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.convert.pickles import first_line, read_pickle
 from h3r_jax.errors import UserError
-from h3r_jax.files import read_json, write_whole
+from h3r_jax.files import read_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from h3r_jax.convert.mapping import Report
 
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
-SAFETENSORS_SUFFIX = ".safetensors"
+SAFETENSORS_SUFFIX = safetensors_files.SUFFIX
 METADATA = "h3r_jax"  # key of the description in the header of a safetensors file
 METADATA_CONFIG = "h3r_jax_config"  # key there of the configuration of its run
 ARRAYS, DESCRIPTION, CONFIG = "variables", "model.json", "config"
+DESCRIPTION_BYTES = 4096  # that orbax writes beside an array, at most
+UNVERIFIED = f"the directory has no {digests.NAME}: whether it is damaged cannot be verified"
+
+
+class Content(NamedTuple):
+    """What a file of weights holds.
+
+    tensors: name -> array of the type in the file.
+    left_out: of further tensors, their place in the file -> the reason why they are not used.
+    notes: sentences on the file.
+    """
+
+    tensors: dict[str, np.ndarray]
+    left_out: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -45,22 +63,21 @@ def load_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, holds more than tensors and plain containers, or no tensors.
+      UserError: it is damaged, holds more than tensors and plain containers, or no tensors.
     """
-    return read_file(path)[0]
+    return read_file(path).tensors
 
 
-def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of a file as `load_torch` returns them, and those left out: their place in the file -> the reason."""
+def read_file(path: str | os.PathLike) -> Content:
+    """The Content of a file; its tensors and errors are those of `load_torch`."""
     file = epath.Path(path)
     left_out: dict[str, str] = {}
     if not file.is_file():
         raise FileNotFoundError(f"{path} is not a file")
     if file.name.endswith(SAFETENSORS_SUFFIX):
-        with _open_safetensors(file) as content:
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
+        tensors, notes = safetensors_files.read(file)
     elif file.name.endswith(TORCH_SUFFIXES):
-        tensors, left_out = read_pickle(file)
+        tensors, left_out, notes = read_pickle(file)
     else:
         known = ", ".join((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX))
         raise UserError(f"{path} is of no known kind; known endings are {known}")
@@ -68,69 +85,67 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     if len(plain) < len(tensors):
         twice = next(name for name in plain if name in tensors and f"module.{name}" in tensors)
         raise UserError(f"{path} holds both {twice} and module.{twice}; keep the one that is meant")
-    return plain, left_out
+    return Content(plain, left_out, notes)
 
 
 def stored_spec(path: str | os.PathLike) -> Spec | None:
-    """The Spec that `write_safetensors` put into a file's header; None in a file of others."""
+    """The Spec that `write_safetensors` put into a file's header; None in a file of others.
+
+    Raises:
+      UserError: the header holds something else.
+    """
     fields = _metadata(path, METADATA)
-    return fields and Spec(**fields)
+    return None if fields is None else Spec.stored(fields, f"{path}: {METADATA} in its header")
 
 
 def _metadata(path: str | os.PathLike, key: str) -> Any:
-    """A JSON value in a file's header; None without one."""
-    if not str(path).endswith(SAFETENSORS_SUFFIX):
-        return None
-    with _open_safetensors(path) as file:
-        return json.loads((file.metadata() or {}).get(key, "null"))
+    """A JSON value in the header of a safetensors file; None without one, and for other files."""
+    return safetensors_files.metadata(path, key) if str(path).endswith(SAFETENSORS_SUFFIX) else None
 
 
 def stored_config(path: str | os.PathLike) -> dict | None:
-    """The configuration (nested dicts) of the run that a source is of, or was converted from; None without one."""
+    """The configuration (nested dicts) of the run that a source is of, or was converted from; None without one.
+
+    Raises:
+      UserError: it is damaged, or of another version; see `run.upgrade`.
+    """
     source = epath.Path(path).expanduser()
     if not source.is_dir():
         stored = _metadata(source, METADATA_CONFIG)
     elif (source / DESCRIPTION).exists():
-        stored = read_json(source / DESCRIPTION).get(CONFIG)
+        stored = _description(source).get(CONFIG)
     else:
         found = runs.find(source)
         return found[0].config() if found and found[0].config_file.exists() else None
-    return stored and runs.upgrade(stored, source)
+    return None if stored is None else runs.upgrade(stored, source)
 
 
-@contextlib.contextmanager
-def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
-    safetensors = _safetensors(path, "read")
-    try:
-        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
-            yield file
-    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
-        raise UserError(f"{path} cannot be read as safetensors ({first_line(error)})") from error
-
-
-def _safetensors(path: str | os.PathLike, what: str) -> Any:
-    """The module that `path` is to be read or written with."""
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise UserError(f"{path} needs safetensors to be {what} (pip install safetensors)") from error
-    return safetensors
+def _description(source: epath.Path) -> dict[str, Any]:
+    file = source / DESCRIPTION
+    description = read_json(file)
+    if not isinstance(description, dict):
+        raise UserError(f"{file} is damaged: it does not describe a network; convert it anew")
+    return description
 
 
 def write_safetensors(
-    path: str | os.PathLike, tensors: dict[str, np.ndarray], spec: Spec, config: dict | None = None
+    path: str | os.PathLike,
+    tensors: dict[str, np.ndarray],
+    spec: Spec,
+    config: dict | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Writes tensors (name -> array), with the Spec and the configuration of a run in the header; whole or not at all.
 
     Raises:
-      ValueError: safetensors is not installed, or there is something at `path` already.
+      UserError: safetensors is not installed, or there is something at `path` already and `overwrite` is not set.
+      OSError: it cannot be written; names the path.
     """
-    safetensors = _safetensors(path, "written")
     metadata = {METADATA: json.dumps(dataclasses.asdict(spec)), "format": "pt"}
     if config:
         metadata[METADATA_CONFIG] = json.dumps(config)
-    data = safetensors.numpy.save(tensors, metadata=metadata)
-    write_whole(path, lambda temporary: temporary.write_bytes(data))
+    safetensors_files.write(path, tensors, metadata, overwrite=overwrite)
 
 
 def write_directory(
@@ -140,6 +155,8 @@ def write_directory(
     source: str | os.PathLike,
     report: Report,
     config: dict | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Writes an orbax directory; whole or not at all. All but the variables is noted in `model.json`.
 
@@ -150,22 +167,58 @@ def write_directory(
       source: their origin.
       report: of the arrays in `source`.
       config: `stored_config` of `source`.
+      overwrite: whether to replace what is at `path`.
 
     Raises:
-      ValueError: there is something at `path` already.
+      UserError: there is something at `path` already; or orbax does not read back what it has written.
+      OSError: it cannot be written; names the path.
     """
     import orbax.checkpoint as ocp
 
     def write(temporary: epath.Path) -> None:
         temporary.mkdir()
+        _check_room(temporary, jax.tree.leaves(variables))
         ocp.PyTreeCheckpointer().save(temporary / ARRAYS, variables)
         about = {"source": str(source), "left_out": report.left_out, "notes": report.notes, CONFIG: config}
-        (temporary / DESCRIPTION).write_text(json.dumps({**dataclasses.asdict(spec), **about}, indent=2))
+        write_json(temporary / DESCRIPTION, {**dataclasses.asdict(spec), **about})
+        _check_written(temporary, variables, path)
+        digests.write(temporary)
 
-    write_whole(path, write)
+    write_whole(path, write, overwrite=overwrite)
 
 
-def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
+def _check_room(place: epath.Path, arrays: Sequence[Any]) -> None:
+    """OSError if a local disk has no room for arrays. Orbax finds that too, but its threads print their tracebacks."""
+    needed = sum(array.nbytes + DESCRIPTION_BYTES for array in arrays)
+    if "://" not in os.fspath(place) and shutil.disk_usage(place).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _check_written(temporary: epath.Path, variables: dict, path: str | os.PathLike) -> None:
+    """UserError if orbax does not read back what it wrote."""
+    try:
+        same = jax.tree.map(
+            lambda written, read: np.asarray(written).tobytes() == read.tobytes(),
+            variables,
+            _restore(temporary / ARRAYS),
+        )
+    except ValueError:
+        same = False
+    if not jax.tree.all(same):
+        raise UserError(f"{path} cannot be read back after it is written; choose another destination")
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """UserError if orbax cannot write below a path: it takes the path for a pattern, as `glob` does."""
+    place = os.fspath(epath.Path(path).expanduser().resolve())
+    if not fnmatch.fnmatchcase(place, place):
+        raise UserError(
+            f"{path} cannot be written by orbax, because of the square brackets in the path; choose another one, or a "
+            f"destination that ends in {SAFETENSORS_SUFFIX}"
+        )
+
+
+def load_directory(path: str | os.PathLike) -> tuple[dict, Spec, tuple[str, ...]]:
     """The variables of an orbax directory.
 
     Args:
@@ -173,17 +226,17 @@ def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
         whether its moving average is taken.
 
     Returns:
-      variables {"params", "batch_stats"} of numpy arrays, and Spec.
+      variables {"params", "batch_stats"} of numpy arrays, Spec, and notes on the directory.
 
     Raises:
       FileNotFoundError: there is no such step.
-      ValueError: it is neither, or is damaged.
+      UserError: it is neither, or is damaged.
     """
     source = epath.Path(path).resolve()
     if (source / DESCRIPTION).exists():
-        description = read_json(source / DESCRIPTION)
-        fields = [field.name for field in dataclasses.fields(Spec)]
-        return _restore(source / ARRAYS), Spec(**{name: description[name] for name in fields})
+        notes = _verify(source)
+        spec = Spec.stored(_description(source), str(source / DESCRIPTION))
+        return _restore(source / ARRAYS), spec, notes
     found = runs.find(source)
     if not found:
         raise UserError(f"{source} is neither a converted model nor a step of a run (WORKDIR/checkpoints/STEP)")
@@ -194,7 +247,16 @@ def load_directory(path: str | os.PathLike) -> tuple[dict, Spec]:
     averaged = config["eval"]["averaged"]
     variables, _ = run.variables(network.shapes(), step=step, averaged=averaged, sharding=host)
     spec = Spec(config["model"]["name"], network.head, network.scheme.num_landmarks, NAMING_OF_HEAD[network.head])
-    return jax.tree.map(np.asarray, variables), spec
+    return jax.tree.map(np.asarray, variables), spec, ()
+
+
+def _verify(source: epath.Path) -> tuple[str, ...]:
+    """UserError if a converted directory differs from its digests; a note if it has none."""
+    if not digests.present(source):
+        return (UNVERIFIED,)
+    if faults := digests.faults(source, DESCRIPTION, ARRAYS):
+        raise UserError(f"{source} is damaged ({'; '.join(faults)}); convert it anew, or fetch it again")
+    return ()
 
 
 def _restore(path: epath.Path) -> dict:
@@ -205,5 +267,5 @@ def _restore(path: epath.Path) -> dict:
     try:
         tree = checkpointer.metadata(path).item_metadata.tree
         return checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, tree))
-    except (ValueError, FileNotFoundError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged checkpoint ends in any class
         raise UserError(f"{path} is no whole orbax checkpoint ({first_line(error)})") from error

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from flax import traverse_util
 
 from h3r_jax.convert import naming
 from h3r_jax.convert.recognition import left_out_reason
+from h3r_jax.convert.values import as_weights, listed, problems
 from h3r_jax.errors import UserError
 
-SHOWN = 8  # names in an error or a summary
 # Axes of a kernel: [O, I/groups, kh, kw] in PyTorch, [kh, kw, I/groups, O] here.
 TO_FLAX, TO_TORCH = (2, 3, 1, 0), (3, 2, 0, 1)
 
@@ -46,17 +46,9 @@ class Report:
         return "; ".join(self.lines())
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names in one line, the first few of many."""
-    names = list(names)
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _complain(source: str, spec: object, **problems: list[str]) -> None:
-    found = [f"{len(items)} {kind}: {listed(items)}" for kind, items in problems.items() if items]
-    if found:
-        raise UserError(f"{source} are not those of {spec}; {'; '.join(found)}")
+def _complain(source: str, spec: object, **found: list[str]) -> None:
+    if text := problems(found):
+        raise UserError(f"{source} are not those of {spec}; {text}")
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[dict, Report]:
@@ -71,12 +63,12 @@ def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[di
       a backbone alone has {"backbone": ...} in each. And the Report, which notes arrays of other types.
 
     Raises:
-      ValueError: tensors are missing, unexpected or of another shape; lists their names.
+      UserError: tensors are missing, unexpected or of another shape, or hold values that no network can work with
+        (`values.as_weights`); lists their names.
     """
     shapes = naming.shapes(spec)
     names = naming.names(shapes, spec.naming)
     flat, missing, misshapen = {}, [], []
-    others: dict[str, list[str]] = {}  # type there -> names
     for path, name in names.items():
         if name not in tensors:
             missing.append(name)
@@ -85,15 +77,14 @@ def from_torch(tensors: Mapping[str, np.ndarray], spec: naming.Spec) -> tuple[di
         if tensors[name].shape != wanted:
             misshapen.append(f"{name} {tensors[name].shape} for {wanted}")
             continue
-        tensor = tensors[name].transpose(TO_FLAX) if path[-1] == "kernel" else tensors[name]
-        flat[path] = np.ascontiguousarray(tensor, np.float32)
-        others.setdefault(str(tensors[name].dtype), []).append(name)
-    others.pop("float32", None)
+        flat[path] = tensors[name]
     rest = [name for name in tensors if name not in set(names.values())]
     left_out = {name: reason for name in rest if (reason := left_out_reason(name, spec.naming))}
     unexpected = [name for name in rest if name not in left_out]
     _complain("the tensors", spec, missing=missing, unexpected=unexpected, misshapen=misshapen)
-    notes = tuple(f"{len(group)} {type_} there, float32 here: {listed(group)}" for type_, group in others.items())
+    flat, notes = as_weights(flat, names)
+    for path, array in flat.items():
+        flat[path] = np.ascontiguousarray(array.transpose(TO_FLAX) if path[-1] == "kernel" else array)
     return traverse_util.unflatten_dict(flat), Report(tuple(names.values()), left_out, notes=notes)
 
 

@@ -24,6 +24,7 @@ import jax
 from flax import traverse_util
 
 from h3r_jax import models
+from h3r_jax.errors import UserError
 
 Path = tuple[str, ...]
 
@@ -60,9 +61,38 @@ class Spec:
     naming: str
     batches_tracked: int | dict[str, int] = dataclasses.field(default=0, hash=False)
 
+    @classmethod
+    def stored(cls, fields: Any, where: str) -> "Spec":
+        """The Spec of fields that were stored as JSON; further ones are passed over.
+
+        Raises:
+          UserError: a field is missing or is not what it must be; names it and `where` it was stored.
+        """
+        fields = fields if isinstance(fields, dict) else {}
+        head, landmarks, tracked = fields.get("head"), fields.get("landmarks"), fields.get("batches_tracked")
+        fits = {
+            "model": _one_of(fields.get("model"), models.BACKBONES),
+            "head": head is None or _one_of(head, models.HEADS),
+            "landmarks": _is_count(landmarks) and (landmarks == 0) == (head is None),
+            "naming": _one_of(fields.get("naming"), HEAD_MODULES),
+            "batches_tracked": all(map(_is_count, tracked.values() if isinstance(tracked, dict) else [tracked])),
+        }
+        if wrong := [f"{name} is {fields[name]!r}" if name in fields else f"{name} is missing"
+                     for name, right in fits.items() if not right or name not in fields]:  # fmt: skip
+            raise UserError(f"{where} does not describe a network of this version: {', '.join(wrong)[:200]}")
+        return cls(**{name: fields[name] for name in fits})
+
     def __str__(self) -> str:
         head = f"head {self.head} for {self.landmarks} landmarks" if self.head else "the backbone alone"
         return f"{self.model}, {head}"
+
+
+def _one_of(value: Any, known: Iterable[str | None]) -> bool:
+    return isinstance(value, str) and value in known
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 @functools.lru_cache(maxsize=16)

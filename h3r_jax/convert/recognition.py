@@ -16,6 +16,7 @@ from h3r_jax.models.hrnet import HRNet
 Tensors = Mapping[str, np.ndarray]  # name -> array
 
 CLASSIFICATION = re.compile(r"(incre_modules|downsamp_modules|final_layer|classifier)\.")
+MOST_CHANNELS = 2**20  # of a layer; more would not fit into a network's shapes
 COUNTED = "PyTorch's counts of training steps, kept beside the arrays"
 
 
@@ -25,15 +26,17 @@ def recognize(
     """The network that PyTorch tensors belong to.
 
     Args:
-      tensors: name -> array; only names and shapes are looked at.
+      tensors: name -> array; only names, shapes and PyTorch's counters are looked at.
       model: key of `models.BACKBONES`, if it is known; it must agree with the tensors.
       head: key of `models.HEADS`, if it is known. Otherwise a head of H3R is taken to be "binary", as the released ones
         are, unless its channels are as many as `landmarks` or odd.
       landmarks: K, if it is known; it must agree with the tensors.
 
     Raises:
-      ValueError: the tensors are of no known network, or not of the one that was named.
+      UserError: the tensors are of no known network, or not of the one that was named; or a counter is none.
     """
+    if landmarks is not None and landmarks < 1:
+        raise UserError(f"want at least one landmark, not {landmarks}")
     for kind, name, known in (("model", model, models.BACKBONES), ("head", head, models.HEADS)):
         if name is not None and name not in known:
             raise UserError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
@@ -53,13 +56,33 @@ def recognize(
                 "a backbone alone can start a training, not replace a trained model"
             )
         return Spec(model, None, 0, naming, tracked)
-    channels = last.shape[0]
+    channels = _channels(last)
     head = _head(naming, channels, head, landmarks)
     count = channels // models.HEADS[head]
-    if channels % models.HEADS[head] or (landmarks and count != landmarks):
+    if not count or channels % models.HEADS[head] or (landmarks and count != landmarks):
         wanted = landmarks or "a whole number"
         raise UserError(f"the head has {channels} channels, {count} landmarks for a head {head!r}, not {wanted}")
     return Spec(model, head, count, naming, tracked)
+
+
+def without_prefix(tensors: Tensors) -> tuple[Tensors, str]:
+    """The tensors without the prefix that all their names have before those of a known network, and the prefix.
+
+    Training programs put such a prefix, as `model.` of Lightning or `_orig_mod.` of `torch.compile`. It is empty where
+    there is none.
+    """
+    prefix, count = next(iter(_hidden(tensors).items()), ("", 0))
+    if count < len(tensors):
+        return tensors, ""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, prefix
+
+
+def _hidden(tensors: Tensors) -> dict[str, int]:
+    """The prefixes that stand before the names of a known network, and how many have each; none if one has none."""
+    prefixes = {match[1] for name in tensors if (match := re.match(r"(|.*?\.)(backbone\.)?(stage2|features)\.", name))}
+    if "" in prefixes:
+        return {}
+    return {prefix: sum(name.startswith(prefix) for name in tensors) for prefix in sorted(prefixes)}
 
 
 def _naming(tensors: Tensors) -> str:
@@ -79,8 +102,12 @@ def _backbones(tensors: Tensors, naming: str) -> list[str]:
     if any(name.startswith("features.") for name in tensors):
         return ["mobilenet_v2"]
     if not any(name.startswith("stage2.") for name in tensors):
-        first = ", ".join(list(tensors)[:3])
-        raise UserError(f"the tensors ({first}, ...) are of no known network; known are {', '.join(models.BACKBONES)}")
+        first, known_names = ", ".join(list(tensors)[:3]), ", ".join(models.BACKBONES)
+        inner = "".join(
+            f"; {count} of them are named as in one after the prefix {prefix!r}: save these alone, without the prefix"
+            for prefix, count in _hidden(tensors).items()
+        )
+        raise UserError(f"the tensors ({first}, ...) are of no known network; known are {known_names}{inner}")
     fields = _hrnet_fields(tensors)
     known = {name: builder() for name, builder in models.BACKBONES.items()}
     found = [
@@ -105,7 +132,7 @@ def _hrnet_fields(tensors: Tensors) -> dict[str, Any]:
     widths = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"stage\d+\.\d+\.branches\.(\d+)\.\d+\.conv1\.weight", name):
-            widths[int(match.group(1))] = tensor.shape[0]
+            widths[int(match.group(1))] = _channels(tensor)
     modules = tuple(count(rf"stage{stage}\.(\d+)\.") for stage in stages)
     last = f"stage{stages[-1]}.{modules[-1] - 1}.fuse_layers."
     return {
@@ -130,8 +157,20 @@ def _head(naming: str, channels: int, head: str | None, landmarks: int | None) -
 
 
 def _batches_tracked(tensors: Tensors, naming: str) -> int | dict[str, int]:
-    counts = {name: int(x) for name, x in tensors.items() if left_out_reason(name, naming) == COUNTED}
+    counts = {name: _count(name, x) for name, x in tensors.items() if left_out_reason(name, naming) == COUNTED}
     return counts if len(set(counts.values())) > 1 else next(iter(counts.values()), 0)
+
+
+def _channels(weight: np.ndarray) -> int:
+    """The outputs of a convolution; 0 of what is none."""
+    return weight.shape[0] if weight.ndim == 4 and weight.shape[0] < MOST_CHANNELS else 0
+
+
+def _count(name: str, counter: np.ndarray) -> int:
+    value = counter.item() if counter.size == 1 else counter.shape
+    if not isinstance(value, (int, float)) or not 0 <= value < 2**63 or value != int(value):
+        raise UserError(f"{name} is {value}; want a count of training steps")
+    return int(value)
 
 
 def left_out_reason(name: str, naming: str) -> str | None:

@@ -1,8 +1,12 @@
 """What an evaluation prints, writes and draws."""
 
+import hashlib
+import itertools
 import json
 import math
 import os
+import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,11 +16,16 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from h3r_jax import codec, geometry, visualize
+from h3r_jax.errors import UserError
 from h3r_jax.evaluation.evaluator import Decoder, Evaluation, Evaluator, mean_pixel_error
 from h3r_jax.evaluation.protocols import Protocol, Scores
+from h3r_jax.files import read_json, write_json, writing
 from h3r_jax.inference import Network
 
 SHOWN = 8  # examples in each row of the sheet
+# Fields of a result that say what was evaluated, and how. A result replaces an earlier one that has the same.
+IDENTITY = ("dataset", "folder", "split", "protocol", "differs_from_run", "weights_sha256")
+LONGEST_NAME = 120  # bytes, without the ending and what is added to it
 
 
 def decoders(network: Network) -> dict[str, Decoder]:
@@ -98,36 +107,96 @@ def _columns(first: str, names: list[str], rows: Iterable[tuple[str, list[str]]]
     ]
 
 
+def prepare(workdir: str | os.PathLike) -> epath.Path:
+    """The folder WORKDIR/eval, made if it is not there. To be called before the work: it tries to write there.
+
+    Raises:
+      OSError: the folder cannot be made or written to; names it.
+    """
+    place = epath.Path(workdir).expanduser() / "eval"
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / f".{uuid.uuid4().hex[:8]}"
+        try:
+            probe.write_text("This file may be removed.")
+        finally:
+            probe.unlink(missing_ok=True)
+    return place
+
+
 def write(
-    workdir: str | os.PathLike, evaluation: Evaluation, evaluator: Evaluator, variables: dict, about: Mapping[str, Any]
+    place: epath.Path,
+    evaluation: Evaluation,
+    evaluator: Evaluator,
+    variables: dict,
+    about: Mapping[str, Any],
+    weights_name: str,
 ) -> list[str]:
-    """Writes WORKDIR/eval/DATASET-SPLIT.json and the pictures beside it.
+    """Writes NAME.json and the pictures NAME-KIND.png, see `result_name`; each is there whole or not at all.
 
     Args:
-      workdir: of the results.
+      place: `prepare` of the workdir.
       evaluation, evaluator: the results, and what made them.
       variables: {"params", "batch_stats"} of the network.
-      about: what the JSON says before its counts and metrics: "dataset", "split", "protocol", "differs_from_run".
+      about: what the JSON says before its counts and metrics: the fields of `IDENTITY`, but for the last.
+      weights_name: of the weights, a step or a file.
 
     Returns:
       The paths of the files.
+
+    Raises:
+      OSError: a file cannot be written; names it.
     """
-    place, score = epath.Path(workdir).expanduser() / "eval", evaluation.scores[""]
-    place.mkdir(parents=True, exist_ok=True)
-    name = f"{about['dataset']}-{about['split']}"
+    score = evaluation.scores[""]
     result = {
         **about,
+        "weights_sha256": _digest(variables),
         "count": evaluator.split.num_examples,
         "official_count": evaluator.split.official_count,  # of the whole split, None if nobody says
         "subset_counts": score.counts,
         "metrics": {name: value if math.isfinite(value) else None for name, value in score.metrics.items()},
     }
+    name = result_name(place, result, weights_name)
     files = [place / f"{name}.json"]
-    files[0].write_text(json.dumps(result, indent=2))
+    write_json(files[0], result)
     for kind, figure in sheets(evaluation, evaluator, variables).items():
         files.append(place / f"{name}-{kind}.png")
         visualize.save(figure, files[-1])
     return [str(file) for file in files]
+
+
+def result_name(place: epath.Path, result: Mapping[str, Any], weights_name: str) -> str:
+    """DATASET-SPLIT-WEIGHTS, then -FIELD=VALUE for each field of the protocol that differs from the run's.
+
+    If there is a file of that name in `place`, and it is not an earlier result of the same `IDENTITY`, the name ends in
+    -2, -3 and so on.
+    """
+    fields = "".join(f"-{name.rpartition('.')[2]}={here}" for name, (_, here) in result["differs_from_run"].items())
+    text = re.sub(r"[^\w.,+=-]", "", f"{result['dataset']}-{result['split']}-{weights_name}{fields}")
+    base = text.encode()[:LONGEST_NAME].decode(errors="ignore")
+    names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+    mine = json.loads(json.dumps({field: result[field] for field in IDENTITY}))
+    return next(name for name in names if _is_free(place / f"{name}.json", mine))
+
+
+def _is_free(file: epath.Path, mine: Mapping[str, Any]) -> bool:
+    """Whether there is no such file, or it is a result of the same identity."""
+    if not file.exists():
+        return True
+    try:
+        theirs = read_json(file)
+    except (UserError, OSError):
+        return False
+    return isinstance(theirs, dict) and mine == {field: theirs.get(field) for field in mine}
+
+
+def _digest(variables: dict) -> str:
+    """The SHA-256 of the names, types, shapes and bytes of all arrays."""
+    digest = hashlib.sha256()
+    for path, array in jax.tree_util.tree_leaves_with_path(jax.device_get(variables)):
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def sheets(evaluation: Evaluation, evaluator: Evaluator, variables: dict) -> dict[str, Figure]:

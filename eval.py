@@ -82,20 +82,9 @@ def evaluate(
     # ---- The results, of every process; the first one writes them.
     evaluation = evaluator(variables)
     if place is not None:
-        described = report.describe_protocol(network, protocol, config.data.box)
-        differs = "".join(f"; {field} is {here}, the run has {there}" for field, (there, here) in differing.items())
-        print(f"{report.describe_split(split)}; {weights}")
-        print(f"protocol: {described}; decoder for the files: {report.decoder_name(network)}{differs}")
-        print(report.table(evaluation, evaluator))
         dataset, folder = inputs.test_set(config)
-        about = {
-            "dataset": epath.Path(folder).name or dataset,
-            "folder": folder,
-            "split": config.data.test_split,
-            "protocol": f"{described}, decoder {report.decoder_name(network)}, {weights}",
-            "differs_from_run": differing,
-        }
-        print(f"Wrote {', '.join(report.write(place, evaluation, evaluator, variables, about, name))}")
+        of_data = {"dataset": epath.Path(folder).name or dataset, "folder": folder, "split": config.data.test_split}
+        report.publish(place, evaluation, evaluator, variables, of_data, config.data.box, differing, weights, name)
     distributed.meet()  # or JAX would end the first process, which draws, a minute after the others have finished
     return evaluation.scores[""].metrics
 

@@ -88,7 +88,7 @@ def read_json(path: str | os.PathLike) -> Any:
     """The content of a JSON file; UserError names a file that is damaged."""
     try:
         return json.loads(epath.Path(path).read_text())
-    except ValueError as error:  # also of text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError also of text that is not UTF-8
         raise UserError(f"{path} is damaged: it is no JSON ({error})") from error
 
 

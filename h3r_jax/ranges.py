@@ -4,6 +4,7 @@
 numbers looks here: `train.py`, `eval.py`, whoever reads a config.json, and the classes that are made from Python.
 """
 
+import argparse
 import dataclasses
 import difflib
 import numbers
@@ -200,3 +201,10 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         if field not in fields:
             raise ValueError(f"config.{field} is missing; configs/common.py has its default")
         check(field, fields[field])
+
+
+def count(text: str) -> int:
+    """A flag of a command that is a whole number above zero, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no such number; want a whole number, 1 or more")
+    return int(text)

@@ -55,7 +55,7 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path):
 
 
 @pytest.mark.trial("B4")
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\xfe\x00", b"[1,]", b"\x00" * 40])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\xfe\x00", b"[1,]", b"\x00" * 40, b"[" * 100_000])
 def test_json_that_is_damaged_is_named(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)

@@ -5,13 +5,7 @@ from collections.abc import Sequence
 
 from h3r_jax import convert, models
 from h3r_jax.errors import sentences
-
-
-def _count(text: str) -> int:
-    """A whole number above zero."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of landmarks; want 1 or more")
-    return int(text)
+from h3r_jax.ranges import count
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--head", choices=models.HEADS, help="head, if the tensors do not tell it")
     parser.add_argument("--overwrite", action="store_true", help="replace what is at DESTINATION, if it is of its kind")
     parser.add_argument(
-        "--landmarks", type=_count, metavar="K", help="number of landmarks; a head for another number is an error"
+        "--landmarks", type=count, metavar="K", help="number of landmarks; a head for another number is an error"
     )
     options = vars(parser.parse_args(arguments))
     with sentences():

@@ -7,6 +7,7 @@ from etils import epath
 
 from h3r_jax.errors import UserError
 from h3r_jax.files import check_free
+from h3r_jax.run import CHECKPOINTS
 
 
 def check(
@@ -23,12 +24,14 @@ def check(
 
     Raises:
       UserError: there is something at the destination, or something of another kind, which is not replaced; or it is
-        the source, or within it, or around it.
+        the source, or within it (of a run: within its checkpoints), or around it.
       OSError: it is below a file or in a folder that may not be written; names it.
     """
     check_free(destination, overwrite=overwrite)
     place, origin = (epath.Path(path).expanduser().resolve() for path in (destination, source))
-    if place == origin or origin in place.parents or place in origin.parents:
+    # A run may hold what is made from it; its checkpoints may not.
+    kept = origin / CHECKPOINTS if (origin / CHECKPOINTS).is_dir() else origin
+    if place in (origin, kept) or kept in place.parents or place in origin.parents:
         raise UserError(f"{destination} and the source {source} lie within each other; choose another destination")
     if place.is_dir():
         there = {path.name for path in place.iterdir()}

@@ -124,6 +124,35 @@ def prepare(workdir: str | os.PathLike) -> epath.Path:
     return place
 
 
+def publish(
+    place: epath.Path,
+    evaluation: Evaluation,
+    evaluator: Evaluator,
+    variables: dict,
+    of_data: Mapping[str, str],
+    box: str,
+    differing: Mapping[str, tuple[Any, Any]],
+    weights: str,
+    weights_name: str,
+) -> None:
+    """Prints the results, and writes them.
+
+    Args:
+      of_data: the fields "dataset", "folder" and "split" of the results.
+      box: the kind of box that is cropped.
+      differing: field of the protocol -> its value in the run, and here.
+      weights: a phrase that says which they are.
+      place, evaluation, evaluator, variables, weights_name: as `write`, with its errors.
+    """
+    described, decoder = describe_protocol(evaluator.network, evaluator.protocol, box), decoder_name(evaluator.network)
+    differs = "".join(f"; {field} is {here}, the run has {there}" for field, (there, here) in differing.items())
+    print(f"{describe_split(evaluator.split)}; {weights}")
+    print(f"protocol: {described}; decoder for the files: {decoder}{differs}")
+    print(table(evaluation, evaluator))
+    about = {**of_data, "protocol": f"{described}, decoder {decoder}, {weights}", "differs_from_run": differing}
+    print(f"Wrote {', '.join(write(place, evaluation, evaluator, variables, about, weights_name))}")
+
+
 def write(
     place: epath.Path,
     evaluation: Evaluation,

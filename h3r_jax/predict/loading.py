@@ -75,7 +75,7 @@ def load_predictor(
         averaged = config["eval"]["averaged"]
         variables, description = run.variables(network.shapes(), step=step, averaged=averaged, sharding=whole)
         return Predictor(network, variables, description, max_batch=max_batch, devices=devices)
-    variables, spec, _ = convert.read(source, model=model, head=head, landmarks=landmarks)
+    variables, spec, report = convert.read(source, model=model, head=head, landmarks=landmarks)
     if spec.head is None:
         raise UserError(f"{source} holds {spec}; want a network with a head for landmarks")
     if stored := stored_config(source):
@@ -86,7 +86,8 @@ def load_predictor(
         seen = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
         said = {**DEFAULTS, "activation": activation, **seen}
     network = _network({**said, **settings}, scheme)
-    return Predictor(network, variables, f"{spec} of {source.name}", max_batch=max_batch, devices=devices)
+    description = "; ".join([f"{spec} of {source.name}", *report.notes])
+    return Predictor(network, variables, description, max_batch=max_batch, devices=devices)
 
 
 def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> Network:

@@ -4,6 +4,7 @@ import argparse
 
 from h3r_jax import codec, inference, models
 from h3r_jax.landmarks import SCHEMES
+from h3r_jax.ranges import count
 
 
 def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -21,7 +22,7 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     group.add_argument("--model", choices=models.BACKBONES, help="backbone, if the file does not tell it")
     group.add_argument("--head", choices=models.HEADS, help="head, if the file does not tell it")
-    group.add_argument("--landmarks", type=int, help="number of landmarks, if the file does not tell it")
+    group.add_argument("--landmarks", type=count, metavar="K", help="number of landmarks, if the file does not tell it")
     group.add_argument("--scheme", choices=SCHEMES, help="landmark scheme: names, mirror order and unit of landmarks")
     group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="size of the crop in pixels")
     group.add_argument("--logits", choices=inference.LOGITS, help="logit map from the two channels of a binary head")

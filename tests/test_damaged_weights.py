@@ -242,6 +242,6 @@ def test_values_in_a_directory_are_looked_at_too(tmp_path):
 def test_a_number_of_landmarks_that_is_none_is_refused(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         command.main([str(tmp_path / "a.pth"), str(tmp_path / "b"), *arguments])
-    assert stop.value.code == 2 and "is not a number of landmarks; want 1 or more" in capsys.readouterr().err
+    assert stop.value.code == 2 and "is no such number; want a whole number, 1 or more" in capsys.readouterr().err
     with pytest.raises(ValueError, match="want at least one landmark, not 0"):
         convert.recognize(state("pose"), landmarks=0)

@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,6 +122,9 @@ def session(options: Any) -> Iterator[None]:
         logging.set_verbosity(logging.WARNING)
         # Orbax warns of every save without an evaluation. There are many such saves.
         logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
+    # Where a thread of orbax meets a full disk, the main thread gets the error and says it in a sentence.
+    logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
+    threading.excepthook = lambda hook: None if is_full_disk(hook.exc_value) else threading.__excepthook__(hook)
     try:
         with distributed.end_for_all(), sentences():
             distributed.initialize(*(options[name].value for name in distributed.FLAGS))

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -95,7 +96,12 @@ class Claim:
                 return True
             try:
                 with open(self._path, "x") as file:
-                    file.write(self._text())
+                    try:
+                        file.write(self._text())
+                        file.flush()
+                    except OSError:
+                        self._path.unlink()  # half a claim would hold up others
+                        raise
             except (FileExistsError, FileNotFoundError):  # or the folder was removed in between
                 return False
             return True
@@ -152,15 +158,24 @@ class Claim:
             time.sleep(min(0.5, BEAT_SECONDS / 4))
 
     def _remove(self, owner: dict[str, Any]) -> None:
-        """Removes the file of an owner that is gone, and of no other."""
-        aside = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}")
-        with contextlib.suppress(FileNotFoundError), writing(self._path):
-            self._path.replace(aside)
-            if (_content(aside) or {}).get("id") != owner.get("id") and not self._path.exists():
-                aside.replace(self._path)  # another process was quicker, and this is its claim
+        """Removes the file of an owner that is gone, and of no other: of many processes, one at a time may do it."""
+        ident = re.sub(r"\W", "", str(owner.get("id")))[:40]
+        mark = self._path.with_name(f".{self._path.name}.{ident}.gone")
+        with writing(self._path):
+            try:
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - os.stat(mark).st_mtime > SILENT_SECONDS:
+                        mark.unlink()  # of a process that died while it removed the file
+                time.sleep(0.01)
                 return
-            aside.unlink()
-            self._say(f"Took over {self._what} from {_name(owner)}, which ended without giving it back.")
+            try:
+                if (self._read() or {}).get("id") == owner.get("id"):
+                    self._path.unlink(missing_ok=True)
+                    self._say(f"Took over {self._what} from {_name(owner)}, which ended without giving it back.")
+            finally:
+                mark.unlink(missing_ok=True)
 
 
 def _content(path: epath.Path) -> dict[str, Any] | None:

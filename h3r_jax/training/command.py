@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from h3r_jax import ranges
 from h3r_jax import run as runs
-from h3r_jax.errors import UserError, of_the_user, sentences
+from h3r_jax.errors import UserError, is_full_disk, of_the_user, sentences
 from h3r_jax.training import distributed, preemption
 
 

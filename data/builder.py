@@ -204,9 +204,9 @@ def make_builder(
         num_landmarks=num_landmarks,
         splits=splits,
     )
-    contents.remember()
     prepared_set = builder_dir / config.name / str(cls.VERSION)
-    prepared.check_sources(prepared_set, prepared.check(prepared_set), contents, folder)
+    if (sources := prepared.check(prepared_set)) is not None:
+        prepared.check_sources(prepared_set, sources, contents, folder)
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
     try:

@@ -42,8 +42,8 @@ def note(folder: epath.Path, sources: Mapping[str, str]) -> None:
     digests.write(folder)
 
 
-def check(folder: epath.Path, *, fully: bool = False) -> dict[str, str]:
-    """The sources of a prepared set, as in its note; empty if there is no set. An empty folder is removed.
+def check(folder: epath.Path, *, fully: bool = False) -> dict[str, str] | None:
+    """The sources of a prepared set, as in its note; None if there is no set. An empty folder is removed.
 
     Args:
       folder: of one version of the set.
@@ -55,11 +55,11 @@ def check(folder: epath.Path, *, fully: bool = False) -> dict[str, str]:
     """
     try:
         if not folder.exists():
-            return {}
+            return None
         if not any(folder.iterdir()):
             folder.rmdir()
             print(f"{folder} was empty, so it is removed.")
-            return {}
+            return None
         if not digests.present(folder):
             raise damaged(folder, f"{digests.NAME} is missing")
         faults = digests.faults(folder, *SMALL)
@@ -91,9 +91,7 @@ def check_sources(folder: epath.Path, sources: Mapping[str, str], contents: Cont
     Raises:
       UserError: an image has another content; names the first one, the folder and the remedy.
     """
-    if not sources or "://" in os.fspath(raw):
-        return
-    found = contents.digests(sources)
+    found = {} if "://" in os.fspath(raw) else contents.digests(sources)
     contents.remember()
     changed = [name for name, digest in found.items() if digest and digest != sources[name]]
     gone = [name for name, digest in found.items() if not digest]

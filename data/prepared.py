@@ -145,11 +145,11 @@ def writing(folder: epath.Path) -> Iterator[None]:
         raise
     except Exception as error:
         place = folder.parents[2]
-        of_the_set = isinstance(error, OSError) and os.fspath(folder.parents[1]) in str(error)
-        if not (is_full_disk(error) or of_the_set):
+        full = is_full_disk(error) or "Not enough disk space" in str(error)  # TFDS asks before it writes
+        if not (full or (isinstance(error, OSError) and os.fspath(folder.parents[1]) in str(error))):
             raise
-        reason = "the disk is full" if is_full_disk(error) else error
-        remedy = "make room there" if is_full_disk(error) else "make it a directory that you may write to"
+        reason = "the disk is full" if full else error
+        remedy = "make room there" if full else "make it a directory that you may write to"
         raise OSError(
             f"{folder} cannot be prepared ({reason}); {remedy}, or choose another place for prepared data than {place} "
             "(--prepared_dir, config.prepared_dir)"

@@ -49,13 +49,13 @@ class Contents:
 
     def digest(self, name: str) -> str:
         """One of `digests`."""
-        path, now = self._folder / name, time.time_ns()
+        path, now = os.path.join(self._folder, name), time.time_ns()  # joined as text: there may be 100,000
         try:
             state, readable = _state(path)
             known = self._known.get(name)
             if known and known[0] == state:
                 return known[1]
-            digest = _digest(path) if readable else ""
+            digest = _digest(epath.Path(path)) if readable else ""
         except OSError:
             return ""
         settled = max(state[1:]) < now - SETTLED_NS
@@ -79,10 +79,10 @@ def _chunks(names: Iterable[str]) -> Iterable[list[str]]:
         yield chunk
 
 
-def _state(path: epath.Path) -> tuple[State, bool]:
+def _state(path: str) -> tuple[State, bool]:
     """The State of a file or folder, and whether it is one: a pipe would be waited for without end."""
-    if "://" in os.fspath(path):
-        there = path.stat()
+    if "://" in path:
+        there = epath.Path(path).stat()
         return (there.length, there.mtime * 10**9, 0), True
     status = os.stat(path)
     regular = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)

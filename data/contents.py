@@ -60,7 +60,8 @@ class Contents:
             return ""
         settled = max(state[1:]) < now - SETTLED_NS
         self._known[name] = (state if settled else None, digest)
-        self._new |= self._known[name] != known
+        if self._known[name] != known:
+            self._new = True
         return digest
 
     def remember(self) -> None:

@@ -4,10 +4,12 @@ import os
 import shutil
 
 import pytest
+import tensorflow_datasets as tfds
 
 from data import builder as builders
 from data.contents import Contents
-from tests.data.faces import dotted, save
+from tests.data import test_aflw2000 as faces
+from tests.data.faces import dotted, prepare, save
 from tests.data.prepared_sets import COUNT, empty, flip, folder_in_place, halve, one_sentence
 
 
@@ -167,3 +169,27 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path, monkeypatch):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a")
     assert Contents(tmp_path).digest("a") == ""
+
+
+@pytest.mark.trial("C5")
+def test_what_tfds_keeps_is_a_source_too(tmp_path, monkeypatch, capsys):
+    faces.face(tmp_path / "unpacked" / "AFLW2000", "image00001", 0)
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda *_: str(tmp_path / "unpacked"))
+    folder = tmp_path / "aflw2k3d"
+    prepared = prepare("aflw2k3d", folder).data_path
+    (records,) = folder.rglob("*.tfrecord-*")
+    capsys.readouterr()
+    prepare("aflw2k3d", folder)
+    assert capsys.readouterr().out == ""
+    keep_times(records, flip)
+    with pytest.raises(
+        ValueError, match=r"a file has changed .* such as aflw2k3d/1.0.0/aflw2k3d-train.tfrecord"
+    ) as error:
+        prepare("aflw2k3d", folder)
+    one_sentence(error, prepared)
+    shutil.rmtree(prepared)
+    with pytest.raises(
+        ValueError, match="train record 0 cannot be read .* and TFDS downloads the data set again"
+    ) as error:
+        prepare("aflw2k3d", folder)
+    one_sentence(error, records.parent)

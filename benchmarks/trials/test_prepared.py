@@ -107,8 +107,9 @@ def prepare(place, prepared):
             ["csv", f"--data_dir={place}", "--folder=mine", "--landmarks=3", f"--prepared_dir={prepared}"]
         )
     except SystemExit as error:
-        assert "\n" not in error.code
-        return error.code
+        message = str(error.code)
+        assert "\n" not in message
+        return message
     return None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from etils import epath
 
 from data import builder, parsing
-from data.builder import LandmarkBuilder, Record, file_state
+from data.builder import LandmarkBuilder, Record
 from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -114,17 +114,14 @@ def make_builder(folder: epath.Path, prepared_dir: epath.Path, num_landmarks: in
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if path.exists()}
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    fingerprint = [str(num_landmarks).encode()]
     splits: dict[str, list[Record]] = {}
     for split, records in rows.items():
-        fingerprint += [split.encode(), files[split].read_bytes()]
         splits[split] = []
         for row in records:
             name = str(row.image)
             path = folder / split / name
             image = path if path.exists() else folder / name
             splits[split].append(dataclasses.replace(row, name=f"{row.name} ({name})", image=image))
-        fingerprint += [f"{record.name} {file_state(record.image)}".encode() for record in splits[split]]
-    return builder.make_builder(
-        CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, fingerprint=b"".join(fingerprint)
-    )
+    images = (record.image for records in splits.values() for record in records)
+    used = [*(files[split] for split in splits), *images]
+    return builder.make_builder(CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, files=used)

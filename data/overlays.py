@@ -44,10 +44,12 @@ def sheet(builder: LandmarkBuilder, split: str) -> Figure:
     """A figure of the first `COUNT` records of a split of a prepared builder, with landmarks, boxes and names."""
     source = Source(builder, split)
     shown = []
-    for example in source.examples(tf.data.Dataset.range(min(COUNT, len(source)))):
+    with source.reading():
+        examples = list(source.examples(tf.data.Dataset.range(min(COUNT, len(source)))))
+    for example in examples:
         landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
         part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
-        name = example["name"].numpy().decode()
+        name = builder.name_of(example["name"].numpy().decode())
         title = name if len(name) <= TITLE else f"...{name[-TITLE:]}"  # the end tells records apart
         shown.append((part, landmarks - origin, example["weight"].numpy(), box - np.tile(origin, 2), title))
     columns = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))

@@ -39,11 +39,12 @@ class Cofw(LandmarkBuilder):
     def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the files that are there."""
         paths = {split: folder / f"COFW_{split}_color.mat" for split in ENDS}
-        return {split: _read(path, ENDS[split]) for split, path in paths.items() if path.exists()}
+        return {split: _read(path, ENDS[split]) for split, path in paths.items() if parsing.is_there(path)}
 
 
 def _read(path: epath.Path, end: str) -> Iterator[Record]:
     shapes: parsing.Shapes = {f"Is{end}": (1, "N"), f"phis{end}": (3 * 29, "N"), f"bboxes{end}": (4, "N")}
+    parsing.check_file(path)
     with path.open("rb") as stream:
         try:
             file = h5py.File(stream, "r")

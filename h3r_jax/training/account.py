@@ -1,5 +1,6 @@
 """What a training is going to do, in words and pictures, before it does it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ def describe(
     weights: str,
     durations: Durations,
     mesh: Mesh,
+    warnings: Sequence[str] = (),
 ) -> str:
     """The account of a run, line by line.
 
@@ -36,9 +38,11 @@ def describe(
       weights: where the weights of the network come from, in words.
       durations: Durations of the run.
       mesh: the mesh of the devices.
+      warnings: sentences about the data, of data.audit.findings; a line for each.
     """
     network = recipe.network
     annotations, canvases = examples.annotations, examples.canvases
+    sizes = typical_sizes(annotations.boxes(config.data.box), annotations.size)
     crops = geometry.transform_points(examples.matrices, annotations.landmarks)
     points = codec.activation_points(crops, heatmap_shape=network.heatmap_shape, stride=network.stride)
     labelled = annotations.weight > 0
@@ -50,7 +54,7 @@ def describe(
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
     micro = f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""
     lines = {
-        "data": f"{report.describe_split(examples)}; {counts}",
+        "data": f"{report.describe_split(examples)}; {sizes}; {counts}",
         "validation": f"{report.describe_split(validation)}; chooses the best checkpoint"
         if validation
         else "none; the last checkpoint counts",
@@ -67,7 +71,14 @@ def describe(
         "steps": f"{int(state.step)} -> {durations.total} of batch {config.train.batch_size}, "
         f"{durations.total * config.train.batch_size / examples.num_examples:.4g} epochs{micro}",
     }
-    return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
+    return "\n".join(f"{name:<12}{text}" for name, text in (*lines.items(), *(("warning", text) for text in warnings)))
+
+
+def typical_sizes(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    """The median box of `[N, 4]`, x0, y0, x1, y1, and the median image of `int[N, 2]`, height and width, in words."""
+    width, height = np.median(boxes[:, 2:] - boxes[:, :2] + 1, axis=0)
+    across, down = np.median(sizes[:, ::-1], axis=0)
+    return f"median box {width:.4g} x {height:.4g} pixels, median image {across:.4g} x {down:.4g}"
 
 
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:

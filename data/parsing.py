@@ -200,7 +200,7 @@ def list_folder(folder: epath.Path) -> tuple[list[epath.Path], int]:
     cannot be read is a UserError.
     """
     try:
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        paths = sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); want a folder that may be read") from None
     shown = [path for path in paths if not path.name.startswith(".")]

@@ -230,7 +230,7 @@ KEYPOINTS = [10.0, 20.0, 2.0] * 17
 FAULTS = {
     "absent image": (
         lambda f: (f.folder / "val2017" / "000000000502.jpg").unlink(),
-        "annotation 5020: there is no image 000000000502.jpg in",
+        "annotation 5020: there is no image .*/val2017/000000000502.jpg; 2 of 3 people have no image: unpack",
     ),
     "few keypoints": (set_person("keypoints", KEYPOINTS[3:]), "annotation 5010: keypoints are not 17 times x, y, v"),
     "flag": (
@@ -254,10 +254,10 @@ FAULTS = {
     ),
     "image": (set_person("image_id", 12345), "annotation 5010: there is no image 12345 in the annotation file"),
     "number": (set_person("id", "x"), "val2017.json annotation at place 0: id is 'x'; want a int"),
-    "people": (lambda f: f.contents["val"].pop("annotations"), "val2017.json: annotations is None; want a list"),
+    "people": (lambda f: f.contents["val"].pop("annotations"), "val2017.json: annotations is missing; want a list"),
     "width": (
         lambda f: f.contents["val"]["images"][1].pop("width"),
-        "val2017.json image 1: width is None; want a number",
+        "val2017.json image 1: width is missing; want a number",
     ),
     "score": (set_detection("score", None), "person.json detection 2: score is None; want a number"),
     "other image": (

@@ -1,6 +1,6 @@
 """Trains a network that finds landmarks by heatmaps.
 
-    python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile]
+    python train.py --config=configs/NAME.py --workdir=DIR [--config.field=value] [--profile --skip_damaged]
 
 Writes into DIR the files that h3r_jax/run.py lists. The same command goes on from the last checkpoint, on any devices.
 """
@@ -9,6 +9,7 @@ from h3r_jax.training import environment  # noqa: F401  (before jax)
 
 # isort: split
 
+import contextlib
 import functools
 import json
 import os
@@ -19,28 +20,31 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data import inputs
-from h3r_jax import convert
+from h3r_jax import claims, convert
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.run import Run
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
-from h3r_jax.training.checkpoints import Checkpoints
+from h3r_jax.training.checkpoints import Checkpoints, prepare
 from h3r_jax.training.nonfinite import Incidents
 from h3r_jax.training.recipe import Durations, Recipe, check_config
 from h3r_jax.training.state import TrainState, create_state, optimizer_of
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = False) -> TrainState:
+def train(
+    config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = False, skip_damaged: bool = False
+) -> TrainState:
     """Trains a run to its last step, from its last checkpoint if there is one; returns the last TrainState.
 
     Args:
       config: ConfigDict with the fields of configs/common.py.
       workdir: path of the run.
       profile: whether to write a profile of ten steps to WORKDIR/profile.
+      skip_damaged: whether to go on from the newest whole checkpoint if a later one is damaged.
 
     Raises:
       UserError, OSError: the configuration, the data or the workdir is wrong, or the loss is not finite.
-      preemption.Preempted: SIGTERM stopped the run; the state is saved.
+      preemption.Preempted: SIGTERM or Ctrl-C stopped the run; the state is saved.
     """
     # ---- What is asked for. A mistake in it is said here, before anything is computed or written.
     run, mesh, first = Run(workdir), sharding.make_mesh(), distributed.is_first()
@@ -50,50 +54,61 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, profile: bool = Fal
     recipe, batch_size = Recipe.from_config(config), config.train.batch_size
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
     sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
-    with distributed.first_process_first():  # it prepares the data
-        examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
-        evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
-    durations = Durations.from_config(config, examples.num_examples)
+    owner = claims.Claim(run.owner_file, f"the run in {run.workdir}") if first else None
+    with owner or contextlib.nullcontext():
+        # ---- The data, and the checkpoints that are there. The first process prepares them for the others.
+        with distributed.first_process_first():
+            examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
+            evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
+            warnings = [same_run.check(run, fields)]
+            verified = prepare(run, skip_damaged=skip_damaged) if first else ""
+        durations = Durations.from_config(config, examples.num_examples)
 
-    # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
-    variables, weights = network.initialize(recipe.seed), f"drawn from seed {recipe.seed}"
-    if config.init_from:
-        names = {"model": config.model.name, "head": config.model.head}
-        variables, report = convert.load_initial(config.init_from, variables, **names)
-        weights = f"{config.init_from}: {report}"
-    optimizer = optimizer_of(config.train, warmup_steps=durations.warmup, total_steps=durations.total)
-    state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
-    state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
-    same_run.claim(run, fields)
-    identity = same_run.Identity(fields, examples.name, examples.num_examples)
-    checkpoints = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
-    state, restored = checkpoints.resume(state, identity.check)
+        # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
+        variables, weights = network.initialize(recipe.seed), f"drawn from seed {recipe.seed}"
+        if config.init_from:
+            names = {"model": config.model.name, "head": config.model.head}
+            variables, report = convert.load_initial(config.init_from, variables, **names)
+            weights = f"{config.init_from}: {report}"
+        optimizer = optimizer_of(config.train, warmup_steps=durations.warmup, total_steps=durations.total)
+        state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
+        state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
+        identity = same_run.Identity(fields, examples.name, examples.num_examples)
+        checkpoints = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
+        state, restored = checkpoints.resume(state, identity.check)
+        weights = f"{restored}, {verified}" if restored else weights
 
-    # ---- What is going to happen, for the user to read and to look at.
-    say(account.describe(config, recipe, protocol, examples, validation, state, restored or weights, durations, mesh))
-    if first:
-        account.draw(run, recipe, examples)
+        # ---- What is going to happen, for the user to read and to look at. From here on files are written.
+        say(account.describe(config, recipe, protocol, examples, validation, state, weights, durations, mesh, warnings))
+        if first:
+            account.draw(run, recipe, examples)
+            run.write_config(fields)
 
-    # ---- It happens. An error ends this process at once: in closing it would wait for the others.
-    batches = functools.partial(examples.batches, seed=recipe.seed, batch_size=batch_size, **distributed.this_process())
-    with checkpoints, writers.of_run(run, writing=first) as writer, distributed.end_for_all():
-        state = loop.fit(
-            state,
-            batches(start_step=int(state.step)),
-            train_step=step.jit_train_step(recipe, optimizer, mesh),
-            mesh=mesh,
-            durations=durations,
-            writer=writer,
-            checkpoints=checkpoints,
-            evaluate=evaluator.metrics_of(averaged=config.eval.averaged) if evaluator else None,
-            incidents=Incidents(run, recipe.nonfinite, lambda step: next(batches(start_step=step - 1))),
-            profile_to=run.workdir / "profile" if profile else None,
-        )
-    best = f"; step {checkpoints.best()} is the best on validation" if validation else ""
-    say(f"The run is complete: step {int(state.step)} is the last in {run.checkpoints}{best}.")
-    return state
+        # ---- It happens. An error ends this process at once: in closing it would wait for the others.
+        this = distributed.this_process()
+        batches = functools.partial(examples.batches, seed=recipe.seed, batch_size=batch_size, **this)
+        writer = writers.of_run(run, after=int(state.step)) if first else writers.MultiWriter()
+        with checkpoints, writer, distributed.end_for_all():
+            state = loop.fit(
+                state,
+                batches(start_step=int(state.step)),
+                train_step=step.jit_train_step(recipe, optimizer, mesh),
+                mesh=mesh,
+                durations=durations,
+                writer=writer,
+                checkpoints=checkpoints,
+                evaluate=evaluator.metrics_of(averaged=config.eval.averaged) if evaluator else None,
+                incidents=Incidents(run, recipe.nonfinite, lambda step: next(batches(start_step=step - 1))),
+                owner=owner,
+                profile_to=run.workdir / "profile" if profile else None,
+            )
+        best = f"; step {checkpoints.best()} is the best on validation" if validation else ""
+        say(f"The run is complete: step {int(state.step)} is the last in {run.checkpoints}{best}.")
+        return state
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("profile", False, "write a profile of ten steps to WORKDIR/profile")
-    command.main(lambda flags: train(flags.config, flags.workdir, profile=flags.profile))
+    flags.DEFINE_bool("skip_damaged", False, "set damaged checkpoints aside, go on from the newest whole one")
+    options = ("profile", "skip_damaged")
+    command.main(lambda flags: train(flags.config, flags.workdir, **{name: flags[name].value for name in options}))

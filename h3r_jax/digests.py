@@ -16,14 +16,19 @@ NAME = "SHA256SUMS"
 CHUNK = 1 << 20  # bytes read at once
 
 
-def write(folder: str | os.PathLike) -> None:
-    """Writes SHA256SUMS for all files below a folder.
+def write(folder: str | os.PathLike, *under: str) -> None:
+    """Writes SHA256SUMS for the files below a folder.
+
+    Args:
+      folder: path.
+      under: names within the folder, of files or folders; none for all.
 
     Raises:
       OSError: a file cannot be read, or SHA256SUMS cannot be written; names it.
     """
     place = epath.Path(folder)
-    lines = "".join(f"{_digest(place / name)}  {name}\n" for name in _names(place))
+    names = [name for name in _names(place) if _within(name, under)]
+    lines = "".join(f"{_digest(place / name)}  {name}\n" for name in names)
     write_whole(place / NAME, lambda temporary: temporary.write_bytes(lines.encode()), overwrite=True)
 
 
@@ -37,10 +42,11 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
 
     Args:
       folder: that `write` was called with.
-      under: names within the folder, of files or folders to look at; none for all. They must be there.
+      under: names within the folder, of files or folders that must be there.
 
     Returns:
-      A phrase for each file that is missing, differs, or is not in the list, and for names that are not there.
+      A phrase for each file that is missing or differs, for a file that is not in the list although its folder is, and
+      for each of `under` that is not there.
 
     Raises:
       OSError: a file cannot be read.
@@ -52,15 +58,13 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
         if not gap or len(digest) != 64:
             return [f"{NAME} is damaged"]
         wanted[name] = digest
-    there = set(_names(place))
-    result = [f"{top} is missing" for top in under if not any(_within(name, (top,)) for name in {*wanted, *there})]
+    there, tops = set(_names(place)), {name.split("/")[0] for name in wanted}
+    result = [f"{top} is missing" for top in under if not any(_within(name, (top,)) for name in wanted)]
     for name in sorted({*wanted, *there}):
-        if not _within(name, under):
-            continue
         if name not in there:
             result.append(f"{name} is missing")
         elif name not in wanted:
-            result.append(f"{name} is not in {NAME}")
+            result += [f"{name} is not in {NAME}"] if name.split("/")[0] in tops else []
         elif _digest(place / name) != wanted[name]:
             result.append(f"{name} has changed")
     return result

@@ -30,7 +30,7 @@ def sentences() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
     except Exception as error:
         if not is_full_disk(error):
             raise

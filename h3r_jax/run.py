@@ -1,28 +1,35 @@
 """A run is one workdir. This module knows the places in it, its configuration, its steps and their weights.
 
     WORKDIR/config.json         the configuration
-    WORKDIR/checkpoints/STEP/   variables, average (their moving average), progress (step, optimiser), about (JSON)
+    WORKDIR/checkpoints/STEP/   variables, average (their moving average), progress (step, optimiser), about (JSON), and
+                                the digests of their files (SHA256SUMS)
     WORKDIR/metrics.jsonl       loss and scores by step; tensorboard/ has the same
     WORKDIR/augmented.png       the first training examples, as the network sees them
     WORKDIR/targets.png         the activation points of a few of them
     WORKDIR/nonfinite/STEP/     what is kept of a step whose loss or gradient was not finite
     WORKDIR/profile/            the profile of train.py --profile
     WORKDIR/eval/               what eval.py writes
+    WORKDIR/owner.json          the process that trains, while it does
+    WORKDIR/damaged/STEP/       a checkpoint whose files have changed, which train.py --skip_damaged set aside
 
 The configuration and one step are enough to use the network.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 from etils import epath
 
+from h3r_jax import digests
 from h3r_jax.errors import UserError
 from h3r_jax.files import read_json, write_json
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+UNVERIFIED = "not verified, since it has no digests"
 VARIABLES, AVERAGE, PROGRESS, ABOUT = "variables", "average", "progress", "about"  # the items of a step
 
 # Fields that configurations of older runs lack, with the value that those runs had.
@@ -61,6 +68,11 @@ class Run:
         return self.workdir / CONFIG
 
     @property
+    def owner_file(self) -> epath.Path:
+        """The path of the claim of the process that trains; see `claims`."""
+        return self.workdir / "owner.json"
+
+    @property
     def checkpoints(self) -> epath.Path:
         """The path of the folder of steps."""
         return self.workdir / CHECKPOINTS
@@ -74,7 +86,12 @@ class Run:
         """
         if not self.config_file.exists():
             raise FileNotFoundError(f"{self.config_file} does not exist; train first, or correct the path of the run")
-        return upgrade(read_json(self.config_file), self.config_file)
+        try:
+            content = read_json(self.config_file)
+        except UserError as error:
+            remedy = "remove it and give the command of train.py once more, which writes it anew"
+            raise UserError(f"{error}; {remedy}") from error
+        return upgrade(content, self.config_file)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration, and makes the workdir if it is not there."""
@@ -85,6 +102,56 @@ class Run:
         from orbax.checkpoint.utils import checkpoint_steps
 
         return sorted(checkpoint_steps(self.checkpoints)) if self.checkpoints.exists() else []
+
+    def faults(self, step: int) -> list[str]:
+        """What is missing or has changed in the files of a step since it was saved, in words; empty if nothing is.
+
+        Of a step without digests, only what is missing can be seen.
+        """
+        folder = self.checkpoints / str(step)
+        if digests.present(folder):
+            return digests.faults(folder, VARIABLES, PROGRESS)
+        return [f"{item} is missing" for item in (VARIABLES, PROGRESS) if not (folder / item).is_dir()]
+
+    def verify(self, step: int) -> str:
+        """Compares the files of a step with their digests.
+
+        Returns:
+          A phrase: how much was compared in what time, or that it could not be.
+
+        Raises:
+          UserError: the step is damaged; names its files, and the newest step that is whole.
+        """
+        start, folder = time.perf_counter(), self.checkpoints / str(step)
+        if faults := self.faults(step):
+            more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+            raise UserError(f"{folder} is damaged ({faults[0]}{more}); {self._remedy(step)}")
+        if not digests.present(folder):
+            return UNVERIFIED
+        seconds = time.perf_counter() - start
+        return f"verified: {digests.size(folder) / 2**20:.1f} MiB in {seconds:.2f} s"
+
+    def _remedy(self, step: int) -> str:
+        whole = next((other for other in reversed(self.steps()) if other != step and not self.faults(other)), None)
+        if whole is None:
+            return "no other step is whole, so train anew in another workdir"
+        return (
+            f"step {whole} is the newest that is whole: train.py --skip_damaged goes on from it, and "
+            f"--checkpoint={self.checkpoints / str(whole)} evaluates it"
+        )
+
+    @contextlib.contextmanager
+    def reading(self, step: int) -> Iterator[None]:
+        """Makes one sentence of whatever a library says of a step that it cannot read."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise UserError(
+                f"{self.checkpoints / str(step)} cannot be read ({reason}); {self._remedy(step)}"
+            ) from error
 
     def variables(
         self, shapes: Any, *, sharding: jax.sharding.Sharding, step: int | None = None, averaged: bool = True
@@ -102,7 +169,7 @@ class Run:
 
         Raises:
           FileNotFoundError: there is no such step.
-          UserError: the step holds another network.
+          UserError: the step is damaged, or holds another network.
         """
         import orbax.checkpoint as ocp
 
@@ -110,10 +177,12 @@ class Run:
         if not steps or step not in (None, *steps):
             wanted = "train first" if step is None else f"not {step}"
             raise FileNotFoundError(f"{self.checkpoints} holds steps {steps}, {wanted}")
-        folder = self.checkpoints.resolve() / str(steps[-1] if step is None else step)
+        step = steps[-1] if step is None else step
+        folder = self.checkpoints.resolve() / str(step)
+        verified = self.verify(step) if jax.process_index() == 0 else ""
         averaged = averaged and (folder / AVERAGE).exists()
         item = folder / (AVERAGE if averaged else VARIABLES)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with self.reading(step), ocp.StandardCheckpointer() as checkpointer:
             there, here = _shapes(ocp.StandardCheckpointHandler().metadata(item).tree), _shapes(shapes)
             for name in {**there, **here}:
                 if there.get(name) != here.get(name):
@@ -121,7 +190,8 @@ class Run:
                     raise UserError(f"{folder} does not hold the network of the configuration ({difference})")
             target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
             variables = checkpointer.restore(item, target)
-        return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {folder.name}"
+        note = f", {UNVERIFIED}" if verified == UNVERIFIED else ""
+        return variables, f"{'moving average of the' if averaged else 'raw'} parameters at step {step}{note}"
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

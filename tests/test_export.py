@@ -20,7 +20,7 @@ from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
 from h3r_jax.models import hrnet, layers
 from h3r_jax.run import Run
-from h3r_jax.training import checkpoints, same_run
+from h3r_jax.training import checkpoints
 from h3r_jax.training import state as training_state
 from h3r_jax.training.recipe import Recipe
 from tests import pages
@@ -139,7 +139,7 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path):
     run.model.name, run.model.head, run.model.input_size, run.model.stride = "small", "binary", (96, 64), 8
     run.loss.name = "binary_cross_entropy"
     run.eval.k, run.eval.selection, run.eval.flip = 5, "neighbours", "coordinates"
-    same_run.claim(Run(tmp_path), json.loads(run.to_json()))
+    Run(tmp_path).write_config(json.loads(run.to_json()))
     variables = variables_of("small", 3, "binary")
     saved = checkpoints.Checkpoints(Run(tmp_path), keep=1)
     saved.save(training_state.create_state(variables, optax.sgd(0.1), keep_average=False))

@@ -1,6 +1,6 @@
 """What a training is going to do, in words and pictures, before it does it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -26,7 +26,7 @@ def describe(
     weights: str,
     durations: Durations,
     mesh: Mesh,
-    warnings: Sequence[str] = (),
+    warnings: Iterable[str] = (),
 ) -> str:
     """The account of a run, line by line.
 
@@ -38,7 +38,7 @@ def describe(
       weights: where the weights of the network come from, in words.
       durations: Durations of the run.
       mesh: the mesh of the devices.
-      warnings: sentences about the data, of data.audit.findings; a line for each.
+      warnings: sentences; empty ones are left out.
     """
     network = recipe.network
     annotations, canvases = examples.annotations, examples.canvases
@@ -71,7 +71,8 @@ def describe(
         "steps": f"{int(state.step)} -> {durations.total} of batch {config.train.batch_size}, "
         f"{durations.total * config.train.batch_size / examples.num_examples:.4g} epochs{micro}",
     }
-    return "\n".join(f"{name:<12}{text}" for name, text in (*lines.items(), *(("warning", text) for text in warnings)))
+    described = [*lines.items(), *(("warning", warning) for warning in warnings if warning)]
+    return "\n".join(f"{name:<12}{text}" for name, text in described)
 
 
 def typical_sizes(boxes: np.ndarray, sizes: np.ndarray) -> str:

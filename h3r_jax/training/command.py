@@ -21,7 +21,8 @@ def main(run: Callable[[Any], object], stored: Callable[[Any], ConfigDict | None
     """Parses the flags, joins the other processes, and calls `run` with the flags.
 
     A script defines its own flags before this call. The flags here are `--config`, `--workdir` and those of
-    `distributed.initialize`. A `UserError` or `OSError` is printed as one sentence, and SIGTERM ends with status 143.
+    `distributed.initialize`. A `UserError` or `OSError` is printed as one sentence. SIGTERM ends with status 143,
+    Ctrl-C with 130.
 
     Args:
       run: function of the parsed flags.
@@ -128,4 +129,4 @@ def session(options: Any) -> Iterator[None]:
     except preemption.Preempted as stop:
         if distributed.is_first():
             print(f"{stop}; the same command goes on from there.")
-        sys.exit(preemption.EXIT_CODE)
+        sys.exit(stop.code)

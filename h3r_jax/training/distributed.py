@@ -116,8 +116,8 @@ def end_for_all() -> Iterator[None]:
             raise
         if isinstance(error, (UserError, OSError)):
             print(f"error: {error}", file=sys.stderr)
-        elif isinstance(error, SystemExit) and isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
+        elif isinstance(error, SystemExit):
+            print(error.code if isinstance(error.code, str) else "", end="", file=sys.stderr)
         else:
             traceback.print_exc()
         print(

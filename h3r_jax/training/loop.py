@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from h3r_jax.claims import Claim
 from h3r_jax.training import preemption, sharding
 from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import NotFinite
@@ -32,9 +33,10 @@ def fit(
     checkpoints: Checkpoints,
     evaluate: Callable[[TrainState], dict[str, float]] | None,
     incidents: Callable[[int, TrainState, dict[str, np.ndarray]], str],
+    owner: Claim | None = None,
     profile_to: str | os.PathLike | None = None,
 ) -> TrainState:
-    """Trains from `state.step` to the last step, or until SIGTERM.
+    """Trains from `state.step` to the last step, or until SIGTERM or Ctrl-C.
 
     Args:
       state: TrainState, replicated over the mesh.
@@ -47,6 +49,7 @@ def fit(
       evaluate: function from a TrainState to {name: number} on the validation split; None without one.
       incidents: nonfinite.Incidents, or any function like it: it takes a step that was not finite, a TrainState and
         the metrics of the step, and returns a sentence about the step.
+      owner: this process's claim on the workdir; None in a process that has none.
       profile_to: directory for a profile of a few steps, None for none.
 
     Returns:
@@ -54,7 +57,8 @@ def fit(
 
     Raises:
       NotFinite: a loss or gradient was not finite, and `incidents` ends the run; nothing was saved since.
-      Preempted: SIGTERM; the state is saved.
+      Preempted: SIGTERM or Ctrl-C; the state is saved.
+      UserError: another process has taken the workdir over, or the last checkpoint does not hold what was saved.
     """
     start, total_steps = int(state.step), durations.total
     progress = tqdm(
@@ -82,7 +86,11 @@ def fit(
             logging = step % durations.log == 0 or last
             evaluating = evaluate is not None and (step % durations.evaluate == 0 or last)
             saving = step % durations.save == 0 or evaluating or stopping or last
+            if owner and stopping:
+                owner.ending()
             if logging or saving:
+                if owner:
+                    owner.check()
                 # Looking at metrics waits for the devices, hence not every step; but always before a state is kept.
                 for bad_step, values in log.skipped():
                     try:
@@ -108,6 +116,7 @@ def fit(
             if saving:
                 checkpoints.save(state, results)
             if stopping and not last:
-                checkpoints.wait()
-                raise preemption.Preempted(f"stopped by SIGTERM after step {step} of {total_steps}, which is saved")
+                checkpoints.confirm(state)
+                raise request.stop(f"after step {step} of {total_steps}, which is saved")
+    checkpoints.confirm(state)
     return state

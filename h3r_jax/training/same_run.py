@@ -12,7 +12,6 @@ import jax
 import h3r_jax
 from h3r_jax.errors import UserError
 from h3r_jax.run import Run, differences, upgrade
-from h3r_jax.training import distributed
 
 # Fields of paths, evaluation, logging and steps that are not finite. They do not change what is trained.
 FREE = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_", "train.nonfinite", "eval.", "log.")
@@ -28,18 +27,20 @@ Config = Mapping[str, Any]  # nested dicts, as JSON has them
 Differing = dict[str, tuple[Any, Any]]  # "section.field" -> the value there, the value here
 
 
-def claim(run: Run, config: Config) -> None:
-    """Writes the configuration of a new run; every process must call it.
+def check(run: Run, config: Config) -> str:
+    """Whether a run may start in, or go on in, a workdir.
+
+    Returns:
+      A sentence if the workdir holds the configuration of another run, which never saved a step; empty otherwise.
 
     Raises:
       UserError: the workdir holds another run: a field that changes what is trained differs.
     """
-    with distributed.first_process_first():
-        if not run.config_file.exists():
-            run.write_config(config)
-        elif changed := _changes(run.config(), config):
-            remedy = "choose another --workdir, or make the fields agree to resume"
-            raise UserError(f"{run.config_file} is of another run ({changed}); {remedy}")
+    changed = _changes(run.config(), config) if run.config_file.exists() else ""
+    if changed and run.steps():
+        remedy = "choose another --workdir, or make the fields agree to resume"
+        raise UserError(f"{run.config_file} is of another run ({changed}); {remedy}")
+    return f"{run.config_file} is replaced ({changed}); the run that it was of saved no step" if changed else ""
 
 
 def check_evaluation(run: Run, config: Config) -> Differing:

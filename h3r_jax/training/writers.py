@@ -1,13 +1,19 @@
-"""Metric writers: anything with `write(step, {name: number})` and `close()`."""
+"""Metric writers: anything with `write(step, {name: number})` and `close()`.
 
+Every write is on the disk when it returns, in the thread that asked for it: an error reaches the training loop.
+"""
+
+import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from typing import Protocol, Self
 
 from etils import epath
 
+from h3r_jax.files import Lines, write_whole, writing
 from h3r_jax.run import Run
 
 Scalars = Mapping[str, float]
@@ -25,38 +31,46 @@ class JsonLinesWriter:
     """One JSON object per line: {"step": ..., name: number, ...}. Not-a-number is written as null."""
 
     def __init__(self, path: str | os.PathLike):
-        self._path = epath.Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a")
+        self._lines = Lines(path)
 
     def write(self, step: int, scalars: Scalars) -> None:
         values = {name: float(value) if math.isfinite(value) else None for name, value in scalars.items()}
-        try:
-            self._file.write(json.dumps({"step": int(step), **values}) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise OSError(
-                f"{self._path}: {error.strerror or error}; the metrics of step {step} could not be written"
-            ) from error
+        self._lines.write({"step": int(step), **values})
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 class TensorBoardWriter:
-    """Event files for TensorBoard."""
+    """An event file for TensorBoard.
 
-    def __init__(self, directory: str | os.PathLike):
-        from tensorboardX import SummaryWriter  # not needed where only JSON lines are written
+    directory: of the run's event files.
+    after: the step from which the run goes on; TensorBoard hides what earlier files have of later steps.
+    """
 
-        self._writer = SummaryWriter(str(directory))
+    def __init__(self, directory: str | os.PathLike, after: int = 0):
+        # Not tensorboardX.SummaryWriter: its thread dies of a full disk, and then its queue blocks for ever.
+        from tensorboardX import event_file_writer, proto, record_writer, summary
+
+        self._directory, self._event, self._scalar = os.fspath(directory), proto.event_pb2.Event, summary.scalar
+        with writing(self._directory):
+            record_writer.directory_check(self._directory)
+            prefix = os.path.join(self._directory, "events")
+            self._file = event_file_writer.EventsWriter(prefix, f".{os.getpid()}")
+            start = proto.event_pb2.SessionLog(status=proto.event_pb2.SessionLog.START)
+            self._file.write_event(self._event(wall_time=time.time(), step=after + 1, session_log=start))
+            self._file.flush()
 
     def write(self, step: int, scalars: Scalars) -> None:
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, float(value), int(step))
+        with writing(self._directory):
+            for name, value in scalars.items():
+                content = self._scalar(name, float(value))
+                self._file.write_event(self._event(wall_time=time.time(), step=int(step), summary=content))
+            self._file.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with writing(self._directory):
+            self._file.close()
 
 
 class MultiWriter:
@@ -68,8 +82,10 @@ class MultiWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # An error of the block says more than what comes of it at the end.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self.close()
 
     def write(self, step: int, scalars: Scalars) -> None:
         for writer in self._writers:
@@ -80,8 +96,32 @@ class MultiWriter:
             writer.close()
 
 
-def of_run(run: Run, *, writing: bool) -> MultiWriter:
-    """The writer of a run's metrics.jsonl and tensorboard/; one that writes nothing unless `writing`."""
-    if not writing:
-        return MultiWriter()
-    return MultiWriter(JsonLinesWriter(run.workdir / "metrics.jsonl"), TensorBoardWriter(run.workdir / "tensorboard"))
+def of_run(run: Run, *, after: int) -> MultiWriter:
+    """The writer of a run's metrics.jsonl and tensorboard/, which goes on after a step.
+
+    What metrics.jsonl has of later steps is removed: the run comes to these steps again.
+
+    Raises:
+      OSError: they cannot be written; names the path.
+    """
+    path = run.workdir / "metrics.jsonl"
+    _keep_until(path, after)
+    return MultiWriter(JsonLinesWriter(path), TensorBoardWriter(run.workdir / "tensorboard", after))
+
+
+def _keep_until(path: epath.Path, step: int) -> None:
+    """Leaves in a file of metrics the whole lines up to a step, and says what it removed beside later steps."""
+    old = path.read_bytes().split(b"\n") if path.exists() else []
+    kept, damaged = [], 0
+    for line in filter(None, old):
+        try:
+            of = json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+            continue
+        if of <= step:
+            kept.append(line + b"\n")
+    if damaged:
+        print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} removed.")
+    if len(kept) < len(old) - 1 or damaged:
+        write_whole(path, lambda temporary: temporary.write_bytes(b"".join(kept)), overwrite=True)

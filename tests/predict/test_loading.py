@@ -12,7 +12,7 @@ from configs import common
 from h3r_jax import convert, geometry, load_predictor, models
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.run import Run
-from h3r_jax.training import checkpoints, same_run
+from h3r_jax.training import checkpoints
 from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state
 
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     """A workdir with steps 1 and 2, and the averages of both."""
     workdir = tmp_path_factory.mktemp("run") / "work"
     config = make_config()
-    same_run.claim(Run(workdir), json.loads(config.to_json()))
+    Run(workdir).write_config(json.loads(config.to_json()))
     network = Recipe.from_config(config).network
     saved = checkpoints.Checkpoints(Run(workdir), keep=3)
     variables = jax.tree.map(np.asarray, network.initialize(0))

@@ -82,19 +82,23 @@ def test_unknown_names_and_fields():
 
 def test_a_workdir_belongs_to_one_run(tmp_path):
     config, run = common.get_config(), Run(tmp_path)
-    same_run.claim(run, fields(config))
+    run.write_config(fields(config))
     config.data_dir = "elsewhere"
     config.log.every_steps = 7
     config.eval.flip = "coordinates"
-    same_run.claim(run, fields(config))
+    assert same_run.check(run, fields(config)) == ""
     config.train.learning_rate = 0.5
+    assert "train.learning_rate: 0.004 there, 0.5 here); the run that it was of saved no" in same_run.check(
+        run, fields(config)
+    )
+    (run.checkpoints / "20").mkdir(parents=True)
     with pytest.raises(UserError, match=r"train.learning_rate: 0.004 there, 0.5 here.*another --workdir"):
-        same_run.claim(run, fields(config))
+        same_run.check(run, fields(config))
 
 
 def test_an_evaluation_is_of_the_runs_own_network(tmp_path):
     config, run = common.get_config(), Run(tmp_path)
-    same_run.claim(run, fields(config))
+    run.write_config(fields(config))
     assert same_run.check_evaluation(run, fields(config)) == {}
     config.eval.k, config.data.box_scale, config.train.learning_rate, config.eval.batch_size = 4, 1.5, 0.5, 7
     assert same_run.check_evaluation(run, fields(config)) == {"eval.k": (9, 4), "data.box_scale": (1.25, 1.5)}
@@ -116,7 +120,7 @@ def test_configurations_of_older_runs_are_read_or_refused(tmp_path):
         first["eval"]["flip"], new["eval"]["flip"] = flip, meaning
         run.write_config(first)
         assert run.config() == new
-        same_run.claim(run, new)
+        assert same_run.check(run, new) == ""
     new["data"]["on_error"] = "stop"
     run.write_config(new)
     assert "on_error" not in run.config()["data"]

@@ -96,7 +96,7 @@ def main(address, processes, process, workdir, number=0, signal_number=0):
         state, predictions = train(workdir, before_step=before_step)
     except preemption.Preempted as stop:
         print(stop, flush=True)
-        sys.exit(preemption.EXIT_CODE)
+        sys.exit(stop.code)
     if distributed.is_first():
         nonfinite.save_arrays(Path(workdir) / "result.npz", {"state": state, "predictions": predictions})
 

@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data import parsing
+from data import parsing, prepared
+from data.contents import Contents
 from data.features import check_image, landmark_features, read_image, store_pixels
 from h3r_jax.errors import UserError
 
@@ -70,6 +71,8 @@ class FolderConfig(tfds.core.BuilderConfig):
     """A raw data set as it was when it was fingerprinted."""
 
     folder: epath.Path | None = None
+    contents: Contents | None = dataclasses.field(default=None, repr=False)  # of the folder
+    fingerprinted: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # names of files, see `Contents`
     num_landmarks: int = 0
     splits: Splits | None = dataclasses.field(default=None, repr=False)  # None: `read_splits`, when the set is prepared
 
@@ -80,7 +83,7 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     In a prepared set, `info.metadata["left_out"]` is split -> reason -> number of entries that the protocol leaves out.
     """
 
-    VERSION = tfds.core.Version("2.0.0")  # to be raised when the features change, or the records of a builder
+    VERSION = tfds.core.Version("2.1.0")  # to be raised when the features change, or the records of a builder
     SCHEME = ""  # key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme
     NUM_LANDMARKS = 0  # K; 0 where the user says
     FILES: tuple[str, ...] = ()  # that decide what the records are, relative to the folder; one of them must be there
@@ -101,6 +104,11 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
           FileNotFoundError: the folder is not laid out as the module's documentation says; names what is missing.
         """
         return [folder / name for name in parsing.present(folder, cls.FILES, cls.__module__)] if cls.FILES else []
+
+    @classmethod
+    def source_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The files that the records were made from, apart from annotation files and images in files of their own."""
+        return []
 
     @classmethod
     def read_splits(cls, folder: epath.Path) -> Splits:
@@ -131,10 +139,26 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         self.info.metadata["left_out"] = {split: getattr(records, "left_out", {}) for split, records in splits.items()}
         return {split: self._generate_examples(records) for split, records in splits.items()}
 
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        self._sources: dict[str, str] = {}
+        super()._download_and_prepare(*args, **kwargs)
+        for path in self.source_files(self.builder_config.folder):
+            self._note(path)
+        self.info.write_to_directory(self.data_dir)  # TFDS does the same next, and then the folder gets its name
+        prepared.note(self.data_path, self._sources)
+
+    def _note(self, path: epath.Path) -> None:
+        """Notes what a file of the raw data holds, unless the set has another name as soon as it holds another."""
+        contents = self.builder_config.contents
+        if (name := contents.name(path)) not in self.builder_config.fingerprinted:
+            self._sources[name] = contents.digest(name)
+
     def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
         holders: dict[Any, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
             key = index if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
+            if isinstance(key, str) and key not in holders:
+                self._note(record.image)  # before it is read, so that a change in between is noticed later
             features = record.features(*holders.get(key, (-1, None)), stored_pixels=self.STORED_PIXELS)
             holders.setdefault(key, (index, features["size"]))
             yield index, features
@@ -147,48 +171,45 @@ def make_builder(
     num_landmarks: int | None,
     *,
     splits: Splits | None = None,
-    fingerprint: bytes | None = None,
+    files: Iterable[epath.Path] | None = None,
 ) -> LandmarkBuilder:
-    """The builder `cls` for a folder of raw data.
+    """The builder `cls` for a folder of raw data. The name of its prepared set changes with the contents of the data.
 
     Args:
       prepared_dir: where TFDS keeps prepared data.
       num_landmarks: K of the landmark scheme; None for the data set's own.
       splits: the records, if they have been read already; see `FolderConfig`.
-      fingerprint: bytes that change with the data; None for the state of `cls.annotation_files(folder)`.
+      files: that decide what the records are, by content and by path within the folder; None for
+        `cls.annotation_files(folder)`.
 
     Raises:
-      UserError: the data set has another number of landmarks.
+      UserError: the data set has another number of landmarks, or an image is another than the one in the prepared set.
       FileNotFoundError: see `LandmarkBuilder.annotation_files`.
+      OSError: the prepared set is damaged; see `data.prepared.check`.
     """
     num_landmarks = cls.NUM_LANDMARKS if num_landmarks is None else num_landmarks
     if cls.NUM_LANDMARKS not in (0, num_landmarks):
         raise UserError(f"{cls.name} has {cls.NUM_LANDMARKS} landmarks, but the landmark scheme has {num_landmarks}")
-    if fingerprint is None:
-        files = cls.annotation_files(folder)
-        fingerprint = "".join(f"{path} {file_state(path)}\n" for path in files).encode()
+    place = epath.Path(folder).resolve()
+    builder_dir, name_of_place = prepared_dir / cls.name, hashlib.sha256(os.fspath(place).encode()).hexdigest()[:8]
+    contents = Contents(folder, builder_dir / f"{place.name}-{name_of_place}.contents.json")
+    found = contents.digests(map(contents.name, cls.annotation_files(folder) if files is None else files))
+    fingerprint = "".join(f"{name} {digest}\n" for name, digest in found.items()) + f"{num_landmarks}\n"
     config = FolderConfig(
-        name=f"{epath.Path(folder).resolve().name}-{hashlib.sha256(fingerprint).hexdigest()[:12]}",
+        name=f"{place.name}-{hashlib.sha256(fingerprint.encode()).hexdigest()[: prepared.FINGERPRINT]}",
         description=f"Images and landmarks of {folder.name}.",
         folder=folder,
+        contents=contents,
+        fingerprinted=frozenset(found),
         num_landmarks=num_landmarks,
         splits=splits,
     )
+    prepared_set = builder_dir / config.name / str(cls.VERSION)
+    if (sources := prepared.check(prepared_set)) is not None:
+        prepared.check_sources(prepared_set, sources, contents, folder)
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not written into the class
     try:
         return cls(config=config, data_dir=prepared_dir)
     finally:
         logging.set_verbosity(verbosity)
-
-
-def file_state(path: epath.Path) -> tuple[int, int] | None:
-    """Length and time of a file, to the nanosecond where the file system tells; None if it is not there."""
-    try:
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    except OSError:  # not there, or not a local path
-        if not path.exists():
-            return None
-        status = path.stat()
-        return status.length, status.mtime

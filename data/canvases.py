@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data.source import Source
+from data.source import Source, reason
 
 # From an encoded image `string[]`, a region and `(H, W)` to `uint8[H, W, 3]`, within a tf.data pipeline.
 Render = Callable[[tf.Tensor, tf.Tensor, tuple[int, int]], tf.Tensor]
@@ -91,7 +91,7 @@ class Canvases:
         try:
             list(self._stream(tf.data.Dataset.from_tensors(index)).as_numpy_iterator())
         except tf.errors.OpError as error:
-            name, reason = self._names[int(index) % len(self._names)], error.message.splitlines()[0]
-            fault = f"its image in {self._source.folder} cannot be read ({reason}), though it could"
+            name = self._names[int(index) % len(self._names)]
+            fault = f"its image in {self._source.folder} cannot be read ({reason(error)}), though it could"
             remedy = "check the disk, and remove that folder so that the data is prepared anew"
             raise OSError(f"{name}: {fault} when the data was prepared; {remedy}") from None

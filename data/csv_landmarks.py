@@ -23,7 +23,7 @@ import numpy as np
 from etils import epath
 
 from data import audit, builder, parsing
-from data.builder import LandmarkBuilder, Record, file_state
+from data.builder import LandmarkBuilder, Record
 from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -146,23 +146,24 @@ def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     return rows
 
 
-def find_images(folder: epath.Path, split: str, rows: list[Record]) -> tuple[list[Record], list[tuple[int, int]]]:
-    """The Records with the paths of their images, and the `file_state` of each path; UserError if one is not there."""
-    names = [str(row.image) for row in rows]
+def find_images(folder: epath.Path, split: str, rows: list[Record]) -> list[Record]:
+    """The Records with the paths of their images; UserError names a row whose image is not there."""
+    names = dict.fromkeys(str(row.image) for row in rows)
     for place in (folder / split, folder):
-        states = {name: file_state(epath.Path(os.path.join(place, name))) for name in dict.fromkeys(names)}
-        if any(states.values()):
+        paths = {name: epath.Path(os.path.join(place, name)) for name in names}
+        absent = {name for name, path in paths.items() if not path.exists()}
+        if len(absent) < len(names):
             break
     else:
-        place = folder / split
-    paths = {name: epath.Path(os.path.join(place, name)) for name in states}
-    for row, name in zip(rows, names):
-        if states[name] is None:
-            raise UserError(
-                f"{row.name} ({name}): {parsing.missing_image(paths[name])}; correct the path or remove the row"
-            )
-    records = [dataclasses.replace(row, name=f"{row.name} ({n})", image=paths[n]) for row, n in zip(rows, names)]
-    return records, [states[name] or (0, 0) for name in names]
+        paths = {name: folder / split / name for name in names}
+    records = []
+    for row in rows:
+        name = str(row.image)
+        if name in absent:
+            fault = parsing.missing_image(paths[name])
+            raise UserError(f"{row.name} ({name}): {fault}; correct the path or remove the row")
+        records.append(dataclasses.replace(row, name=f"{row.name} ({name})", image=paths[name]))
+    return records
 
 
 class CsvLandmarks(LandmarkBuilder):
@@ -184,12 +185,7 @@ def make_builder(folder: epath.Path, prepared_dir: epath.Path, num_landmarks: in
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if parsing.is_there(path)}
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    fingerprint = [str(num_landmarks).encode()]
-    splits: dict[str, list[Record]] = {}
-    for split, records in rows.items():
-        fingerprint += [split.encode(), files[split].read_bytes()]
-        splits[split], states = find_images(folder, split, records)
-        fingerprint += [f"{record.name} {state}".encode() for record, state in zip(splits[split], states)]
-    return builder.make_builder(
-        CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, fingerprint=b"".join(fingerprint)
-    )
+    splits = {split: find_images(folder, split, records) for split, records in rows.items()}
+    images = (record.image for records in splits.values() for record in records)
+    used = [*(files[split] for split in splits), *images]
+    return builder.make_builder(CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, files=used)

@@ -16,7 +16,6 @@ import csv
 import io
 import re
 import shutil
-import sys
 import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,9 @@ from tqdm import tqdm
 
 from configs import common
 from data.parsing import numbers
-from h3r_jax.errors import UserError
+from h3r_jax.claims import Claim
+from h3r_jax.errors import UserError, is_full_disk, sentences
+from h3r_jax.files import writing
 
 SOURCES = (
     "https://github.com/udacity/P1_Facial_Keypoints/archive/refs/heads/master.zip",
@@ -128,13 +129,16 @@ def _write(file: zipfile.ZipFile, images: Mapping[str, tuple[str, list[str]]], f
         stored = f"person{number:03d}_{frame}.jpg"
         try:
             with Image.open(io.BytesIO(file.read(member))) as image:
-                image.convert("RGB").save(folder / split / stored, quality=JPEG_QUALITY)
+                pixels = image.convert("RGB")
         except OSError as error:
             fault = f"{file.filename} {member} is not a readable image ({error})"
             raise UserError(f"{fault}; fetch the archive anew") from None
+        with writing(folder):
+            pixels.save(folder / split / stored, quality=JPEG_QUALITY)
         tables[split].append([stored, *values])
     for split, table in tables.items():
-        with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as out:
+        path = folder / f"{split}.csv"
+        with writing(path), path.open("w", newline="", encoding="utf-8") as out:
             csv.writer(out, lineterminator="\n").writerows(table)
     return {split: len(table) - 1 for split, table in tables.items()}
 
@@ -144,6 +148,7 @@ def fetch(data_dir: Path, sources: Sequence[str] = SOURCES) -> dict[str, int]:
 
     Raises:
       ConnectionError: no source has it; says why and what to do by hand.
+      OSError: the disk is full.
     """
     archive, reasons = data_dir / "ytfaces68.zip.part", []
     for url in sources:
@@ -151,6 +156,8 @@ def fetch(data_dir: Path, sources: Sequence[str] = SOURCES) -> dict[str, int]:
             download(url, archive)
             return convert(archive, data_dir / "ytfaces68")
         except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+            if is_full_disk(error):
+                raise OSError(f"{data_dir} has no room for the archive and its images; make room there") from error
             reasons.append(f"{url}: {getattr(error, 'reason', error)}")
         finally:
             archive.unlink(missing_ok=True)
@@ -167,16 +174,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--archive", help="a zip file that is already here, instead of fetching one")
     options = parser.parse_args(arguments)
     data_dir = Path(options.data_dir).expanduser()
-    folder = data_dir / "ytfaces68"
-    if folder.exists():
+    folder, counts = data_dir / "ytfaces68", None
+    with sentences():
+        if not folder.exists():
+            with Claim(data_dir / "ytfaces68.fetching.json", "the fetching of ytfaces68", wait=True):
+                if not folder.exists():
+                    archive = options.archive and Path(options.archive).expanduser()
+                    counts = convert(archive, folder) if archive else fetch(data_dir)
+    if counts is None:
         print(f"{folder} is there already; remove it to fetch it anew.")
-        return
-    data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        counts = convert(Path(options.archive).expanduser(), folder) if options.archive else fetch(data_dir)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{folder}: " + ", ".join(f"{count} images in {split}" for split, count in counts.items()))
+    else:
+        print(f"{folder}: " + ", ".join(f"{count} images in {split}" for split, count in counts.items()))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Faces with 68 landmarks that TFDS itself downloads and reads."""
 
+import errno
+import os
 from collections.abc import Iterator
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
 from data import parsing
 from data.builder import LandmarkBuilder, Record, Splits
+from h3r_jax.errors import UserError, is_full_disk
 
 SIZE = 450  # pixels, by which TFDS divides the coordinates of these sets
 
@@ -17,6 +21,11 @@ class TfdsFaces(LandmarkBuilder):
     SCHEME = "ibug68"
     NUM_LANDMARKS = 68
     FEATURE = ""  # the name of the landmarks, see `read`
+
+    @classmethod
+    def source_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The files that TFDS keeps."""
+        return sorted(path for path in tfds.builder(cls.name, data_dir=folder).data_path.iterdir() if path.is_file())
 
     @classmethod
     def read_splits(cls, folder: epath.Path) -> Splits:
@@ -34,12 +43,15 @@ def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
 
     Raises:
       FileNotFoundError: the data set is not there and cannot be downloaded.
-      UserError: a landmark is not finite; names the record.
+      UserError: a landmark is not finite, or the data set is damaged; names the record, or the folder and the remedy.
+      OSError: the disk is full.
     """
-    source = tfds.builder(name, data_dir=folder)
     try:
+        source = tfds.builder(name, data_dir=folder)
         source.download_and_prepare()
     except Exception as error:  # of TFDS, of its downloader, or of the network
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, "the disk is full", os.fspath(folder)) from error
         fault = f"TFDS cannot download and prepare {name} into {folder} ({' '.join(str(error).split())[:200]})"
         remedy = f"run `tfds build {name} --data_dir=DIR` where there is one and copy DIR/{name} to {folder / name}"
         raise FileNotFoundError(f"{fault}; try again with a network, or {remedy}") from error
@@ -48,7 +60,13 @@ def read(name: str, folder: epath.Path, feature: str) -> Iterator[Record]:
         decoders={"image": tfds.decode.SkipDecoding()},
         read_config=tfds.ReadConfig(interleave_cycle_length=1),  # shard after shard: the same order every time
     )
-    for i, example in enumerate(examples.as_numpy_iterator()):
-        record = f"{name} train record {i}"
-        landmarks = parsing.check_finite(example[feature], record) * SIZE - 1
-        yield Record(record, example["image"], landmarks)
+    count = 0
+    try:
+        for example in examples.as_numpy_iterator():
+            record = f"{name} train record {count}"
+            landmarks = parsing.check_finite(example[feature], record) * SIZE - 1
+            yield Record(record, example["image"], landmarks)
+            count += 1
+    except tf.errors.OpError as error:
+        fault = f"{name} train record {count} cannot be read ({error.message.splitlines()[0][:200]})"
+        raise UserError(f"{fault}; remove {source.data_path}, and TFDS downloads the data set again") from error

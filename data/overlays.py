@@ -44,7 +44,9 @@ def sheet(builder: LandmarkBuilder, split: str) -> Figure:
     """A figure of the first `COUNT` records of a split of a prepared builder, with landmarks, boxes and names."""
     source = Source(builder, split)
     shown = []
-    for example in source.examples(tf.data.Dataset.range(min(COUNT, len(source)))):
+    with source.reading():
+        examples = list(source.examples(tf.data.Dataset.range(min(COUNT, len(source)))))
+    for example in examples:
         landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
         part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
         name = example["name"].numpy().decode()

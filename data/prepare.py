@@ -14,13 +14,11 @@ import argparse
 import contextlib
 import functools
 import io
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow_datasets as tfds
 from etils import epath
 
 from configs import common
@@ -28,9 +26,11 @@ from data import aflw, aflw2k3d, aflw2000, coco_keypoints, cofw, csv_landmarks, 
 from data.builder import LandmarkBuilder, make_builder
 from data.overlays import sheet
 from data.phantom.builder import Phantom
+from data.prepared import check, remove_half_made, sets_of, writing
 from data.source import Source
 from h3r_jax import visualize
-from h3r_jax.errors import UserError
+from h3r_jax.claims import Claim
+from h3r_jax.errors import UserError, sentences
 
 PUBLISHED: tuple[type[LandmarkBuilder], ...] = (
     mpii.Mpii, coco_keypoints.CocoKeypoints, wflw.Wflw, w300.W300, cofw.Cofw, aflw.Aflw, lapa.Lapa,
@@ -51,6 +51,8 @@ def prepare(
 ) -> LandmarkBuilder:
     """A prepared builder. The first call reads the raw data and decodes every image; later calls decode none.
 
+    Of several processes that want the same data one prepares it, and the others wait.
+
     Args:
       name: in `DATASETS`.
       data_dir: directory of raw data sets.
@@ -61,25 +63,43 @@ def prepare(
     Raises:
       UserError: unknown name, or raw data that is not as the builder's documentation says; names file and record.
       FileNotFoundError: the raw data is not there.
+      OSError: the prepared data is damaged, or cannot be written; names its folder and the remedy.
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     data_dir = epath.Path(data_dir).expanduser()
     prepared = epath.Path(prepared_dir).expanduser() if prepared_dir else data_dir / "prepared"
-    builder = DATASETS[name](data_dir / (folder or FOLDERS.get(name, name)), prepared, num_landmarks)
-    if new := not builder.info.splits:
-        print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.")
-        versions = builder.data_path.parent
-        if older := [v for v in tfds.core.utils.version.list_all_versions(versions) if v < builder.version]:
-            change = f"The features of prepared data have changed since version {older[-1]}, so it is made anew"
-            print(f"{change}; {' and '.join(str(versions / str(v)) for v in older)} may be removed.")
-    # TFDS announces a download here, and mostly there is none; its progress bars are on standard error.
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(file_format="array_record")
-    if new:
-        for split in builder.info.splits:
-            if reasons := left_out(builder, split):
-                print(f"{split}: {reasons}")
+    raw = data_dir / (folder or FOLDERS.get(name, name))
+    make = functools.partial(DATASETS[name], raw, prepared, num_landmarks)
+    builder = make()
+    if not builder.data_path.exists():
+        builder = _prepare_once(builder, make)
+    return builder
+
+
+def _prepare_once(builder: LandmarkBuilder, make: Callable[[], LandmarkBuilder]) -> LandmarkBuilder:
+    """Prepares the set of a builder, unless another process is at it, and returns a builder of the set; see `prepare`.
+
+    make: function that makes the builder again.
+    """
+    builder_dir, raw_name = builder.data_path.parents[1], builder.builder_config.folder.resolve().name
+    claim = Claim(builder_dir / f"{raw_name}.preparing.json", f"the preparation of {raw_name}", wait=True)
+    with writing(builder.data_path), claim:
+        if builder.data_path.exists():
+            print(f"{builder.info.full_name} is ready now.", flush=True)
+            return make()
+        remove_half_made(builder_dir, raw_name)
+        print(f"Preparing {builder.info.full_name} in {builder.data_dir}, once; later runs find it there.", flush=True)
+        if earlier := sets_of(builder_dir, raw_name):
+            listed = " and ".join(map(str, earlier))
+            print(f"It takes the place of {listed}, which may be removed if no training reads from there.", flush=True)
+        # TFDS announces a download here, and mostly there is none; its progress bars are on standard error.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(file_format="array_record")
+        builder.builder_config.contents.remember()
+    for split in builder.info.splits:
+        if reasons := left_out(builder, split):
+            print(f"{split}: {reasons}")
     return builder
 
 
@@ -141,17 +161,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
     options = vars(parser.parse_args(arguments))
     overlays, begin = options.pop("overlays"), time.monotonic()
-    try:
+    with sentences():
         builder = prepare(**options)
         seconds = time.monotonic() - begin
+        check(builder.data_path, fully=True)
         for split in dict.fromkeys([*builder.OFFICIAL_COUNTS, *builder.info.splits]):
             print(summary(builder, split))
         for split in builder.info.splits if overlays else ():
             path = epath.Path(overlays).expanduser() / f"{options['name']}-{split}.png"
             visualize.save(sheet(builder, split), path)
             print(f"Wrote {path}")
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
     print(f"{builder.info.full_name} is ready in {builder.data_dir}, after {seconds:.1f} s.")
 
 

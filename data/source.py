@@ -1,6 +1,8 @@
 """One prepared split: its stored records by index, and all its annotations at once."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
+from data import prepared
 from data.builder import LandmarkBuilder
 from h3r_jax import geometry
 from h3r_jax.errors import UserError
@@ -55,6 +58,12 @@ class Annotations:
         return int((beyond & (self.weight > 0)).sum())
 
 
+def reason(error: Exception) -> str:
+    """What an error of reading says, in one line."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return text.strip().partition("\n")[0].removeprefix("RuntimeError: ")[:300]
+
+
 class Source:
     """The N records of one split of a prepared builder, or of a part of a split.
 
@@ -71,6 +80,7 @@ class Source:
 
         Raises:
           UserError: the builder has no such split, the part is not understood, or it is empty.
+          OSError: the records cannot be read; names the prepared set and the remedy.
         """
         name = split.partition("[")[0]
         if name not in builder.info.splits:
@@ -91,13 +101,30 @@ class Source:
         self._features = builder.info.features
         # All of the split: an image may be stored with a record outside the part.
         paths = list(map(str, builder.info.splits[name].filepaths))
-        self._records = array_record_data_source.ArrayRecordDataSource(paths)
+        with self.reading():
+            self._records = array_record_data_source.ArrayRecordDataSource(paths)
+            if len(self._records) != count:
+                raise prepared.damaged(self.folder, f"{name} has {len(self._records)} records instead of {count}")
         self._part = range(part.from_ or 0, len(self._records) if part.to is None else part.to)
         if not self._part:
             raise UserError(f"{self.name} is empty; a split needs at least one image")
 
     def __len__(self) -> int:
         return len(self._part)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """For a block that reads records.
+
+        Raises:
+          OSError: a record cannot be read; names the prepared set, the reason and the remedy.
+        """
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except (RuntimeError, tf.errors.OpError) as error:  # of array_record, of TensorFlow
+            raise prepared.damaged(self.folder, reason(error)) from error
 
     def divided_images(self) -> set[int]:
         """The images (`image_id`) that an end of the part may divide: those of the records just outside the part.
@@ -107,7 +134,8 @@ class Source:
         """
         beyond = [place for place in (self._part.start - 1, self._part.stop) if 0 <= place < len(self._records)]
         records = tf.data.Dataset.from_tensor_slices(np.array(beyond, np.int64)).map(self._read)
-        return {int(record["image_id"]) for record in records.as_numpy_iterator()}
+        with self.reading():
+            return {int(record["image_id"]) for record in records.as_numpy_iterator()}
 
     def examples(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         """The features (`data.features`) at `indices`, with "index" for "image_of"; images stay encoded.
@@ -125,16 +153,22 @@ class Source:
 
     def _read(self, place: tf.Tensor) -> dict[str, tf.Tensor]:
         """The features of the record at a place `int64[]` of the whole split; its image is encoded."""
-        record = tf.numpy_function(lambda place: self._records[int(place)], [place], tf.string, stateful=False)
+        record = tf.numpy_function(self._content, [place], tf.string, stateful=False)
         decoders = {"image": tfds.decode.SkipDecoding()}
         return self._features.deserialize_example(tf.ensure_shape(record, ()), decoders=decoders)
 
+    def _content(self, place: np.int64) -> bytes:
+        if content := self._records[int(place)]:
+            return content
+        raise RuntimeError(f"record {place} of {self.name} is empty")  # so array_record reads beyond a file's end
+
     def annotations(self) -> Annotations:
-        """The Annotations of all N records."""
+        """The Annotations of all N records; errors as `reading`."""
         places = tf.data.Dataset.range(self._part.start, self._part.stop)
         examples = places.map(self._read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         examples = examples.map(lambda example: {k: v for k, v in example.items() if k not in ("image", "image_of")})
-        chunks = list(examples.batch(256).as_numpy_iterator())
+        with self.reading():
+            chunks = list(examples.batch(256).as_numpy_iterator())
         columns: dict[str, Any] = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
         for key in ("landmarks", "box", "object_size", "score"):
             columns[key] = columns[key].astype(np.float64)

@@ -264,14 +264,17 @@ def test_only_changes_are_prepared_anew(folder, monkeypatch):
     folder.csv(HEADER, GOOD.replace("30", "31"))
     changed, annotations = fresh()
     assert changed and annotations.landmarks[0, 1, 0] == 31
-    folder.image("0.png", size=(50, 24))
+    image = pathlib.Path(folder.path / "train" / "0.png")
+    Image.new("RGB", (50, 24)).save(image, compress_level=0)
     changed, annotations = fresh()
     assert changed and annotations.size.tolist() == [[24, 50]]
-    # The same length and the same second.
-    image = pathlib.Path(folder.path / "train" / "0.png")
     before = image.stat()
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
-    assert fresh()[0] and not fresh()[0]
+    assert not fresh()[0], "another time alone is no change"
+    Image.new("RGB", (50, 24), "red").save(image, compress_level=0)
+    assert image.stat().st_size == before.st_size
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fresh()[0] and not fresh()[0], "of the same length and time"
 
 
 def test_a_set_of_an_older_version_is_made_anew_and_named(folder, capsys, monkeypatch):
@@ -283,9 +286,7 @@ def test_a_set_of_an_older_version_is_made_anew_and_named(folder, capsys, monkey
     new = folder.prepare().data_path
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("Preparing csv_landmarks/mine-") and f" in {new}, once" in first
-    assert second == (
-        f"The features of prepared data have changed since version 1.0.0, so it is made anew; {old} may be removed."
-    )
+    assert second == f"It takes the place of {old}, which may be removed if no training reads from there."
     assert new != old and new.parent == old.parent and old.exists(), "the old folder is the user's to remove"
     monkeypatch.setattr(builder, "read_image", None)  # a set of this version is recognised: no image is read
     assert len(folder.annotations().name) == 1 and capsys.readouterr().out == ""

@@ -83,6 +83,7 @@ def read_bytes(path: epath.Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        is_there(path)  # which tells a link to nothing
         raise
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); want a file that may be read") from None

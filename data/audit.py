@@ -55,7 +55,7 @@ def check_units(landmarks: np.ndarray, weight: np.ndarray, boxes: np.ndarray | N
 
     Raises:
       UserError: every x or every y lies within one pixel, as numbers from 0 to 1 or from -1 to 1 do (nine in ten
-        decide); the same of boxes; or a number is beyond `LARGEST`, whose record is named.
+        decide, and not all are whole); the same of boxes; or a number is beyond `LARGEST`, whose record is named.
     """
     counts = labelled(landmarks, weight)
     boxes = np.full((len(names), 4), np.nan) if boxes is None else boxes
@@ -67,7 +67,8 @@ def check_units(landmarks: np.ndarray, weight: np.ndarray, boxes: np.ndarray | N
             raise UserError(f"{names[first]}: a {what} lies at {reach:.6g}, where no image reaches; want pixels")
     corners = boxes[np.isfinite(boxes).all(axis=1)].reshape(-1, 2)
     for what, points in (("landmarks", landmarks[counts]), ("boxes", corners)):
-        small = (np.abs(points) <= 1).mean(axis=0) >= MOST if len(points) > 1 else np.zeros(2, bool)
+        within = (np.abs(points) <= 1).mean(axis=0) >= MOST if len(points) > 1 else np.zeros(2, bool)
+        small = within & (points != np.round(points)).any(axis=0)
         if small.any():
             axes = [axis for axis, is_small in zip(AXES, small) if is_small]
             low, high = points[:, small].min(), points[:, small].max()

@@ -46,6 +46,7 @@ RIGHT = {
     "one in five outside": made(objects() + [WIDTH / 5, 0]),
     "in the upper left, two records": made(objects(2) / 3),
     "at the border": made(np.concatenate([objects(), np.zeros((8, 1, 2))], axis=1)),
+    "whole pixels of tiny images": made(np.tile([[0, 0], [1, 1]], (8, 1, 1)), size=(2, 2)),
     "one landmark": made(objects(landmarks=1), box=around(objects(landmarks=1))),
     "square images, as if exchanged": made(objects() * 0.6, size=(WIDTH, WIDTH)),
     "nothing labelled": made(np.full((8, 5, 2), np.nan), weight=np.zeros((8, 5)), box=around(objects())),

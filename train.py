@@ -20,15 +20,15 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data import inputs
-from h3r_jax import claims, convert
+from h3r_jax import claims
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.run import Run
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
-from h3r_jax.training.checkpoints import Checkpoints, prepare
+from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import Incidents
 from h3r_jax.training.recipe import Durations, Recipe, check_config
-from h3r_jax.training.state import TrainState, create_state, optimizer_of
+from h3r_jax.training.state import TrainState, create_state, initial_variables, optimizer_of
 
 
 def train(
@@ -56,37 +56,37 @@ def train(
     sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
     owner = claims.Claim(run.owner_file, f"the run in {run.workdir}") if first else None
     with owner or contextlib.nullcontext():
-        # ---- The data, and the checkpoints that are there. The first process prepares them for the others.
-        with distributed.first_process_first():
+        # ---- The data.
+        with distributed.first_process_first():  # it prepares the data
             examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
             evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
             warnings = [same_run.check(run, fields)]
-            verified = prepare(run, skip_damaged=skip_damaged) if first else ""
         durations = Durations.from_config(config, examples.num_examples)
 
         # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
-        variables, weights = network.initialize(recipe.seed), f"drawn from seed {recipe.seed}"
-        if config.init_from:
-            names = {"model": config.model.name, "head": config.model.head}
-            variables, report = convert.load_initial(config.init_from, variables, **names)
-            weights = f"{config.init_from}: {report}"
+        variables, weights = initial_variables(config, network)
         optimizer = optimizer_of(config.train, warmup_steps=durations.warmup, total_steps=durations.total)
         state = create_state(variables, optimizer, keep_average=recipe.average_decay > 0)
         state = jax.device_put(state, sharding.replicated(mesh))  # or the second step would be compiled anew
         identity = same_run.Identity(fields, examples.name, examples.num_examples)
-        checkpoints = Checkpoints(run, keep=config.log.keep_checkpoints, best=protocol.best, about=identity.describe)
+        options = {"keep": config.log.keep_checkpoints, "best": protocol.best, "skip_damaged": skip_damaged}
+        checkpoints = Checkpoints(run, about=identity.describe, **options)
         state, restored = checkpoints.resume(state, identity.check)
-        weights = f"{restored}, {verified}" if restored else weights
 
         # ---- What is going to happen, for the user to read and to look at. From here on files are written.
-        say(account.describe(config, recipe, protocol, examples, validation, state, weights, durations, mesh, warnings))
+        say(
+            account.describe(
+                config, recipe, protocol, examples, validation, state, restored or weights, durations, mesh, warnings
+            )
+        )
         if first:
             account.draw(run, recipe, examples)
             run.write_config(fields)
 
         # ---- It happens. An error ends this process at once: in closing it would wait for the others.
-        this = distributed.this_process()
-        batches = functools.partial(examples.batches, seed=recipe.seed, batch_size=batch_size, **this)
+        batches = functools.partial(
+            examples.batches, seed=recipe.seed, batch_size=config.train.batch_size, **distributed.this_process()
+        )
         writer = writers.of_run(run, after=int(state.step)) if first else writers.MultiWriter()
         with checkpoints, writer, distributed.end_for_all():
             state = loop.fit(

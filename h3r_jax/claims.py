@@ -51,8 +51,6 @@ class Claim:
 
     def __enter__(self) -> Self:
         self._made = not self._path.parent.exists()
-        with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
         while not self._create():
             self._wait()
         threading.Thread(target=self._beat, daemon=True, name=f"claim on {self._what}").start()
@@ -84,17 +82,12 @@ class Claim:
 
     def _read(self) -> dict[str, Any] | None:
         """The content of the file; None if there is no file, empty if it is no claim."""
-        try:
-            content = json.loads(self._path.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return _content(self._path)
 
     def _create(self) -> bool:
         """Creates the file; False if there is one."""
         with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # an owner that ends may have removed it
             if "://" in os.fspath(self._path):  # a cloud creates nothing exclusively
                 if self._path.exists():
                     return False
@@ -103,7 +96,7 @@ class Claim:
             try:
                 with open(self._path, "x") as file:
                     file.write(self._text())
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):  # or the folder was removed in between
                 return False
             return True
 
@@ -163,11 +156,21 @@ class Claim:
         aside = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(FileNotFoundError), writing(self._path):
             self._path.replace(aside)
-            if json.loads(aside.read_text() or "{}").get("id") != owner.get("id") and not self._path.exists():
+            if (_content(aside) or {}).get("id") != owner.get("id") and not self._path.exists():
                 aside.replace(self._path)  # another process was quicker, and this is its claim
                 return
             aside.unlink()
             self._say(f"Took over {self._what} from {_name(owner)}, which ended without giving it back.")
+
+
+def _content(path: epath.Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _name(owner: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What every test runs under: quick compilation that is kept, strict broadcasting, eight devices of the CPU."""
 
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -32,3 +33,15 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("real data is not beside the repository (../shared/data)")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 600 KB, for full disks."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)

@@ -12,7 +12,8 @@ from configs import common, quickstart
 from eval import evaluate
 from h3r_jax import load_predictor, models
 from h3r_jax.errors import UserError, sentences
-from h3r_jax.run import Run
+from h3r_jax.run import Run, flatten
+from h3r_jax.training import loop
 from tests.training import tiny
 from train import train
 
@@ -132,6 +133,50 @@ def test_wrong_input_ends_in_one_sentence_before_anything_is_written(place, tmp_
     assert not (tmp_path / "wrong").exists()
     with pytest.raises(SystemExit, match=f"error: .*{sentence}"), sentences():
         train(config_of(place, **changes), tmp_path / "wrong")
+
+
+@pytest.mark.trial("B1")
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"init_from": "nowhere.safetensors"},
+        {"init_from": "."},
+        {"train.learning_rate": float("nan")},
+        {"train.batch_size": 9},
+        {"eval.k": 1000},
+    ],
+)
+def test_a_command_that_failed_does_not_stand_in_the_way_of_the_corrected_one(place, tmp_path, mistake):
+    with pytest.raises((UserError, OSError)):
+        train(config_of(place, **mistake), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.trial("B1")
+def test_a_configuration_of_a_run_that_saved_nothing_is_replaced(place, tmp_path, capsys):
+    def stop(*_, **__):
+        raise UserError("stopped before the first step")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="before the first step"):
+        patch.setattr(loop, "fit", stop)
+        train(config_of(place, seed=1), tmp_path)
+    train(config_of(place), tmp_path)
+    printed = capsys.readouterr().out
+    assert "config.json is replaced (seed: 1 there, 0 here); the run that it was of saved no step" in printed
+    assert Run(tmp_path).config()["seed"] == 0
+
+
+@pytest.mark.trial("C8")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("eval.k", 4), ("eval.flip", "coordinates"), ("eval.thresholds", [0.05]), ("log.every_steps", 2)],
+)
+def test_the_configuration_is_that_of_the_last_start(place, trained, field, value):
+    workdir, config, _ = trained
+    train(config_of(place, **{field: tuple(value) if isinstance(value, list) else value}), workdir)
+    assert flatten(Run(workdir).config())[field] == value
+    train(config, workdir)
+    assert Run(workdir).config() == json.loads(config.to_json())
 
 
 class Misshapen(tiny.TinyBackbone):

@@ -20,6 +20,7 @@ from h3r_jax import digests
 from h3r_jax.errors import UserError, is_full_disk
 from h3r_jax.files import writing
 from h3r_jax.run import ABOUT, AVERAGE, PROGRESS, VARIABLES, Run
+from h3r_jax.training import distributed
 from h3r_jax.training.state import TrainState
 
 TEMPORARY = ".orbax-checkpoint-tmp"  # ends the name of a step that is being saved
@@ -28,7 +29,7 @@ TEMPORARY = ".orbax-checkpoint-tmp"  # ends the name of a step that is being sav
 def prepare(run: Run, *, skip_damaged: bool = False) -> str:
     """Shows that checkpoints can be written and read back, and that those which are there are whole.
 
-    The process that owns the run calls it, before `Checkpoints` is made.
+    The first process does it, before it makes anything of them.
 
     Args:
       run: Run.
@@ -69,6 +70,8 @@ def prepare(run: Run, *, skip_damaged: bool = False) -> str:
                 back = None
         trial.rmtree()
     if not np.array_equal(back, np.arange(3)):
+        if not any(folder.iterdir()):
+            folder.rmdir()
         remedy = "choose another --workdir, of letters, digits, - and _"
         raise UserError(f"{folder}: what is written there cannot be read back, perhaps because of its name; {remedy}")
     return said
@@ -99,14 +102,22 @@ class Checkpoints:
         keep: int,
         best: tuple[str, bool] = ("nme", True),
         about: Callable[[int], Any] | None = None,
+        skip_damaged: bool = False,
     ):
-        """
+        """Looks at the folder and at what it holds; see `prepare`.
+
         Args:
           run: Run.
           keep: how many of the latest to keep beside the best.
           best: the name of the metric on the validation split that chooses the best, and whether lower is better.
           about: function from a step to its description, for JSON; None for no description.
+          skip_damaged: see `prepare`.
+
+        Raises:
+          UserError, OSError: as `prepare`.
         """
+        with distributed.first_process_first():
+            self._verified = prepare(run, skip_damaged=skip_damaged) if distributed.is_first() else ""
         self._best_metric, lower_is_better = best
 
         def value_of(metrics: Any) -> float:
@@ -235,7 +246,8 @@ class Checkpoints:
         if step is None:
             return state, ""
         warning = check(self.about(step), f"{self._directory / str(step)}")
-        return self.restore(step, state), f"checkpoint of step {step}" + (f"; warning: {warning}" if warning else "")
+        said = [f"checkpoint of step {step}", self._verified, warning and f"warning: {warning}"]
+        return self.restore(step, state), "; ".join(filter(None, said))
 
     def about(self, step: int) -> Any:
         """The description of `step`; None without one."""
@@ -258,6 +270,8 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps():
             raise UserError(f"{self._directory} does not hold step {step}, which was saved; look at the disk")
+        if jax.process_index() == 0:
+            self._run.verify(step)
         saved = self.restore(step, state)
         if not all(map(_same, jax.tree.leaves(saved), jax.tree.leaves(state))):
             raise UserError(f"{self._directory / str(step)} does not hold what was saved; look at the disk")

@@ -1,11 +1,15 @@
 """What training changes: the step, the variables and their moving average, and the state of the optimiser."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+
+from h3r_jax import convert
+from h3r_jax.inference import Network
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -28,6 +32,24 @@ class TrainState(flax.struct.PyTreeNode):
     def to_evaluate(self, averaged: bool) -> Any:
         """The moving average if it is asked for and kept, else the variables."""
         return self.variables if self.average is None or not averaged else self.average
+
+
+def initial_variables(config: Mapping[str, Any], network: Network) -> tuple[Any, str]:
+    """The variables that a training starts from, and a phrase that says where they are from.
+
+    Args:
+      config: of the run; the fields "seed" and "init_from" decide.
+      network: inference.Network of the run.
+
+    Raises:
+      UserError, OSError: `init_from` is missing, damaged, unsafe, or of another backbone.
+    """
+    variables = network.initialize(config["seed"])
+    if not config["init_from"]:
+        return variables, f"drawn from seed {config['seed']}"
+    names = {"model": config["model"]["name"], "head": config["model"]["head"]}
+    variables, report = convert.load_initial(config["init_from"], variables, **names)
+    return variables, f"{config['init_from']}: {report}"
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, *, keep_average: bool) -> TrainState:

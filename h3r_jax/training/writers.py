@@ -56,10 +56,15 @@ class TensorBoardWriter:
         with writing(self._directory):
             record_writer.directory_check(self._directory)
             prefix = os.path.join(self._directory, "events")
-            self._file = event_file_writer.EventsWriter(prefix, f".{os.getpid()}")
+            self._file = event_file_writer.EventsWriter(prefix, f".{time.time_ns()}")
             start = proto.event_pb2.SessionLog(status=proto.event_pb2.SessionLog.START)
-            self._file.write_event(self._event(wall_time=time.time(), step=after + 1, session_log=start))
-            self._file.flush()
+            try:
+                self._file.write_event(self._event(wall_time=time.time(), step=after + 1, session_log=start))
+                self._file.flush()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.close()
+                raise
 
     def write(self, step: int, scalars: Scalars) -> None:
         with writing(self._directory):

@@ -140,6 +140,71 @@ def test_the_true_cause_is_said(folder, spoil, message):
     assert "\n" not in str(error.value)
 
 
+def set_person(key, value):
+    def apply(folder):
+        folder.contents["val"]["annotations"][0][key] = value
+
+    return apply
+
+
+def set_detection(key, value):
+    def apply(folder):
+        folder.detections[2][key] = value
+
+    return apply
+
+
+KEYPOINTS = [10.0, 20.0, 2.0] * 17
+FAULTS = {
+    "absent image": (
+        lambda f: (f.folder / "val2017" / "000000000502.jpg").unlink(),
+        "annotation 5020: there is no image .*/val2017/000000000502.jpg; 2 of 3 people have no image: unpack",
+    ),
+    "few keypoints": (set_person("keypoints", KEYPOINTS[3:]), "annotation 5010: keypoints are not 17 times x, y, v"),
+    "flag": (
+        set_person("keypoints", [*KEYPOINTS[:5], 3.0, *KEYPOINTS[6:]]),
+        r"annotation 5010: joint 1 is \[10.0, 20.0, 3.0\]; want",
+    ),
+    "infinite": (
+        set_person("keypoints", [float("nan"), *KEYPOINTS[1:]]),
+        r"annotation 5010: joint 0 is \[nan, 20.0, 2.0\]",
+    ),
+    "text": (set_person("keypoints", ["a", *KEYPOINTS[1:]]), "annotation 5010: keypoints are not"),
+    "no keypoints": (
+        lambda f: f.contents["val"]["annotations"][0].pop("keypoints"),
+        "annotation 5010: keypoints are not 17 times x, y, v",
+    ),
+    "box": (set_person("bbox", [1.0, 2.0, 3.0]), r"annotation 5010: bbox is \[1.0, 2.0, 3.0\]; want x, y, and"),
+    "negative box": (set_person("bbox", [1.0, 2.0, -3.0, 4.0]), "annotation 5010: bbox is .*; want x, y, and"),
+    "area": (
+        set_person("area", float("nan")),
+        "annotation 5010: area is nan; want a number, correct or remove the entry",
+    ),
+    "image": (set_person("image_id", 12345), "annotation 5010: there is no image 12345 in the annotation file"),
+    "number": (set_person("id", "x"), "val2017.json annotation at place 0: id is 'x'; want a int"),
+    "people": (lambda f: f.contents["val"].pop("annotations"), "val2017.json: annotations is missing; want a list"),
+    "width": (
+        lambda f: f.contents["val"]["images"][1].pop("width"),
+        "val2017.json image 1: width is missing; want a number",
+    ),
+    "score": (set_detection("score", None), "person.json detection 2: score is None; want a number"),
+    "other image": (
+        set_detection("image_id", 3),
+        "person.json detection 2: there is no image 3 in the annotation file",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_is_named(folder, fault):
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    folder.write()
+    with pytest.raises(ValueError, match=message) as error:
+        CocoKeypoints.read_splits(folder.folder)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.trial("C12")
 @pytest.mark.parametrize("absent", ["another name", "no file", "no folder", "hidden"])
 def test_where_no_image_is_there_it_is_said_what_is(folder, absent):

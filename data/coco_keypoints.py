@@ -11,10 +11,13 @@ https://github.com/leoxiaobin/deep-high-resolution-net.pytorch. FOLDER is by def
 The splits `train` and `val` hold the labelled people. The split `val_detections` holds
 the boxes of people that a detector found in the images of `val`, with its `score` and
 without landmarks. A split without its annotation file, or without any of its images, is
-left out. An image may lie in either folder, since its number is unique. As in HRNet, a
+left out, and that is printed. Each split reads its own folder of images; `file_name` may
+also begin with the folder's name. An image that has COCO's own name, its number in 12
+digits, may lie in the other folder, since this number is unique. As in HRNet, a
 labelled person needs an area, a labelled joint and a box within the image, and must not
-be a crowd; entries that are left out are counted and printed. A split keeps the people
-of one image side by side, so that each end of a part divides one image at most.
+be a crowd; entries that are left out are counted and printed. A split of which nobody
+is left is an error. A split keeps the people of one image side by side, so that each
+end of a part divides one image at most.
 
 A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`; the box of a
 labelled person is cut off at the border of the image. `object_size` is the square root of
@@ -27,7 +30,7 @@ import collections
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,7 +44,7 @@ NUM_JOINTS = 17
 PERSON = 1  # category
 ANNOTATIONS = {split: f"annotations/person_keypoints_{split}2017.json" for split in ("train", "val")}
 DETECTIONS = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
-IMAGES = ("train2017", "val2017")
+IMAGES = {"train": "train2017", "val": "val2017"}  # split -> folder
 
 
 class People(list[Record]):
@@ -61,11 +64,20 @@ def field(name: str, entry: Any, key: str, kind: Any) -> Any:
     if kind == "number":
         good = isinstance(value, (int, float)) and math.isfinite(value)
     else:
-        good = isinstance(value, kind)
+        good = isinstance(value, kind) and not isinstance(value, bool)
     if not good:
         wanted = kind if kind == "number" else kind.__name__
-        raise UserError(f"{name}: {key} is {value!r}; want a {wanted}, correct or remove the entry")
+        found = f"is {value!r}" if isinstance(entry, dict) and key in entry else "is missing"
+        raise UserError(f"{name}: {key} {found}; want a {wanted}, correct or remove the entry")
     return value
+
+
+def number_of(name: str, entry: Any, known: Container[int]) -> int:
+    """The `id` of an entry, which must not be in `known`; UserError names the record."""
+    number = field(name, entry, "id", int)
+    if number in known:
+        raise UserError(f"{name}: another one has the id {number} too; want an id for each")
+    return number
 
 
 def read_box(name: str, entry: Any) -> np.ndarray:
@@ -98,12 +110,14 @@ def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def read_images(path: epath.Path, content: Any) -> dict[int, dict[str, Any]]:
     """image id -> its entry `{"file_name", "width", "height", ...}` in an annotation file; UserError names it."""
-    entries = {}
+    entries: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(field(path, content, "images", list)):
         name = f"{path} image {i}"
         for key, kind in (("file_name", str), ("width", "number"), ("height", "number")):
-            field(name, entry, key, kind)
-        entries[field(name, entry, "id", int)] = entry
+            if kind == "number" and field(name, entry, key, kind) < 1:
+                raise UserError(f"{name}: {key} is {entry[key]}; want pixels of the image")
+        file_name = field(name, entry, "file_name", str).strip()
+        entries[number_of(name, entry, entries)] = {**entry, "file_name": file_name}
     return entries
 
 
@@ -117,22 +131,30 @@ def image_of(name: str, entry: Any, images: Mapping[int, dict[str, Any]]) -> dic
 
 
 def read_labelled(path: epath.Path, content: Any, images: Mapping[int, dict[str, Any]]) -> People:
-    """The labelled People of an annotation file; UserError names the annotation."""
-    records, left_out = [], collections.Counter[str]()
-    for i, annotation in enumerate(field(path, content, "annotations", list)):
-        name = f"{path} annotation {field(f'{path} annotation at place {i}', annotation, 'id', int)}"
+    """The labelled People of an annotation file; UserError names the annotation, or says why nobody is left.
+
+    Also what the protocol leaves out must have the fields that pycocotools reads: it scores with this file.
+    """
+    records, left_out, seen = [], collections.Counter[str](), set[int]()
+    annotations = field(path, content, "annotations", list)
+    for i, annotation in enumerate(annotations):
+        number = number_of(f"{path} annotation at place {i}", annotation, seen)
+        name = f"{path} annotation {number}"
+        seen.add(number)
         if field(name, annotation, "category_id", int) != PERSON:
             left_out["no person"] += 1
             continue
-        if field(name, annotation, "iscrowd", int):
-            left_out["a crowd"] += 1
-            continue
-        image = image_of(name, annotation, images)
+        image, crowd = image_of(name, annotation, images), field(name, annotation, "iscrowd", int)
         (joints, visible), area = read_joints(name, annotation), field(name, annotation, "area", "number")
         place, size = read_box(name, annotation)
+        if "num_keypoints" in annotation and bool(field(name, annotation, "num_keypoints", int)) != visible.any():
+            found = f"num_keypoints is {annotation['num_keypoints']}, but {visible.sum()} of its joints are labelled"
+            raise UserError(f"{name}: {found} (v above 0); correct one of them")
         low = np.maximum(0, place)
         high = np.minimum(np.array([image["width"], image["height"]]) - 1, low + np.maximum(0, size - 1))
-        if area <= 0:
+        if crowd:
+            left_out["a crowd"] += 1
+        elif area <= 0:
             left_out["without an area"] += 1
         elif not visible.any():
             left_out["without a labelled joint"] += 1
@@ -141,11 +163,11 @@ def read_labelled(path: epath.Path, content: Any, images: Mapping[int, dict[str,
         else:
             box, numbers = np.concatenate([low, high]), {"object_size": math.sqrt(area), "image_id": image["id"]}
             records.append(Record(name, image["file_name"], joints, visible, box, **numbers))
-    return People(records, left_out)
+    return somebody(path, annotations, People(records, left_out))
 
 
 def read_detected(path: epath.Path, detections: list[Any], images: Mapping[int, dict[str, Any]]) -> People:
-    """The detected People of a file of detections; UserError names the detection."""
+    """The detected People of a file of detections; UserError names the detection, or says why nobody is left."""
     unknown = np.full((NUM_JOINTS, 2), np.nan), np.zeros(NUM_JOINTS)
     records, left_out = [], collections.Counter[str]()
     for i, detection in enumerate(detections):
@@ -157,26 +179,69 @@ def read_detected(path: epath.Path, detections: list[Any], images: Mapping[int, 
         place, size = read_box(name, detection)
         box = np.concatenate([place, place + np.maximum(0, size - 1)])
         records.append(Record(name, image["file_name"], *unknown, box, score=score, image_id=image["id"]))
-    return People(records, left_out)
+    return somebody(path, detections, People(records, left_out))
 
 
-def find_images(folder: epath.Path, split: str, people: People) -> People:
-    """The People with the paths of their images; none, and a line on standard error, if no image is there.
+def somebody(path: epath.Path, entries: list[Any], people: People) -> People:
+    """The People of the entries of a file, at least one; UserError says why all of them are left out."""
+    if people:
+        return people
+    if not entries:
+        raise UserError(f"{path}: its list of people is empty; want people, or remove the file")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in people.left_out.items())
+    categories = sorted({entry["category_id"] for entry in entries} - {PERSON})
+    found = f" (category_id is {', '.join(map(str, categories[:5]))}; want {PERSON} for a person)" if categories else ""
+    raise UserError(f"{path}: all of its {len(entries)} entries are left out: {reasons}{found}; want people")
+
+
+def locate(folder: epath.Path, split: str, people: People) -> dict[str, str]:
+    """`file_name` -> path of the image below the folder, for those of the People's images that are there."""
+    own = IMAGES[split]
+    there = {name: _names(folder / name) for name in IMAGES.values()}
+    found = {}
+    for record in people:
+        name = str(record.image)
+        official = epath.Path(name).stem == f"{record.image_id:012d}"
+        others = [other for other in there if official and other != own and name in there[other]]
+        if name in there[own] or ("/" in name and (folder / own / name).exists()):
+            found[name] = f"{own}/{name}"
+        elif name.startswith(f"{own}/") and name[len(own) + 1 :] in there[own]:
+            found[name] = name
+        elif others:
+            found[name] = f"{others[0]}/{name}"
+    return found
+
+
+def _names(folder: epath.Path) -> set[str]:
+    return {path.name for path in parsing.list_folder(folder)[0]}
+
+
+def find_images(folder: epath.Path, split: str, people: People) -> tuple[People, str]:
+    """The People with the paths of their images, and why there is none, in words: no image of the split is there.
+
+    split: "train" or "val", whose folder of images is read.
 
     Raises:
       UserError: some images are there and others are not; names a record.
     """
-    paths = {path.name: path for part in IMAGES if (folder / part).exists() for path in (folder / part).iterdir()}
+    paths = locate(folder, split, people)
     missing = [record for record in people if record.image not in paths]
     if len(missing) == len(people):
-        # Standard output is silenced while a set is prepared, so this goes to standard error as the progress bars do.
-        print(f"{folder} has no image of {split}, so that split is left out.", file=sys.stderr)
-        return People([], {})
+        own, name = folder / IMAGES[split], str(people[0].image)
+        names, hidden = parsing.list_folder(own)
+        holds = (
+            f"{len(names)} other files, such as {names[0].name}" if names else f"nothing else ({hidden} hidden files)"
+        )
+        reason = f"which holds {holds}" if own.exists() else "which is not there"
+        return People([], {}), f"there is no image {name} in {own}, {reason}"
     if missing:
-        fault = f"there is no image {missing[0].image!s} in {' or '.join(IMAGES)} of {folder}"
-        others = f"nor are those of {len(missing) - 1} other people"
-        raise UserError(f"{missing[0].name}: {fault}, {others}; unpack the images again, or remove the entries")
-    return People([dataclasses.replace(record, image=paths[record.image]) for record in people], people.left_out)
+        absent = parsing.missing_image(folder / IMAGES[split] / str(missing[0].image))
+        raise UserError(
+            f"{missing[0].name}: {absent}; {len(missing)} of {len(people)} people have no image: "
+            "unpack the images again, or remove the entries"
+        )
+    found = {name: folder / path for name, path in paths.items()}
+    return People([dataclasses.replace(each, image=found[str(each.image)]) for each in people], people.left_out), ""
 
 
 class CocoKeypoints(LandmarkBuilder):
@@ -190,8 +255,8 @@ class CocoKeypoints(LandmarkBuilder):
     @classmethod
     def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
         """The files that are there, and the folders of images: their content decides which splits there are."""
-        detections = [folder / DETECTIONS] if (folder / DETECTIONS).exists() else []
-        images = [folder / name for name in parsing.present(folder, IMAGES, __name__)]
+        detections = [folder / DETECTIONS] if parsing.is_there(folder / DETECTIONS) else []
+        images = [folder / name for name in parsing.present(folder, [*IMAGES.values()], __name__)]
         return [*super().annotation_files(folder), *detections, *images]
 
     @classmethod
@@ -212,7 +277,18 @@ class CocoKeypoints(LandmarkBuilder):
             splits[split] = read_labelled(path, content, images)
             if split == "val" and (path := folder / DETECTIONS) in files:
                 splits["val_detections"] = read_detected(path, parsing.read_json(path, list), images)
-        found = {split: there for split, people in splits.items() if (there := find_images(folder, split, people))}
+        found, absent = {}, {}
+        for split, people in splits.items():
+            there, reason = find_images(folder, split.partition("_")[0], people)
+            if there:
+                found[split] = there
+            else:
+                absent[split] = reason
         if not found:
-            raise FileNotFoundError(f"{folder} holds no image of the people in {', '.join(map(str, files[:2]))}")
+            raise FileNotFoundError(
+                f"{folder} holds no image of its people: {'; '.join(dict.fromkeys(absent.values()))}"
+            )
+        for split, reason in absent.items():
+            # Standard output is silenced while a set is prepared; the progress bars are on standard error too.
+            print(f"{folder} has no image of {split}, so that split is left out: {reason}.", file=sys.stderr)
         return found

@@ -39,11 +39,12 @@ class Cofw(LandmarkBuilder):
     def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the files that are there."""
         paths = {split: folder / f"COFW_{split}_color.mat" for split in ENDS}
-        return {split: _read(path, ENDS[split]) for split, path in paths.items() if path.exists()}
+        return {split: _read(path, ENDS[split]) for split, path in paths.items() if parsing.is_there(path)}
 
 
 def _read(path: epath.Path, end: str) -> Iterator[Record]:
     shapes: parsing.Shapes = {f"Is{end}": (1, "N"), f"phis{end}": (3 * 29, "N"), f"bboxes{end}": (4, "N")}
+    parsing.check_file(path)
     with path.open("rb") as stream:
         try:
             file = h5py.File(stream, "r")
@@ -58,7 +59,7 @@ def _read(path: epath.Path, end: str) -> Iterator[Record]:
                     name,
                     _image(file, reference, name),
                     parsing.check_finite(face[: 2 * 29].reshape(2, 29).T - 1, name),
-                    box=parsing.check_box([x0 - 1, y0 - 1, x0 + width - 2, y0 + height - 2], name),
+                    box=parsing.check_box([x0 - 1, y0 - 1, x0 + width - 2, y0 + height - 2], name, thin=True),
                 )
 
 

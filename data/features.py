@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
+from data import parsing
 from h3r_jax.errors import UserError
 from h3r_jax.image_files import open_image
 from h3r_jax.images import to_rgb
@@ -70,9 +71,12 @@ def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> t
         32 bits, for which no value of white is agreed.
     """
     try:
+        parsing.check_file(path)
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError(f"{name}: there is no image {path}; correct the path or remove the row") from None
+        raise UserError(f"{name}: {parsing.missing_image(path)}; correct the path or remove the row") from None
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     except OSError as error:
         raise UserError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
     return check_image(content, path, name, stored_pixels=stored_pixels)

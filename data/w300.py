@@ -72,7 +72,11 @@ def _read_parts(folder: epath.Path, parts: Sequence[str]) -> Iterator[Record]:
     for part in parts:
         _, subsets, mat = PARTS[part]
         boxes = read_boxes(folder / "Bounding_Boxes" / mat) if mat else {}
-        for path, image in parsing.pair_files(folder / part, folder / part, ".pts"):
+        pairs = parsing.pair_files(folder / part, folder / part, ".pts")
+        if boxes and not any(image.name in boxes for _, image in pairs):
+            names = f"such as {next(iter(boxes))}, but {folder / part} has others, such as {pairs[0][1].name}"
+            raise UserError(f"{folder / 'Bounding_Boxes' / str(mat)} has boxes of images {names}; want the same names")
+        for path, image in pairs:
             yield Record(str(path), image, read_pts(path), box=boxes.get(image.name), subsets=subsets)
 
 
@@ -87,7 +91,7 @@ def read_pts(path: epath.Path) -> np.ndarray:
 
 def read_boxes(path: epath.Path) -> dict[str, np.ndarray]:
     """name of an image -> its detector's box `float64[4]`, 0-based, empty without a file; UserError names an entry."""
-    if not path.exists():
+    if not parsing.is_there(path):
         return {}
     (cells,) = parsing.read_mat(path, bounding_boxes=(1, "N"))
     boxes = {}
@@ -97,5 +101,7 @@ def read_boxes(path: epath.Path) -> dict[str, np.ndarray]:
             image, box = str(cell["imgName"][0, 0][0]), np.asarray(cell["bb_detector"][0, 0], np.float64).reshape(4)
         except (IndexError, KeyError, TypeError, ValueError):
             raise UserError(f"{name}: want imgName and bb_detector with four numbers; fetch the file anew") from None
+        if image in boxes:
+            raise UserError(f"{name}: there is a box of {image} already; remove one")
         boxes[image] = parsing.check_box(box, name) - 1
     return boxes

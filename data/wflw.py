@@ -42,7 +42,9 @@ class Wflw(LandmarkBuilder):
     @classmethod
     def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Records, of the lists that are there."""
-        return {split: _read_list(folder, folder / name) for split, name in LISTS.items() if (folder / name).exists()}
+        return {
+            split: _read_list(folder, folder / name) for split, name in LISTS.items() if parsing.is_there(folder / name)
+        }
 
 
 def _read_list(folder: epath.Path, path: epath.Path) -> Iterator[Record]:

@@ -161,6 +161,14 @@ def person_results(
     ]
 
 
+def _people_of(content: dict[str, Any]) -> dict[str, Any]:
+    """COCO's JSON with people alone: pycocotools averages over all categories. Missing `num_keypoints` are counted."""
+    people = [entry for entry in content["annotations"] if entry["category_id"] == PERSON]
+    for person in people:
+        person.setdefault("num_keypoints", sum(visible > 0 for visible in person["keypoints"][2::3]))
+    return {"images": content["images"], "annotations": people, "categories": [{"id": PERSON, "name": "person"}]}
+
+
 def average_precision(
     results: list[dict[str, Any]],
     annotation_file: str | os.PathLike[str],
@@ -190,7 +198,7 @@ def average_precision(
         raise UserError("there are no examples to take a metric of; evaluate a split with at least one image")
     with contextlib.redirect_stdout(io.StringIO()):  # progress and a table
         truth = COCO()
-        truth.dataset = json.loads(epath.Path(annotation_file).read_bytes())
+        truth.dataset = _people_of(json.loads(epath.Path(annotation_file).read_bytes()))
         truth.createIndex()
         unknown = ({result["image_id"] for result in results} | set(image_ids or ())) - set(truth.imgs)
         if unknown:

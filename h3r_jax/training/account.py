@@ -47,6 +47,7 @@ def describe(
     (examples, validation), (state, weights) = of_data, of_state
     network = recipe.network
     annotations, canvases = examples.annotations, examples.canvases
+    sizes = typical_sizes(annotations.boxes(config.data.box), annotations.size)
     crops = geometry.transform_points(examples.matrices, annotations.landmarks)
     points = codec.activation_points(crops, heatmap_shape=network.heatmap_shape, stride=network.stride)
     labelled = annotations.weight > 0
@@ -58,7 +59,7 @@ def describe(
     kept = "kept in memory" if canvases.cached else "decoded anew every epoch (over data.cache_bytes)"
     micro = f"; {recipe.accumulation} micro-batches a step" if recipe.accumulation > 1 else ""
     lines = {
-        "data": f"{report.describe_split(examples)}; {counts}",
+        "data": f"{report.describe_split(examples)}; {sizes}; {counts}",
         "validation": f"{report.describe_split(validation)}; chooses the best checkpoint"
         if validation
         else "none; the last checkpoint counts",
@@ -77,6 +78,13 @@ def describe(
     }
     described = [*lines.items(), *(("warning", warning) for warning in (*warnings, durations.warning()) if warning)]
     return "\n".join(f"{name:<12}{text}" for name, text in described)
+
+
+def typical_sizes(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    """The median box of `[N, 4]`, x0, y0, x1, y1, and the median image of `int[N, 2]`, height and width, in words."""
+    width, height = np.median(boxes[:, 2:] - boxes[:, :2] + 1, axis=0)
+    across, down = np.median(sizes[:, ::-1], axis=0)
+    return f"median box {width:.4g} x {height:.4g} pixels, median image {across:.4g} x {down:.4g}"
 
 
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:

@@ -153,6 +153,15 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         if (name := contents.name(path)) not in self.builder_config.fingerprinted:
             self._sources[name] = contents.digest(name)
 
+    def stored_name(self, name: str) -> str:
+        """A record's name as it is stored. One that begins with the folder of raw data holds wherever it is copied."""
+        folder = f"{self.builder_config.folder}/"
+        return f"./{name.removeprefix(folder)}" if name.startswith(folder) else name
+
+    def name_of(self, stored: str) -> str:
+        """A record's name, from the one that is stored."""
+        return f"{self.builder_config.folder}/{stored[2:]}" if stored.startswith("./") else stored
+
     def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
         holders: dict[Any, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
@@ -160,6 +169,7 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             if isinstance(key, str) and key not in holders:
                 self._note(record.image)  # before it is read, so that a change in between is noticed later
             features = record.features(*holders.get(key, (-1, None)), stored_pixels=self.STORED_PIXELS)
+            features["name"] = self.stored_name(features["name"])
             holders.setdefault(key, (index, features["size"]))
             yield index, features
 

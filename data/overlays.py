@@ -49,7 +49,7 @@ def sheet(builder: LandmarkBuilder, split: str) -> Figure:
     for example in examples:
         landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
         part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
-        name = example["name"].numpy().decode()
+        name = builder.name_of(example["name"].numpy().decode())
         title = name if len(name) <= TITLE else f"...{name[-TITLE:]}"  # the end tells records apart
         shown.append((part, landmarks - origin, example["weight"].numpy(), box - np.tile(origin, 2), title))
     columns = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))

@@ -61,7 +61,7 @@ class Annotations:
 def reason(error: Exception) -> str:
     """What an error of reading says, in one line."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.strip().partition("\n")[0].removeprefix("RuntimeError: ")[:300]
+    return text.strip().partition("\n")[0].removeprefix("RuntimeError: ")[:200]
 
 
 class Source:
@@ -98,7 +98,7 @@ class Source:
         self.incomplete = ""
         if self.official_count is not None and count < self.official_count:
             self.incomplete = f"not complete: {name} has {count} of its {self.official_count} official records"
-        self._features = builder.info.features
+        self._features, self._name_of = builder.info.features, builder.name_of
         # All of the split: an image may be stored with a record outside the part.
         paths = list(map(str, builder.info.splits[name].filepaths))
         with self.reading():
@@ -173,5 +173,5 @@ class Source:
         for key in ("landmarks", "box", "object_size", "score"):
             columns[key] = columns[key].astype(np.float64)
         columns["subsets"] = tuple(frozenset(names.decode().split()) for names in columns["subsets"])
-        columns["name"] = tuple(name.decode() for name in columns["name"])
+        columns["name"] = tuple(self._name_of(name.decode()) for name in columns["name"])
         return Annotations(**columns)

@@ -50,7 +50,7 @@ def evaluate(
     """
     # ---- What is asked for: the network of the configuration, which must be the run's, and the protocol.
     mesh, fields = sharding.make_mesh(), json.loads(config.to_json())
-    check_config(fields, common.get_config().to_dict())
+    check_config(fields)
     source = checkpoint or workdir
     found = runs.find(source)
     if not found and not checkpoint:

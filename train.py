@@ -18,7 +18,6 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import common
 from data import inputs
 from h3r_jax import claims
 from h3r_jax.evaluation.evaluator import Evaluator
@@ -27,7 +26,7 @@ from h3r_jax.run import Run
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
 from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import Incidents
-from h3r_jax.training.recipe import Durations, Recipe, check_config
+from h3r_jax.training.recipe import Durations, Recipe, check_config, check_memory
 from h3r_jax.training.state import TrainState, create_state, initial_variables, optimizer_of
 
 
@@ -50,18 +49,20 @@ def train(
     run, mesh, first = Run(workdir), sharding.make_mesh(), distributed.is_first()
     say = functools.partial(print, flush=True) if first else lambda *_: None
     fields = json.loads(config.to_json())
-    check_config(fields, common.get_config().to_dict())
+    check_config(fields)
     recipe, batch_size = Recipe.from_config(config), config.train.batch_size
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
     sharding.check_batch_size(batch_size, mesh, recipe.accumulation)
+    check_memory("train.batch_size", batch_size, network.shape)
     owner = claims.Claim(run.owner_file, f"the run in {run.workdir}") if first else None
     with owner or contextlib.nullcontext():
         # ---- The data.
         with distributed.first_process_first():  # it prepares the data
             examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
             evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
-            warnings = [same_run.check(run, fields)]
+            warnings = [same_run.check(run, fields), inputs.check_test(config, network, protocol)]
         durations = Durations.from_config(config, examples.num_examples)
+        warnings.append(durations.warning())
 
         # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.
         variables, weights = initial_variables(config, network)

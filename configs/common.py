@@ -9,6 +9,8 @@
         return config
 
 A recipe with a field that is not here is refused. On the command line, --config.data.name=csv sets a field.
+h3r_jax/ranges.py says what each field may be: a new field needs a line there. Names are known by the code that takes
+them, which the comments name.
 """
 
 import os
@@ -73,7 +75,7 @@ def get_config() -> ConfigDict:
     train.learning_rate = 4e-3  # peak
     train.warmup_epochs = 1.0
     train.weight_decay = 1e-4
-    train.clip_norm = 10.0
+    train.clip_norm = 10.0  # largest norm of the gradient; a very large number clips nothing
     train.average_decay = 0.998  # of the exponential moving average of the variables; 0 for none
     train.nonfinite = "stop"  # if loss or gradient is not finite; or "skip": the step changes nothing and is counted
 

@@ -2,27 +2,29 @@
 
 from typing import Any
 
+from data.builder import LandmarkBuilder
 from data.pipeline import EvalInput, TrainInput
 from data.prepare import prepare
-from data.source import Annotations, Source
+from data.source import Source
+from h3r_jax.errors import UserError
+from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training.recipe import Recipe
 
 
-def _source(config: Any, scheme: LandmarkScheme, split: str, name: str, folder: str) -> tuple[Source, Annotations]:
+def _builder(config: Any, scheme: LandmarkScheme, name: str, folder: str) -> LandmarkBuilder:
     place = {"data_dir": config.data_dir, "prepared_dir": config.prepared_dir, "folder": folder}
-    source = Source(prepare(name, num_landmarks=scheme.num_landmarks, **place), split)
-    return source, source.annotations()
+    return prepare(name, num_landmarks=scheme.num_landmarks, **place)
 
 
 def train_input(config: Any, recipe: Recipe) -> TrainInput:
     """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
     network, data = recipe.network, config.data
-    source, annotations = _source(config, network.scheme, data.train_split, data.name, data.folder)
+    source = Source(_builder(config, network.scheme, data.name, data.folder), data.train_split)
     return TrainInput(
         source,
-        annotations,
+        source.annotations(),
         augmentation=recipe.augmentation,
         upper_body=network.scheme.upper_body,
         shape=network.shape,
@@ -33,28 +35,69 @@ def train_input(config: Any, recipe: Recipe) -> TrainInput:
 
 
 def test_set(config: Any) -> tuple[str, str]:
-    """The name and the folder of the data set that has `config.data.test_split`."""
+    """The name and the folder of the data set that has `config.data.test_split`.
+
+    Raises:
+      UserError: there is a folder without a name, which would be passed over.
+    """
     if config.data.test_name:
         return config.data.test_name, config.data.test_folder
+    if config.data.test_folder:
+        raise UserError(
+            f"config.data.test_folder is {config.data.test_folder!r}, but config.data.test_name is empty; want both, "
+            "or neither if the test split is of the data set of training"
+        )
     return config.data.name, config.data.folder
 
 
 def validation_input(config: Any, network: Network) -> EvalInput | None:
     """The validation split; None if there is none; errors as `train_input`."""
-    split = config.data.validation_split
-    return _eval_input(config, network, split, config.data.name, config.data.folder) if split else None
+    data = config.data
+    if not data.validation_split:
+        return None
+    return _eval_input(config, network, _builder(config, network.scheme, data.name, data.folder), data.validation_split)
 
 
 def test_input(config: Any, network: Network) -> EvalInput:
-    """The test split; errors as `train_input`."""
-    return _eval_input(config, network, config.data.test_split, *test_set(config))
+    """The test split; errors as `train_input`, and a subset of `config.eval.subsets` that none of its records has."""
+    return _test_input(config, network, _builder(config, network.scheme, *test_set(config)))
 
 
-def _eval_input(config: Any, network: Network, split: str, name: str, folder: str) -> EvalInput:
-    source, annotations = _source(config, network.scheme, split, name, folder)
+def check_test(config: Any, network: Network, protocol: Protocol) -> str:
+    """Looks, before a training, whether eval.py will be able to score its test split.
+
+    Returns:
+      A sentence for the account if the data is not there yet, so that nobody can tell; empty otherwise.
+
+    Raises:
+      UserError: eval.py could not: there is no such split or subset, or a record lacks what the protocol needs.
+    """
+    try:
+        builder = _builder(config, network.scheme, *test_set(config))
+    except FileNotFoundError as error:
+        return f"the test split cannot be checked before eval.py scores it: {error}"
+    split = config.data.test_split.partition("[")[0]
+    if split in builder.OFFICIAL_COUNTS and split not in builder.info.splits:
+        return f"the test split cannot be checked before eval.py scores it: {builder.info.full_name} lacks {split!r}"
+    protocol.check(_test_input(config, network, builder))
+    return ""
+
+
+def _test_input(config: Any, network: Network, builder: LandmarkBuilder) -> EvalInput:
+    split = _eval_input(config, network, builder, config.data.test_split)
+    there = sorted(set().union(*split.annotations.subsets))
+    for subset in config.eval.subsets:
+        if subset not in there:
+            known = f"its subsets are {', '.join(there)}" if there else "it has no subsets: set ()"
+            raise UserError(f"config.eval.subsets has {subset!r}, and no record of {split.name} is in it; {known}")
+    return split
+
+
+def _eval_input(config: Any, network: Network, builder: LandmarkBuilder, split: str) -> EvalInput:
+    source = Source(builder, split)
     return EvalInput(
         source,
-        annotations,
+        source.annotations(),
         crop=network.crop,
         shape=network.shape,
         box=config.data.box,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from h3r_jax import geometry
+from h3r_jax import geometry, ranges
 
 # Canvas pixels per input pixel. The bilinear warp of the canvas must stay within 2/255 of a one-step antialiased
 # warp of the original on average (tests/data/test_input_path.py). Photographs came out at 1.1 with 1.25, at 1.8 with
@@ -34,6 +34,9 @@ class Augmentation:
     occlusion: probability of a rectangle of one random colour, each side 10 to 40 % of the crop's.
     half_body: probability that a person is shown by the upper or the lower half; those crops want pixels of the
       original image, so the input pipeline makes them.
+
+    Raises:
+      ValueError: a number is out of its range (`h3r_jax.ranges`).
     """
 
     rotation: float = 0.0
@@ -47,14 +50,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not (isinstance(value, (int, float)) and value >= 0 and math.isfinite(value)):
-                raise ValueError(f"augment.{field.name} must be a finite number, zero or more, got {value!r}")
-        for name in ("mirror", "occlusion", "half_body"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"augment.{name} is a probability, got {getattr(self, name)}")
-        if self.color >= 1:
-            raise ValueError(f"augment.color is a relative change below 1, got {self.color}")
+            ranges.check(f"augment.{field.name}", getattr(self, field.name))
 
 
 def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[int, int]:

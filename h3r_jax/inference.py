@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from h3r_jax import codec, geometry, images, losses, models
+from h3r_jax import codec, geometry, images, losses, models, ranges
 from h3r_jax.errors import UserError, of_the_user
 from h3r_jax.landmarks import LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
@@ -49,7 +49,8 @@ class Network:
     box_scale: the factor by which a box grows to the crop.
 
     Raises:
-      UserError: an unknown name, or a decoder that the heatmaps of this size do not allow.
+      UserError: an unknown name, a number out of its range (`h3r_jax.ranges`), or a decoder that the heatmaps of this
+        size do not allow.
     """
 
     model: Any
@@ -76,15 +77,16 @@ class Network:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
-        if len(self.shape) != 2 or any(size % self.stride or size < self.stride for size in self.shape):
+        with of_the_user():
+            ranges.check("model.input_size", self.shape, "shape")
+            for field in ("model.stride", "eval.k", "data.box_scale"):
+                name = field.rpartition(".")[2]
+                ranges.check(field, getattr(self, name), name)
+        if any(size % self.stride for size in self.shape):
             raise UserError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if self.crop == "reference" and self.shape[0] != self.shape[1]:
             size = f"{self.shape[0]}x{self.shape[1]}"
             raise UserError(f'the crop "reference" is square, but the input is {size}; want the crop "exact"')
-        if not self.box_scale > 0:
-            raise UserError(f"box_scale must be positive, got {self.box_scale}")
-        if not isinstance(self.k, int):
-            raise UserError(f"k is a number of cells, got {self.k!r}")
         with of_the_user():  # the codec knows which k goes with which map
             maps = jax.ShapeDtypeStruct((1, *self.heatmap_shape, self.scheme.num_landmarks), jnp.float32)
             jax.eval_shape(self.decoder(), maps)
@@ -216,13 +218,15 @@ def make_network(
       **decoding: further fields of `Network`.
 
     Raises:
-      UserError: an unknown name, or values that do not go together.
+      UserError: an unknown name, a number out of its range (`h3r_jax.ranges`), or values that do not go together.
     """
     scheme = get_scheme(scheme) if isinstance(scheme, str) else scheme
-    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+    shape: Any = tuple(input_size) if isinstance(input_size, Iterable) else (input_size, input_size)
+    if dtype == "float64" and not jax.config.read("jax_enable_x64"):  # or JAX would take float32
+        raise UserError('dtype "float64" needs JAX_ENABLE_X64=1; want "float32" or "bfloat16"')
     with of_the_user():
         module = models.build(model, scheme.num_landmarks, head=head, stride=stride, dtype=dtype)
-    return Network(module, scheme, (height, width), stride, head, **decoding)
+    return Network(module, scheme, shape, stride, head, **decoding)
 
 
 def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:

@@ -24,8 +24,8 @@ from typing import Any
 import jax
 from etils import epath
 
-from h3r_jax import digests
-from h3r_jax.errors import UserError
+from h3r_jax import digests, ranges
+from h3r_jax.errors import UserError, of_the_user
 from h3r_jax.files import read_json, write_json
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
@@ -224,7 +224,7 @@ def upgrade(config: Any, path: str | os.PathLike) -> dict[str, Any]:
       path: of their file, for messages.
 
     Raises:
-      UserError: it is no configuration, or has a value that this version cannot follow; says what to do.
+      UserError: it is no configuration, lacks a field, or has a value that this version cannot follow; says what to do.
     """
     fields = flatten(config) if isinstance(config, dict) else {}
     if "model.name" not in fields:
@@ -235,6 +235,8 @@ def upgrade(config: Any, path: str | os.PathLike) -> dict[str, Any]:
     fields = {**ADDED, **fields}
     flip = fields.get("eval.flip", "")
     fields["eval.flip"] = FLIPS[flip] if isinstance(flip, bool) else flip
+    with of_the_user(f"{path}: "):
+        ranges.check_fields(fields)
     nested: dict[str, Any] = {}
     for field, value in fields.items():
         *sections, name = field.split(".")

@@ -159,9 +159,9 @@ def test_occlusion_is_one_rectangle_of_one_colour():
         ({"scale": float("nan")}, "augment.scale"),
         ({"shift": float("inf")}, "augment.shift"),
         ({"blur": "1"}, "augment.blur"),
-        ({"mirror": 1.5}, "augment.mirror is a probability"),
-        ({"occlusion": 2}, "augment.occlusion is a probability"),
-        ({"color": 1.0}, "augment.color"),
+        ({"mirror": 1.5}, "augment.mirror is 1.5; want a finite number from 0 to 1"),
+        ({"occlusion": 2}, "augment.occlusion is 2; want a finite number from 0 to 1"),
+        ({"color": 1.0}, "augment.color is 1.0; want a finite number of at least 0 and below 1"),
     ],
 )
 def test_ranges_out_of_range_are_refused(fields, message):

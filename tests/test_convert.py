@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import common
 from h3r_jax import convert
 from h3r_jax.convert import __main__ as command
 from h3r_jax.convert import files
@@ -180,7 +181,8 @@ def test_another_stride_than_the_reference_has_is_said(tmp_path, capsys):
     """The file is for this library's own predictor; PyTorch would load it and compute something else."""
     variables, spec, report = convert.read(save_torch(tmp_path / "a.pth", state("h3r mobilenet_v2")))
     for stride in (4, 8):
-        stored = {"model": {"name": "mobilenet_v2", "stride": stride}}
+        stored = common.get_config().to_dict()
+        stored["model"]["stride"] = stride
         files.write_directory(tmp_path / f"{stride}", variables, spec, "a run", report, stored)
         command.main([str(tmp_path / f"{stride}"), str(tmp_path / f"{stride}.safetensors")])
         printed = capsys.readouterr().out

@@ -38,7 +38,11 @@ def run(place, *arguments):
 @pytest.mark.parametrize(
     ("script", "arguments", "sentence"),
     [
-        ("train.py", ["--config.train.epoch=3"], 'the configuration has no field "epoch"; did you mean "epochs"?'),
+        (
+            "train.py",
+            ["--config.train.epoch=3"],
+            "there is no field config.train.epoch; did you mean config.train.epochs?",
+        ),
         ("eval.py", [], "--config is missing, and the workdir holds no run"),
     ],
 )

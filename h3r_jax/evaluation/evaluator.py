@@ -11,6 +11,7 @@ from h3r_jax import codec, geometry
 from h3r_jax.evaluation.protocols import Protocol, Scores
 from h3r_jax.inference import Network
 from h3r_jax.training import distributed, sharding
+from h3r_jax.training.recipe import check_memory
 
 Decoder = Callable[[jax.Array], jax.Array]  # logit maps [B, h, w, K] to landmarks [B, K, 2], input pixels
 
@@ -53,9 +54,11 @@ class Evaluator:
           decoders: further decoders, by name, to compare with the network's own.
 
         Raises:
-          UserError: the batches do not divide among the devices; or the protocol cannot score the split.
+          UserError: the batches do not divide among the devices or are beyond memory, or the protocol cannot score
+            the split.
         """
         sharding.check_batch_size(batch_size, mesh)
+        check_memory("eval.batch_size", batch_size, network.shape)
         protocol.check(split)
         self.network, self.protocol, self.split = network, protocol, split
         self._batch_size, self._mesh = batch_size, mesh

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from h3r_jax.errors import UserError
+from h3r_jax import ranges
+from h3r_jax.errors import UserError, of_the_user
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.metrics import (
     NormalizedErrors,
@@ -55,11 +56,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; known are {', '.join(METRICS)}")
+        with of_the_user():
+            for field in ("eval.normalizers", "eval.thresholds", "eval.subsets"):
+                ranges.check(field, getattr(self, field.removeprefix("eval.")), field)
         for name in self.normalizers:
             self.scheme.normalizer(name)  # which names the known ones
-        for threshold in self.thresholds:
-            if not 0 < threshold < 1:
-                raise UserError(f"eval.thresholds are fractions between 0 and 1, got {threshold}")
         if bool(self.thresholds) != METRICS[self.metric].has_thresholds:
             wanted = (
                 "at least one" if METRICS[self.metric].has_thresholds else "none, its thresholds are COCO's: set ()"

@@ -1,16 +1,21 @@
 """The recipe: what a training step needs of a configuration, checked."""
 
 import dataclasses
+import math
+import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from h3r_jax import augment, losses
+import jax
+
+from h3r_jax import augment, losses, ranges
 from h3r_jax.errors import UserError, of_the_user
 from h3r_jax.inference import Network, make_network, settings_of
 from h3r_jax.run import flatten
 from h3r_jax.training.nonfinite import POLICIES
 
 TARGETS = ("sampled", "expected")
+MOST_STEPS = 2**31 - 1  # the state counts them in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Recipe:
       "skip" leaves that step out.
 
     Raises:
-      UserError: an unknown name.
+      UserError: an unknown name, or a number out of its range (`h3r_jax.ranges`).
     """
 
     network: Network
@@ -44,6 +49,10 @@ class Recipe:
         for name, known in {"loss": losses.LOSSES, "target": TARGETS, "nonfinite": POLICIES}.items():
             if getattr(self, name) not in known:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}")
+        with of_the_user():
+            for field in ("seed", "train.accumulation", "train.average_decay"):
+                name = field.rpartition(".")[2]
+                ranges.check(field, getattr(self, name), name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -53,7 +62,7 @@ class Recipe:
           UserError: an unknown name, an augmentation out of range, or values that do not go together.
         """
         train = config["train"]
-        with of_the_user("config."):
+        with of_the_user():
             augmentation = augment.Augmentation(**dict(config["augment"]))
         return cls(
             network=make_network(**settings_of(config)),
@@ -67,28 +76,27 @@ class Recipe:
         )
 
 
-def check_config(config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """UserError for a field of a configuration that the base of all recipes lacks, or a duration out of range.
+def check_config(config: Mapping[str, Any]) -> None:
+    """UserError if a field of a configuration (nested dicts) is missing, is not known, or is out of its range."""
+    with of_the_user():
+        ranges.check_fields(flatten(config))
+
+
+def check_memory(field: str, batch_size: int, shape: tuple[int, int]) -> None:
+    """UserError if the main memory of a process cannot even hold its images of a batch.
 
     Args:
-      config, base: nested dicts.
+      field: of the configuration that says the size of the batch, for the message.
+      batch_size: of all processes together.
+      shape: `(H, W)` of an image, pixels.
     """
-    fields, known = flatten(config), flatten(base)
-    for field in fields:
-        if field not in known:
-            raise UserError(f"unknown field config.{field}; known are {', '.join(sorted(known))}")
-    for field in (
-        "train.epochs",
-        "log.every_steps",
-        "log.eval_every_epochs",
-        "log.checkpoint_every_epochs",
-        "log.keep_checkpoints",
-    ):
-        if not fields[field] > 0:
-            raise UserError(f"config.{field} must be positive, got {fields[field]}")
-    for field in ("train.warmup_epochs", "train.steps"):
-        if not fields[field] >= 0:
-            raise UserError(f"config.{field} must not be negative, got {fields[field]}")
+    needed = 12 * math.prod(shape) * batch_size / jax.process_count()  # bytes of float32, three channels
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"config.{field} is {batch_size}: the images of a batch take {needed / 2**30:.0f} GiB in each process, and "
+            f"this machine has {there / 2**30:.0f} GiB of memory; want a smaller batch"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,17 +111,36 @@ class Durations:
 
     @classmethod
     def from_config(cls, config: Any, num_examples: int) -> Self:
-        """The Durations of a ConfigDict; `num_examples` training examples make an epoch."""
+        """The Durations of a ConfigDict; `num_examples` training examples make an epoch.
+
+        Raises:
+          UserError: the run has more steps than can be counted.
+        """
 
         def steps(epochs: float) -> int:
             return steps_of(epochs, num_examples, config.train.batch_size)
 
+        total, warmup = config.train.steps or steps(config.train.epochs), steps(config.train.warmup_epochs)
+        for field, count in (("epochs", total), ("warmup_epochs", warmup)):
+            if count > MOST_STEPS:
+                raise UserError(
+                    f"config.train.{field} is {config.train[field]}, {count:.3g} steps; want fewer than 2**31"
+                )
         return cls(
-            total=config.train.steps or steps(config.train.epochs),
-            warmup=steps(config.train.warmup_epochs),
+            total=total,
+            warmup=warmup,
             evaluate=steps(config.log.eval_every_epochs),
             save=steps(config.log.checkpoint_every_epochs),
             log=config.log.every_steps,
+        )
+
+    def warning(self) -> str:
+        """A sentence for the account if the learning rate never comes to its peak; empty otherwise."""
+        if self.warmup < self.total:
+            return ""
+        return (
+            f"the warm-up takes {self.warmup} steps and the run has {self.total}: the learning rate stays below its "
+            "peak; lower config.train.warmup_epochs, or train longer"
         )
 
 

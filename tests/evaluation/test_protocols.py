@@ -78,7 +78,12 @@ def test_the_box_needs_no_unlabelled_landmarks():
     [
         ({"metric": "pck"}, "unknown metric 'pck'; known are nme, pckh, coco"),
         ({"normalizers": ("pupils",)}, "has no normaliser 'pupils'; it has pair, box, size"),
-        ({"thresholds": (8,)}, "fractions between 0 and 1, got 8"),
+        (
+            {"thresholds": (8,)},
+            r"eval.thresholds is \(8,\); want a tuple, each value a finite number above 0 and below 1",
+        ),
+        ({"thresholds": 0.08}, "eval.thresholds is 0.08; want a tuple"),
+        ({"subsets": ("",)}, "eval.subsets is .*; want a tuple, each value a name"),
         ({"thresholds": ()}, "eval.metric=nme: want at least one"),
         ({"metric": "pckh", "thresholds": ()}, "eval.metric=pckh: want at least one"),
         ({"metric": "coco"}, r"eval.metric=coco: want none, its thresholds are COCO's: set \(\), got \(0.08, 0.1\)"),

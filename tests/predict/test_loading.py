@@ -105,7 +105,7 @@ def test_what_a_run_refuses(run, tmp_path):
     del old["eval"]["k"]
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text(json.dumps(old))
-    with pytest.raises(ValueError, match="the configuration lacks the field 'k'"):
+    with pytest.raises(ValueError, match="old/config.json: config.eval.k is missing"):
         load_predictor(tmp_path / "old")
     for damaged in (b'{"model": ', b"\xff\xfe{}", b"[1]"):
         (tmp_path / "old" / "config.json").write_bytes(damaged)

@@ -142,7 +142,7 @@ def test_a_network_that_cannot_be_run_as_asked():
     for changes, message in (
         ({"k": 1000}, "k=1000 cells cannot be chosen from a map of 16x16"),
         ({"k": 6, "selection": "neighbours"}, "k=6 is no neighbourhood of 2 axes"),
-        ({"k": "nine"}, "k is a number of cells, got 'nine'"),
+        ({"k": "nine"}, "k is 'nine'; want a whole number of at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             Predictor(dots.network(**changes), dots.VARIABLES)

@@ -10,7 +10,7 @@ from h3r_jax.errors import UserError
 from h3r_jax.inference import scheme_of
 from h3r_jax.run import Run
 from h3r_jax.training import same_run
-from h3r_jax.training.recipe import Durations, Recipe, check_config, steps_of
+from h3r_jax.training.recipe import Durations, Recipe, check_config, check_memory, steps_of
 from h3r_jax.training.state import make_schedule
 
 RECIPES = variants.all_recipes()
@@ -23,7 +23,7 @@ def fields(config):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_build(name):
     config = RECIPES[name]
-    check_config(fields(config), common.get_config().to_dict())
+    check_config(fields(config))
     recipe = Recipe.from_config(config)
     assert recipe == Recipe.from_config(fields(config)), "a configuration reads the same from JSON"
     assert hash(recipe) == hash(Recipe.from_config(config))
@@ -38,15 +38,45 @@ def test_durations():
     assert Durations.from_config(config, 100).total == 7
     schedule = make_schedule(learning_rate=0.1, warmup_steps=0, total_steps=20)
     assert float(schedule(0)) == pytest.approx(0.1) and float(schedule(20)) == pytest.approx(0, abs=1e-9)
-    for field in ("train.epochs", "log.every_steps", "log.keep_checkpoints"):
-        section, name = field.split(".")
-        changed = fields(config)
-        changed[section][name] = 0
-        with pytest.raises(UserError, match=f"config.{field} must be positive, got 0"):
-            check_config(changed, common.get_config().to_dict())
-    config.train.warmup_epochs = -1.0
-    with pytest.raises(UserError, match="config.train.warmup_epochs must not be negative, got -1"):
-        check_config(fields(config), common.get_config().to_dict())
+
+
+@pytest.mark.trial("C9")
+@pytest.mark.parametrize(
+    ("epochs", "steps", "warmup_epochs", "words"),
+    [
+        (1.0, 0, 1.0, "takes 25 steps and the run has 25"),
+        (0.5, 0, 1.0, "takes 25 steps and the run has 12"),
+        (60.0, 3, 1.0, "takes 25 steps and the run has 3"),
+        (2.0, 0, 1e4, "takes 250000 steps and the run has 50"),
+        (2.0, 0, 1.0, ""),
+        (60.0, 26, 1.0, ""),
+        (1.0, 1, 0.0, ""),
+    ],
+)
+def test_a_warm_up_that_never_ends_is_said(epochs, steps, warmup_epochs, words):
+    config = common.get_config()
+    config.train.update({"batch_size": 4, "epochs": epochs, "steps": steps, "warmup_epochs": warmup_epochs})
+    durations = Durations.from_config(config, 100)
+    assert words in durations.warning() and bool(durations.warning()) == bool(words)
+    schedule = make_schedule(learning_rate=0.5, warmup_steps=durations.warmup, total_steps=durations.total)
+    assert (max(map(float, map(schedule, range(durations.total)))) == 0.5) == (not words)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(("field", "value"), [("epochs", 1e9), ("epochs", 1e38), ("warmup_epochs", 1e38)])
+def test_more_steps_than_can_be_counted(field, value):
+    config = common.get_config()
+    config.train[field] = value
+    with pytest.raises(UserError, match=rf"^config\.train\.{field} is 1[^,]*, .* steps; want fewer than 2\*\*31$"):
+        Durations.from_config(config, 100)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(("batch_size", "shape"), [(2**20, (4096, 4096)), (10**9, (96, 96)), (1, (10**7, 10**7))])
+def test_a_batch_beyond_memory(batch_size, shape):
+    with pytest.raises(UserError, match=rf"^config.eval.batch_size is {batch_size}: .* GiB .*; want a smaller batch$"):
+        check_memory("eval.batch_size", batch_size, shape)
+    check_memory("train.batch_size", 64, (256, 256))
 
 
 def test_unknown_names_and_fields():
@@ -69,15 +99,15 @@ def test_unknown_names_and_fields():
     refused("loss", "name", "mse", "unknown loss 'mse'; known are spatial_cross_entropy")
     refused("loss", "target", "all", "unknown target 'all'; known are sampled, expected")
     refused("train", "nonfinite", "go", "unknown nonfinite 'go'; known are stop, skip")
-    refused("augment", "mirror", 1.5, "config.augment.mirror is a probability, got 1.5")
+    refused("augment", "mirror", 1.5, "config.augment.mirror is 1.5; want a finite number from 0 to 1")
     refused("landmarks", "scheme", "ibug68", "has the scheme 'ibug68', and a mirror order or normalizer as well")
     refused("landmarks", "mirror", (), "needs a scheme, or a mirror order")
     config.landmarks.mirror = ()
     refused("landmarks", "scheme", "ibug70", "unknown landmark scheme 'ibug70'; known are wflw98, ibug68")
     with config.unlocked():
         config.model.nmae = "x"
-    with pytest.raises(UserError, match="unknown field config.model.nmae; known are .*model.name"):
-        check_config(fields(config), common.get_config().to_dict())
+    with pytest.raises(UserError, match="there is no field config.model.nmae; did you mean config.model.name?"):
+        check_config(fields(config))
 
 
 def test_a_workdir_belongs_to_one_run(tmp_path):

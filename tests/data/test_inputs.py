@@ -56,7 +56,7 @@ def check(place, **changes):
     """What a training does before it begins."""
     config = config_of(place, **changes)
     network = make_network(**settings_of(config))
-    return inputs.check_test(config, network, Protocol.from_config(config, network.scheme))
+    return inputs.check_test(config, network, Protocol.from_config(config, network.scheme))[1]
 
 
 @pytest.mark.trial("B2")

@@ -38,7 +38,9 @@ class Annotations:
           UserError: unknown kind, or a record without such a box; names the record.
         """
         if kind == "landmarks":
-            boxes, remedy = geometry.landmark_box(self.landmarks, self.weight), "label at least two different landmarks"
+            several = self.landmarks.shape[1] > 1
+            remedy = "label at least two different landmarks" if several else 'set config.data.box="dataset"'
+            boxes = geometry.landmark_box(self.landmarks, self.weight)
         elif kind == "dataset":
             boxes, remedy = self.box, 'set config.data.box="landmarks"'
         else:

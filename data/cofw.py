@@ -59,7 +59,7 @@ def _read(path: epath.Path, end: str) -> Iterator[Record]:
                     name,
                     _image(file, reference, name),
                     parsing.check_finite(face[: 2 * 29].reshape(2, 29).T - 1, name),
-                    box=parsing.check_box([x0 - 1, y0 - 1, x0 + width - 2, y0 + height - 2], name),
+                    box=parsing.check_box([x0 - 1, y0 - 1, x0 + width - 2, y0 + height - 2], name, thin=True),
                 )
 
 

@@ -127,12 +127,16 @@ def read_points(lines: Lines, path: epath.Path, count: int) -> np.ndarray:
     return np.stack([numbers(tokens, line) for line, tokens in lines])
 
 
-def check_box(box: ArrayLike, name: str) -> np.ndarray:
-    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; finite and larger than a point."""
+def check_box(box: ArrayLike, name: str, *, thin: bool = False) -> np.ndarray:
+    """The box `[4]`, x0, y0, x1, y1, of the record `name` as `float64[4]`; finite, with x0 < x1 and y0 < y1.
+
+    thin: whether one side may be a single pixel, where the data set gives width and height.
+    """
     box = np.asarray(box, np.float64)
     extent = box[2:] - box[:2]
-    if not (np.isfinite(box).all() and extent.min() >= 0 and extent.max() > 0):
-        raise UserError(f"{name}: the box {box.tolist()} has no size; want x0 <= x1, y0 <= y1, and not a single point")
+    smallest = extent.max() if thin and extent.min() >= 0 else extent.min()
+    if not (np.isfinite(box).all() and smallest > 0):
+        raise UserError(f"{name}: the box {box.tolist()} has no size; want x0 < x1 and y0 < y1")
     return box
 
 

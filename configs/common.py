@@ -40,7 +40,9 @@ def get_config() -> ConfigDict:
     config.landmarks = landmarks = ConfigDict()
     landmarks.scheme = ""  # key of h3r_jax.landmarks.SCHEMES; empty if the next two fields describe the landmarks
     landmarks.mirror = ()  # landmark i of the mirrored image is landmark mirror[i]
-    landmarks.normalizer = ()  # two landmarks whose distance is the unit of the error; empty: sqrt(w * h) of their box
+    # Two landmarks whose distance is the unit of the error; empty: sqrt(w * h) of their box, or with one landmark the
+    # diagonal of the box that comes with the dataset.
+    landmarks.normalizer = ()
 
     config.model = model = ConfigDict()
     model.name = "mobilenet_v2"  # key of h3r_jax.models.BACKBONES

@@ -3,13 +3,12 @@
 What no image can have is a UserError. What is only unlikely is a sentence, for the account of a training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from data.source import Annotations, Source
+from data.source import Annotations
 from h3r_jax.errors import UserError
 
 LARGEST = 1e6  # pixels; no image is as wide
@@ -21,23 +20,7 @@ class Part(NamedTuple):
     """A split, or a part of one, as the sentences need it."""
 
     annotations: Annotations  # of N records
-    digest: np.ndarray  # int64[N], of the bytes of each record's image
-    divided_images: frozenset[int] = frozenset()  # `image_id`s that an end of the part divides, see Source
-
-
-def part_of(source: Source, annotations: Annotations) -> Part:
-    """The Part of a source; reads all of its images, and decodes none."""
-    return Part(annotations, image_digests(source), frozenset(source.divided_images()))
-
-
-def image_digests(source: Source) -> np.ndarray:
-    """A number `int64[N]` for the bytes of each record's image: equal for equal bytes, hardly for others."""
-    digests = source.examples(tf.data.Dataset.range(len(source))).map(
-        lambda example: tf.strings.to_hash_bucket_fast(example["image"], np.iinfo(np.int64).max),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return np.concatenate(list(digests.batch(1024).as_numpy_iterator()))
+    divided_images: Collection[int] = ()  # `image_id`s that an end of the part divides, see Source
 
 
 def labelled(landmarks: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -159,14 +142,13 @@ def _out_of(boxes: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.any((landmarks < boxes[:, None, :2] - 0.5) | (landmarks > boxes[:, None, 2:] + 0.5), axis=-1)
 
 
-def repetitions(part: Part) -> list[str]:
+def repetitions(annotations: Annotations) -> list[str]:
     """A sentence about labelled records that repeat an earlier record: the same image and the same landmarks."""
-    annotations = part.annotations
     landmarks = np.where((annotations.weight > 0)[..., None], annotations.landmarks, 0)
     first: dict[tuple[int, bytes, bytes], int] = {}
     repeated = []
     for i in np.flatnonzero((annotations.weight > 0).any(axis=1)).tolist():
-        key = int(part.digest[i]), landmarks[i].tobytes(), (annotations.weight[i] > 0).tobytes()
+        key = int(annotations.digest[i]), landmarks[i].tobytes(), (annotations.weight[i] > 0).tobytes()
         if (earlier := first.setdefault(key, i)) != i:
             repeated.append((i, earlier))
     if not repeated:
@@ -181,14 +163,15 @@ def overlap(part: Part, other: Part, other_name: str) -> list[str]:
 
     An image that an end of the part divides, which COCO's protocol does not score, does not count.
     """
-    places = dict(zip(reversed(other.digest.tolist()), reversed(range(len(other.digest)))))
+    mine, others = part.annotations.digest, other.annotations.digest
     divided = np.isin(part.annotations.image_id, [i for i in part.divided_images if i >= 0])
-    shared = np.flatnonzero(np.isin(part.digest, other.digest) & ~divided)
+    shared = np.flatnonzero(np.isin(mine, others) & ~divided)
     if not len(shared):
         return []
     first = int(shared[0])
-    names = f"{part.annotations.name[first]} and {other.annotations.name[places[int(part.digest[first])]]}"
-    found = f"{len(shared)} of {len(part.digest)} records show an image that {other_name} has as well, such as {names}"
+    same = int(np.argmax(others == mine[first]))
+    names = f"{part.annotations.name[first]} and {other.annotations.name[same]}"
+    found = f"{len(shared)} of {len(mine)} records show an image that {other_name} has as well, such as {names}"
     return [f"{found}; their error says nothing about new images"]
 
 
@@ -199,7 +182,7 @@ def findings(parts: Mapping[str, Part]) -> list[str]:
     """
     sentences = []
     for place, (name, part) in enumerate(parts.items()):
-        found = [*doubts(part.annotations), *repetitions(part)]
+        found = [*doubts(part.annotations), *repetitions(part.annotations)]
         for other in list(parts)[:place]:
             found += overlap(part, parts[other], other)
         sentences += [f"{name}: {sentence}" for sentence in found]

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from data import audit
 from data.builder import LandmarkBuilder
 from data.pipeline import EvalInput, TrainInput
 from data.prepare import prepare
-from data.source import Source
+from data.source import Annotations, Source
 from h3r_jax.errors import UserError
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import Network
@@ -18,13 +19,22 @@ def _builder(config: Any, scheme: LandmarkScheme, name: str, folder: str) -> Lan
     return prepare(name, num_landmarks=scheme.num_landmarks, **place)
 
 
+def _annotations(source: Source) -> Annotations:
+    annotations = source.annotations()
+    audit.check(annotations)
+    return annotations
+
+
 def train_input(config: Any, recipe: Recipe) -> TrainInput:
-    """The training stream of `config.data.train_split`; errors as `data.prepare.prepare` and `Annotations.boxes`."""
+    """The training stream of `config.data.train_split`.
+
+    Errors as `data.prepare.prepare`, `data.audit.check` and `Annotations.boxes`.
+    """
     network, data = recipe.network, config.data
     source = Source(_builder(config, network.scheme, data.name, data.folder), data.train_split)
     return TrainInput(
         source,
-        source.annotations(),
+        _annotations(source),
         augmentation=recipe.augmentation,
         upper_body=network.scheme.upper_body,
         shape=network.shape,
@@ -63,11 +73,11 @@ def test_input(config: Any, network: Network) -> EvalInput:
     return _test_input(config, network, _builder(config, network.scheme, *test_set(config)))
 
 
-def check_test(config: Any, network: Network, protocol: Protocol) -> str:
+def check_test(config: Any, network: Network, protocol: Protocol) -> tuple[EvalInput | None, str]:
     """Looks, before a training, whether eval.py will be able to score its test split.
 
     Returns:
-      A sentence for the account if the data is not there yet, so that nobody can tell; empty otherwise.
+      The split; or None and a sentence for the account if the data is not there yet, so that nobody can tell.
 
     Raises:
       UserError: eval.py could not: there is no such split or subset, or a record lacks what the protocol needs.
@@ -75,12 +85,24 @@ def check_test(config: Any, network: Network, protocol: Protocol) -> str:
     try:
         builder = _builder(config, network.scheme, *test_set(config))
     except FileNotFoundError as error:
-        return f"the test split cannot be checked before eval.py scores it: {error}"
+        return None, f"the test split cannot be checked before eval.py scores it: {error}"
     split = config.data.test_split.partition("[")[0]
     if split in builder.OFFICIAL_COUNTS and split not in builder.info.splits:
-        return f"the test split cannot be checked before eval.py scores it: {builder.info.full_name} lacks {split!r}"
-    protocol.check(_test_input(config, network, builder))
-    return ""
+        lacks = f"{builder.info.full_name} lacks {split!r}"
+        return None, f"the test split cannot be checked before eval.py scores it: {lacks}"
+    test = _test_input(config, network, builder)
+    protocol.check(test)
+    return test, ""
+
+
+def findings(examples: TrainInput, validation: EvalInput | None, test: EvalInput | None) -> list[str]:
+    """Sentences of `data.audit.findings` about the splits of a training; validation that is also tested counts once."""
+    parts = {"train": audit.Part(examples.annotations)}
+    if validation:
+        parts["validation"] = audit.Part(validation.annotations, validation.divided_images)
+    if test and not (validation and validation.name == test.name):
+        parts["test"] = audit.Part(test.annotations, test.divided_images)
+    return audit.findings(parts)
 
 
 def _test_input(config: Any, network: Network, builder: LandmarkBuilder) -> EvalInput:
@@ -97,7 +119,7 @@ def _eval_input(config: Any, network: Network, builder: LandmarkBuilder, split: 
     source = Source(builder, split)
     return EvalInput(
         source,
-        source.annotations(),
+        _annotations(source),
         crop=network.crop,
         shape=network.shape,
         box=config.data.box,

@@ -29,6 +29,7 @@ class Annotations:
     image_id: np.ndarray  # int64[N]
     size: np.ndarray  # int32[N, 2], height and width of the image
     name: tuple[str, ...]  # N
+    digest: np.ndarray  # int64[N], of the bytes of the image as it is stored: equal for equal images, hardly for others
 
     def boxes(self, kind: str) -> np.ndarray:
         """The boxes `float64[N, 4]` to crop, image pixels: "landmarks" (protocol P1) or "dataset" (P2).
@@ -37,7 +38,9 @@ class Annotations:
           UserError: unknown kind, or a record without such a box; names the record.
         """
         if kind == "landmarks":
-            boxes, remedy = geometry.landmark_box(self.landmarks, self.weight), "label at least two different landmarks"
+            several = self.landmarks.shape[1] > 1
+            remedy = "label at least two different landmarks" if several else 'set config.data.box="dataset"'
+            boxes = geometry.landmark_box(self.landmarks, self.weight)
         elif kind == "dataset":
             boxes, remedy = self.box, 'set config.data.box="landmarks"'
         else:
@@ -164,14 +167,30 @@ class Source:
 
     def annotations(self) -> Annotations:
         """The Annotations of all N records; errors as `reading`."""
-        places = tf.data.Dataset.range(self._part.start, self._part.stop)
-        examples = places.map(self._read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        examples = examples.map(lambda example: {k: v for k, v in example.items() if k not in ("image", "image_of")})
-        with self.reading():
-            chunks = list(examples.batch(256).as_numpy_iterator())
-        columns: dict[str, Any] = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+        columns = self._columns(np.array(self._part, np.int64))
+        holders = columns.pop("image_of")
+        if elsewhere := sorted({int(place) for place in holders if 0 <= place < self._part.start}):
+            beyond = self._columns(np.array(elsewhere, np.int64))["digest"]
+        else:
+            beyond = np.array([], np.int64)
+        digests = dict(zip([*self._part, *elsewhere], [*columns["digest"], *beyond]))
+        places = np.where(holders < 0, np.array(self._part), holders)
+        columns["digest"] = np.array([digests[place] for place in places.tolist()], np.int64)
         for key in ("landmarks", "box", "object_size", "score"):
             columns[key] = columns[key].astype(np.float64)
         columns["subsets"] = tuple(frozenset(names.decode().split()) for names in columns["subsets"])
         columns["name"] = tuple(self._name_of(name.decode()) for name in columns["name"])
         return Annotations(**columns)
+
+    def _columns(self, places: np.ndarray) -> dict[str, Any]:
+        """The features of the records at `places` of the whole split, stacked; of a stored image its digest alone."""
+
+        def without_image(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            image = example.pop("image")
+            return {**example, "digest": tf.strings.to_hash_bucket_fast(image, np.iinfo(np.int64).max)}
+
+        examples = tf.data.Dataset.from_tensor_slices(places)
+        examples = examples.map(self._read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).map(without_image)
+        with self.reading():
+            chunks = list(examples.batch(256).as_numpy_iterator())
+        return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}

@@ -18,7 +18,7 @@ import numpy as np
 from h3r_jax import codec, geometry, images, losses, models, ranges
 from h3r_jax.errors import UserError, of_the_user
 from h3r_jax.landmarks import LandmarkScheme, get_scheme
-from h3r_jax.landmarks.scheme import BOX
+from h3r_jax.landmarks.scheme import BOX, DELIVERED_DIAGONAL
 
 FLIPS = ("", "coordinates", "heatmaps")
 LOGITS: dict[str, Callable[[jax.Array], jax.Array]] = {  # of head "binary", whose outputs have the off maps first
@@ -249,7 +249,8 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
             "config.landmarks needs a scheme, or a mirror order with one index per landmark "
             "(range(K) where nothing mirrors)"
         )
-    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or BOX),))
+    box = BOX if len(mirror) > 1 else DELIVERED_DIAGONAL  # one landmark has no box around it
+    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),))
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

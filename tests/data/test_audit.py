@@ -13,7 +13,7 @@ from tests.data.made_up import texture, write_split
 WIDTH, HEIGHT = 640, 400
 
 
-def made(landmarks, *, box=None, size=(HEIGHT, WIDTH), weight=None, name="record", image_id=-1):
+def made(landmarks, *, box=None, size=(HEIGHT, WIDTH), weight=None, name="record", image_id=-1, digest=None):
     """Annotations of N records with landmarks `[N, K, 2]` in images of one size."""
     landmarks = np.asarray(landmarks, np.float64)
     count = len(landmarks)
@@ -27,6 +27,7 @@ def made(landmarks, *, box=None, size=(HEIGHT, WIDTH), weight=None, name="record
         image_id=np.broadcast_to(np.asarray(image_id), count),
         size=np.tile(np.array(size, np.int32), (count, 1)),
         name=tuple(f"{name} {i}" for i in range(count)),
+        digest=np.arange(count) if digest is None else np.array(digest),
     )
 
 
@@ -110,8 +111,8 @@ def test_what_is_unlikely_is_said(annotations, message):
 
 
 def test_a_word_about_overlap_counts_and_gives_an_example():
-    train = audit.Part(made(objects(6), name="train"), np.array([1, 2, 2, 3, 4, 5]))
-    validation = audit.Part(made(objects(4, seed=1), name="val"), np.array([7, 2, 5, 8]))
+    train = audit.Part(made(objects(6), name="train", digest=[1, 2, 2, 3, 4, 5]))
+    validation = audit.Part(made(objects(4, seed=1), name="val", digest=[7, 2, 5, 8]))
     (sentence,) = audit.findings({"train": train, "validation": validation})
     assert sentence == (
         "validation: 2 of 4 records show an image that train has as well, such as val 1 and train 1; "
@@ -121,10 +122,10 @@ def test_a_word_about_overlap_counts_and_gives_an_example():
 
 
 def test_the_image_that_the_end_of_a_part_divides_is_none_of_the_overlap():
-    train = audit.Part(made(objects(3), image_id=[1, 2, 2]), np.array([1, 2, 2]), frozenset({2}))
-    validation = audit.Part(made(objects(2, seed=1), image_id=[2, 3]), np.array([2, 3]), frozenset({2}))
+    train = audit.Part(made(objects(3), image_id=[1, 2, 2], digest=[1, 2, 2]), {2})
+    validation = audit.Part(made(objects(2, seed=1), image_id=[2, 3], digest=[2, 3]), {2})
     assert audit.findings({"train": train, "validation": validation}) == []
-    faces = validation._replace(annotations=made(objects(2, seed=1)), divided_images=frozenset({-1}))
+    faces = audit.Part(made(objects(2, seed=1), digest=[2, 3]), {-1})
     assert "1 of 2 records show an image" in audit.findings({"train": train, "validation": faces})[0]
 
 
@@ -145,15 +146,14 @@ def drawn(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(drawn):
     """The Parts of the splits, and of a half whose images are stored with the split."""
-    sources = {name: Source(drawn, name) for name in ("train", "val", "train[50%:]")}
-    return {name: audit.part_of(source, source.annotations()) for name, source in sources.items()}
+    return {name: audit.Part(Source(drawn, name).annotations()) for name in ("train", "val", "train[50%:]")}
 
 
 def of_part(part, start, stop):
     """A Part of the records from `start` to `stop` of a Part."""
     columns = {field.name: getattr(part.annotations, field.name) for field in dataclasses.fields(Annotations)}
     chosen = {name: column[start:stop] for name, column in columns.items()}
-    return audit.Part(Annotations(**chosen), part.digest[start:stop])
+    return audit.Part(Annotations(**chosen))
 
 
 @pytest.mark.trial("C9")
@@ -182,16 +182,15 @@ def test_a_repetition_has_the_same_image_landmarks_and_labels(same):
     landmarks = objects(2)
     landmarks[1] = landmarks[0] if same != "image" else landmarks[1]
     weight = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1 if same != "labels" else 0]])
-    digest = np.array([1, 1 if same != "landmarks" else 2])
-    assert audit.repetitions(audit.Part(made(landmarks, weight=weight), digest)) == []
+    digest = [1, 1 if same != "landmarks" else 2]
+    assert audit.repetitions(made(landmarks, weight=weight, digest=digest)) == []
     twice = np.repeat(landmarks[:1], 2, axis=0)
-    again = audit.Part(made(twice, weight=np.repeat(weight[1:], 2, axis=0)), np.array([1, 1]))
-    (sentence,) = audit.repetitions(again)
+    (sentence,) = audit.repetitions(made(twice, weight=np.repeat(weight[1:], 2, axis=0), digest=[1, 1]))
     assert sentence == "1 of 2 records repeat image and landmarks of another one, such as record 1 of record 0"
 
 
 def test_images_are_told_by_their_bytes(parts):
-    digests = {split: part.digest for split, part in parts.items()}
+    digests = {split: part.annotations.digest for split, part in parts.items()}
     assert len(set(digests["train"])) == 6 and len(set(digests["val"])) == 6 and digests["val"].shape == (7,)
     np.testing.assert_array_equal(digests["train"][4:], digests["val"][:2])
     np.testing.assert_array_equal(digests["train"][3:], digests["train[50%:]"])

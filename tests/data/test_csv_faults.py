@@ -15,6 +15,7 @@ import data.prepare
 from data import builder, csv_landmarks
 from data.features import decode_image
 from data.source import Source
+from h3r_jax.inference import scheme_of
 from tests.data.csv_folder import GOOD, HEADER, Folder
 from tests.data.faces import turned
 
@@ -178,6 +179,10 @@ def test_one_landmark_needs_a_box(folder, columns):
     folder.csv(f"image,x0,y0{columns},box_x0,box_y0,box_x1,box_y1", f"0.png,3,4{columns.replace('v0', '1')},1,1,9,9")
     annotations = Source(folder.prepare(num_landmarks=1), "train").annotations()
     np.testing.assert_array_equal(annotations.boxes("dataset"), [[1, 1, 9, 9]])
+    with pytest.raises(ValueError, match='its landmarks box .* has no size; set config.data.box="dataset"'):
+        annotations.boxes("landmarks")
+    scheme = scheme_of({"landmarks": {"scheme": "", "mirror": (0,), "normalizer": ()}})
+    assert scheme.normalizing_distance(annotations.landmarks, box=annotations.box) == pytest.approx(8 * 2**0.5)
 
 
 @pytest.mark.trial("D")

@@ -1,6 +1,7 @@
 """What eval.py will need is looked at before a training: the test split, its subsets, the units of its records."""
 
 import functools
+import types
 from typing import ClassVar
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from configs import common
 from data import inputs, prepare
 from data.builder import LandmarkBuilder, Record, make_builder
+from data.source import Source
 from h3r_jax.errors import UserError
 from h3r_jax.evaluation import report
 from h3r_jax.evaluation.protocols import Protocol
@@ -56,7 +58,7 @@ def check(place, **changes):
     """What a training does before it begins."""
     config = config_of(place, **changes)
     network = make_network(**settings_of(config))
-    return inputs.check_test(config, network, Protocol.from_config(config, network.scheme))
+    return inputs.check_test(config, network, Protocol.from_config(config, network.scheme))[1]
 
 
 @pytest.mark.trial("B2")
@@ -122,3 +124,35 @@ def test_rows_of_the_table_that_a_small_map_does_not_allow_are_left_out(shape, k
     assert list(others) == rows
     for decode in others.values():
         assert jax.eval_shape(decode, np.zeros((1, *network.heatmap_shape, 68), np.float32)).shape == (1, 68, 2)
+
+
+@pytest.mark.trial("C9")
+@pytest.mark.parametrize(
+    ("validation", "test", "expected"),
+    [
+        ("test", "test", ["validation: 1 of 1 records show an image that train has as well"]),
+        ("test", "bare", ["validation: 1 of 1 ", "test: 1 of 1 records show an image that train", "test: 1 of 1 "]),
+        (None, "train", ["test: 2 of 2 records show an image that train has as well"]),
+        (None, None, []),
+    ],
+)
+def test_the_splits_of_a_training_are_held_together(place, validation, test, expected):
+    """All records of `Made` show one image."""
+    builder = inputs._builder(config_of(place), make_network(**settings_of(config_of(place))).scheme, "made", "")
+
+    def part(name):
+        source = Source(builder, name)
+        return types.SimpleNamespace(name=source.name, annotations=source.annotations(), divided_images=set())
+
+    splits = [name and part(name) for name in (validation, test)]
+    found = inputs.findings(part("train"), *splits)
+    assert len(found) == len(expected) and all(map(str.startswith, found, expected)), found
+
+
+@pytest.mark.trial("C13")
+@pytest.mark.parametrize("points", [np.full((3, 2), 0.5), [[0.1, 0.2], [0.7, 0.9], [0.3, 0.4]], np.full((3, 2), 50.0)])
+def test_what_no_image_can_have_is_refused_before_training(place, monkeypatch, points):
+    records = [Record("first", PIXELS, np.array(points))]
+    monkeypatch.setattr(Made, "read_splits", classmethod(lambda cls, folder: {"test": records}))
+    with pytest.raises(UserError, match="first and (the )?others: .*; want pixels"):
+        check(place / str(np.sum(points)))

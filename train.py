@@ -52,8 +52,7 @@ def train(
         with distributed.first_process_first():  # it prepares the data
             examples, validation = inputs.train_input(config, recipe), inputs.validation_input(config, network)
             evaluator = validation and Evaluator(network, protocol, validation, mesh, batch_size=config.eval.batch_size)
-            test, unchecked = inputs.check_test(config, network, protocol)
-            warnings = [same_run.check(run, fields), unchecked, *inputs.findings(examples, validation, test)]
+            warnings = [same_run.check(run, fields), *inputs.warnings(config, network, protocol, examples, validation)]
         durations = Durations.from_config(config, examples.num_examples)
 
         # ---- The state: fresh or from other weights, then from the last checkpoint if there is one.

@@ -95,6 +95,14 @@ def check_test(config: Any, network: Network, protocol: Protocol) -> tuple[EvalI
     return test, ""
 
 
+def warnings(
+    config: Any, network: Network, protocol: Protocol, examples: TrainInput, validation: EvalInput | None
+) -> list[str]:
+    """Sentences for the account of a training, of `check_test` (with its errors) and `findings`; some may be empty."""
+    test, unchecked = check_test(config, network, protocol)
+    return [unchecked, *findings(examples, validation, test)]
+
+
 def findings(examples: TrainInput, validation: EvalInput | None, test: EvalInput | None) -> list[str]:
     """Sentences of `data.audit.findings` about the splits of a training; validation that is also tested counts once."""
     parts = {"train": audit.Part(examples.annotations)}

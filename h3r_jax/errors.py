@@ -30,7 +30,7 @@ def sentences() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
-        sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+        sys.exit(f"error: {error}")
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if is_full_disk(error):

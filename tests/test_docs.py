@@ -164,7 +164,7 @@ def test_contributors_and_ci_run_the_same_checks():
     _, checks = command_blocks(ROOT / "docs" / "contributing.md")
     documented = [line.removeprefix(".venv-test/bin/").split() for line in checks.splitlines()]
     script = (ROOT / ".ci" / "run").read_text()
-    found = re.findall(r'^"\$environment/bin/(ruff|mypy|mkdocs|python)"(.*)$', script, re.MULTILINE)
+    found = re.findall(r'^"\$bin/(ruff|mypy|mkdocs|python)"(.*)$', script, re.MULTILINE)
     ci = [[program, *options.split()] for program, options in found]
 
     def starts(line, words):

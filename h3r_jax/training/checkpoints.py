@@ -157,7 +157,8 @@ class Checkpoints:
         except OSError as full:
             if error is None:
                 raise
-            error.add_note(str(full))  # what ended the block comes first
+            if isinstance(error, (UserError, OSError)):
+                raise OSError(f"{error}. And {full}") from error
 
     def steps(self) -> list[int]:
         """The steps that can be restored, ascending."""

@@ -191,7 +191,7 @@ def test_joints_lie_on_their_dots_in_training_crops(source):
 
 
 def test_bad_settings_are_named(source):
-    with pytest.raises(ValueError, match="augment.half_body is a probability, got 1.5"):
+    with pytest.raises(ValueError, match="config.augment.half_body is 1.5; want a finite number from 0 to 1"):
         train_input(source, 1.5)
     with pytest.raises(
         ValueError, match="augment.half_body needs a landmark scheme that says which landmarks are the upper body"

@@ -201,6 +201,28 @@ def test_the_first_error_is_the_one_that_is_told():
         pass
 
 
+@pytest.mark.trial("B6")
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (UserError("the loss is not finite"), "the loss is not finite. And no room"),
+        (OSError("metrics.jsonl cannot be written"), "metrics.jsonl cannot be written. And no room"),
+        (RuntimeError("a mistake in the program"), "a mistake in the program"),
+        (None, "no room"),
+    ],
+)
+def test_a_disk_that_is_full_at_the_end_too_is_told_after_the_first_error(tmp_path, monkeypatch, first, told):
+    def close():
+        raise OSError("no room")
+
+    saved = checkpoints.Checkpoints(Run(tmp_path), keep=2)
+    with pytest.raises((OSError, RuntimeError)) as error, saved:
+        monkeypatch.setattr(saved, "close", close)
+        if first:
+            raise first
+    assert str(error.value) == told
+
+
 def fill(disk):
     room = os.statvfs(disk)
     (disk / "fill").write_bytes(bytes(max(0, room.f_bavail - 1) * room.f_frsize))

@@ -42,11 +42,11 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
 
     Args:
       folder: that `write` was called with.
-      under: names within the folder, of files or folders that must be there.
+      under: names within the folder, of files or folders to look at, which must be in the list; none for all of it.
 
     Returns:
       A phrase for each file that is missing or differs, for a file that is not in the list although its folder is, and
-      for each of `under` that is not there.
+      for each of `under` that is not in the list.
 
     Raises:
       OSError: a file cannot be read.
@@ -61,6 +61,8 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
     there, tops = set(_names(place)), {name.split("/")[0] for name in wanted}
     result = [f"{top} is missing" for top in under if not any(_within(name, (top,)) for name in wanted)]
     for name in sorted({*wanted, *there}):
+        if not _within(name, under):
+            continue
         if name not in there:
             result.append(f"{name} is missing")
         elif name not in wanted:

@@ -109,9 +109,8 @@ class Run:
         Of a step without digests, only what is missing can be seen.
         """
         folder = self.checkpoints / str(step)
-        if digests.present(folder):
-            return digests.faults(folder, VARIABLES, PROGRESS)
-        return [f"{item} is missing" for item in (VARIABLES, PROGRESS) if not (folder / item).is_dir()]
+        missing = [f"{item} is missing" for item in (VARIABLES, PROGRESS) if not (folder / item).is_dir()]
+        return missing or (digests.faults(folder) if digests.present(folder) else [])
 
     def verify(self, step: int) -> str:
         """Compares the files of a step with their digests.

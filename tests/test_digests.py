@@ -46,6 +46,8 @@ def test_some_files_alone(tmp_path, folder):
     digests.write(folder, "a")
     (folder / "top").unlink()
     assert digests.faults(folder) == [] and digests.faults(folder, "top") == ["top is missing"]
+    (folder / "a" / "b" / "y").write_text("changed")
+    assert digests.faults(folder, "a/x") == [] and digests.faults(folder, "a/b") == ["a/b/y has changed"]
 
 
 @pytest.mark.trial("A3")

@@ -9,9 +9,37 @@ import contextlib
 import errno
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType, TracebackType
 
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports of a process that Ctrl-C ended
+
+
+_interrupts: list[int] = []  # signals since `watch_for_interrupts`
+
+
+def watch_for_interrupts() -> None:
+    """Notes Ctrl-C from now on, for a command that imports its libraries: some of them swallow a KeyboardInterrupt.
+
+    `sentences` then ends the command. Ctrl-C during the imports, which take seconds, prints no traceback either.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, traceback)
+
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show
 
 
 class UserError(ValueError):
@@ -25,6 +53,8 @@ class UserError(ValueError):
 def sentences() -> Iterator[None]:
     """Ends the program with one sentence if the block raises `UserError`, `OSError` or `KeyboardInterrupt`."""
     try:
+        if _interrupts:
+            raise KeyboardInterrupt
         yield
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

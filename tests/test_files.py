@@ -1,12 +1,15 @@
 """Files that are there whole or not at all, lines that are whole, and errors that name them."""
 
+import contextlib
 import errno
 import json
 import os
+import signal
+import sys
 
 import pytest
 
-from h3r_jax import files
+from h3r_jax import errors, files
 from h3r_jax.errors import UserError, is_full_disk, sentences
 
 
@@ -129,6 +132,22 @@ def test_memory_that_is_used_up_is_one_sentence(error):
     with pytest.raises(SystemExit, match=r"^error: out of memory \(.*\); lower the batch size") as stop, sentences():
         raise error
     assert "\n" not in stop.value.code
+
+
+@pytest.mark.trial("D")
+def test_ctrl_c_that_a_library_swallows_ends_the_command_before_it_starts(capsys, monkeypatch):
+    monkeypatch.setattr(errors, "_interrupts", [])
+    handler, hook = signal.getsignal(signal.SIGINT), sys.excepthook
+    try:
+        errors.watch_for_interrupts()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        sys.excepthook = hook
+    with pytest.raises(SystemExit) as stop, sentences():
+        raise AssertionError("it must not start")
+    assert stop.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.trial("D")

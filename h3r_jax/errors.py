@@ -5,6 +5,7 @@ same for a full disk and for memory that is used up, whichever library finds it.
 other exception keeps its traceback, JAX's own ValueError too.
 """
 
+import _thread
 import contextlib
 import errno
 import signal
@@ -16,17 +17,22 @@ from types import FrameType, TracebackType
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports of a process that Ctrl-C ended
 
 
-_interrupts: list[int] = []  # signals since `watch_for_interrupts`
+# Python throws away what is raised in these functions, a KeyboardInterrupt too. JAX calls the first at every collection.
+_UNRAISABLE = ("_xla_gc_callback", "__del__")
 
 
 def watch_for_interrupts() -> None:
-    """Notes Ctrl-C from now on, for a command that imports its libraries: some of them swallow a KeyboardInterrupt.
+    """Makes sure that Ctrl-C reaches a command, whatever runs at that moment, and prints no traceback."""
 
-    `sentences` then ends the command. Ctrl-C during the imports, which take seconds, prints no traceback either.
-    """
-
-    def note(number: int, frame: FrameType | None) -> None:
-        _interrupts.append(number)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        place = frame
+        while place:
+            if place.f_code.co_name in _UNRAISABLE:
+                again = threading.Timer(0.01, _thread.interrupt_main)
+                again.daemon = True
+                again.start()
+                return
+            place = place.f_back
         signal.default_int_handler(number, frame)
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -37,7 +43,7 @@ def watch_for_interrupts() -> None:
 
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, interrupt)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = show
 
@@ -52,9 +58,8 @@ class UserError(ValueError):
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Ends the program with one sentence if the block raises `UserError`, `OSError` or `KeyboardInterrupt`."""
+    watch_for_interrupts()
     try:
-        if _interrupts:
-            raise KeyboardInterrupt
         yield
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -115,6 +115,16 @@ def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
     return None
 
 
+def _without_late_answers(show: Callable[..., object]) -> Callable[..., object]:
+    """`show`, an excepthook, but not for the answers that tensorstore's threads still give after a save has failed."""
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if str(error) != "Event loop is closed":
+            show(kind, error, traceback)
+
+    return hook
+
+
 @contextlib.contextmanager
 def session(options: Any) -> Iterator[None]:
     """One process of a command: joined to the others, with its errors in sentences."""
@@ -125,6 +135,7 @@ def session(options: Any) -> Iterator[None]:
     # Where a thread of orbax meets a full disk, the main thread gets the error and says it in a sentence.
     logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
     threading.excepthook = lambda hook: None if is_full_disk(hook.exc_value) else threading.__excepthook__(hook)
+    sys.excepthook = _without_late_answers(sys.excepthook)
     try:
         with distributed.end_for_all(), sentences():
             distributed.initialize(*(options[name].value for name in distributed.FLAGS))

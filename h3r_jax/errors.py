@@ -5,9 +5,9 @@ same for a full disk and for memory that is used up, whichever library finds it.
 other exception keeps its traceback, JAX's own ValueError too.
 """
 
-import _thread
 import contextlib
 import errno
+import os
 import signal
 import sys
 import threading
@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports of a process that Ctrl-C ended
 
 
-# Python throws away what is raised in these functions, a KeyboardInterrupt too. JAX calls the first at every collection.
+# Python throws away what is raised in these functions. JAX calls the first whenever garbage is collected.
 _UNRAISABLE = ("_xla_gc_callback", "__del__")
 
 
@@ -28,7 +28,7 @@ def watch_for_interrupts() -> None:
         place = frame
         while place:
             if place.f_code.co_name in _UNRAISABLE:
-                again = threading.Timer(0.01, _thread.interrupt_main)
+                again = threading.Timer(0.01, os.kill, (os.getpid(), number))
                 again.daemon = True
                 again.start()
                 return

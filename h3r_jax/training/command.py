@@ -129,7 +129,7 @@ def session(options: Any) -> Iterator[None]:
         # Orbax warns of every save without an evaluation. There are many such saves.
         logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
     # Where a thread of orbax meets a full disk, the main thread gets the error and says it in a sentence.
-    logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
+    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
     threading.excepthook = lambda hook: None if is_full_disk(hook.exc_value) else threading.__excepthook__(hook)
     sys.unraisablehook = _show_unraisable
     try:

@@ -100,7 +100,8 @@ class Several:
 
 TEXT, SWITCH = Text(), Switch()
 COUNT, POSITIVE, NOT_NEGATIVE = Number(whole=True, least=1), Number(above=0), Number(least=0)
-PROBABILITY, BELOW_ONE = Number(least=0, most=1), Number(least=0, below=1)
+# BELOW_ONE: what is nearer to one becomes one in float32.
+PROBABILITY, BELOW_ONE = Number(least=0, most=1), Number(least=0, most=0.999999)
 
 RANGES: dict[str, Number | Text | Switch | Several] = {
     "seed": Number(whole=True, least=0, most=2**32 - 1),  # JAX keeps 32 bits

@@ -198,6 +198,26 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
+def check_workdir(path: str | os.PathLike) -> None:
+    """UserError if a path cannot be the workdir of a run; says why."""
+    text = os.fspath(path)
+    scheme, is_remote, _ = text.partition("://")
+    if not text:
+        raise UserError("--workdir is empty; want the directory of the run, such as --workdir=runs/mine")
+    if is_remote and scheme != "gs":
+        raise UserError(f"--workdir is {text!r}; want a local directory, or gs://")
+    try:
+        writable = "\0" not in text and text.encode()
+    except UnicodeEncodeError:
+        writable = False
+    if not writable:
+        raise UserError(f"--workdir is {text!r}, which is no text in UTF-8; choose another --workdir")
+    if (found := find(path)) and found[1] is not None:
+        raise UserError(
+            f"--workdir is {text}, a checkpoint; want --workdir={found[0].workdir} (for eval.py, --checkpoint={text})"
+        )
+
+
 def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
     """The run that a path leads to.
 

@@ -102,6 +102,7 @@ def test_a_share_above_one(field):
 @pytest.mark.parametrize("field", ["augment.color", "train.average_decay"])
 def test_a_share_of_one_that_would_leave_nothing(field):
     refused(field, 1.0)
+    refused(field, 1 - 1e-9)  # one in float32
 
 
 @pytest.mark.parametrize("field", sorted(ZERO))
@@ -152,7 +153,7 @@ def test_tuples_names_and_switches(field, value):
     [
         (lambda: tiny.make_recipe(accumulation=-1), "accumulation is -1; want a whole number of at least 1"),
         (lambda: tiny.make_recipe(accumulation=1.0), "accumulation is 1.0; want a whole number"),
-        (lambda: tiny.make_recipe(average_decay=7), "average_decay is 7; want a finite number of at least 0 and below"),
+        (lambda: tiny.make_recipe(average_decay=7), "average_decay is 7; want a finite number from 0 to 0.999999"),
         (lambda: Recipe(None, average_decay=math.nan), "average_decay is nan; want"),
         (lambda: Augmentation(rotation=math.nan), "config.augment.rotation is nan; want a finite number from 0 to 360"),
         (lambda: Augmentation(blur=1e9), "config.augment.blur is 1000000000.0; want a finite number from 0 to 10"),
@@ -219,6 +220,45 @@ def parsed(monkeypatch, *arguments):
 def test_a_mistyped_command_line(monkeypatch, argument, sentence):
     with pytest.raises((UserError, SystemExit), match=rf"^(error: )?{re.escape(sentence)}[^\n]*$"):
         check_config(json.loads(parsed(monkeypatch, f"--config.{argument}").to_json()))
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    ("arguments", "stray"),
+    [
+        (["--config.eval.averaged", "false"], "false"),
+        (["--config.model.input_size=64,", "64"], "64"),
+        (["--config.seed=1", "config.train.steps=5"], "config.train.steps=5"),
+        (["--config.seed=1", "—config.train.steps=5"], "—config.train.steps=5"),
+        (["--", "--config.train.steps=5"], "--config.train.steps=5"),
+    ],
+)
+def test_what_is_no_flag_is_not_passed_over(monkeypatch, arguments, stray):
+    with pytest.raises(SystemExit, match=f"^error: '{stray}' is no flag; want --flag=value, without spaces"):
+        parsed(monkeypatch, *arguments)
+
+
+RECIPES = {
+    "a config.json": ("config.json", JSON, "config.json' does not end in .py; want a recipe, such as"),
+    "no Python": ("a.py", "def get_config(:", "a.py line 1 is no Python: invalid syntax"),
+    "binary": ("a.py", "\0\1", "is no Python: source code string cannot contain null bytes"),
+    "no function": ("a.py", "get_config = 5", "a.py has no function get_config; configs/common.py shows a recipe"),
+    "nothing returned": (
+        "a.py",
+        "def get_config(): pass",
+        "get_config of .*a.py returns a NoneType; want a ConfigDict",
+    ),
+    "a dict": ("a.py", "def get_config(): return {}", "get_config of .*a.py returns a dict; want a ConfigDict"),
+    "variants": ("a.py", "def get_config(variant): pass", "a.py has variants; want --config=.*a.py:VARIANT"),
+}
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(("name", "content", "sentence"), RECIPES.values(), ids=RECIPES)
+def test_a_file_that_is_no_recipe(tmp_path, name, content, sentence):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"^--config: .*{sentence}[^\n]*$"):
+        command.load_recipe(str(tmp_path / name))
 
 
 def test_a_command_line_that_is_right(monkeypatch):

@@ -146,7 +146,13 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._digest),
         )
         self._run, self._saving = run, 0
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except (ValueError, KeyError, TypeError) as error:  # it reads the metrics of every step
+            raise UserError(
+                f"{self._directory}: the metrics of a step cannot be read ({str(error).partition(chr(10))[0]}); remove "
+                "the damaged step to do without it"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -242,13 +248,20 @@ class Checkpoints:
 
         Returns:
           The state, and a phrase that says where it is from and what `check` warned of.
+
+        Raises:
+          UserError: as `restore` and `check`; or the folder has the name of another step than the one in it.
         """
         step = self.latest()
         if step is None:
             return state, origin
         warning = check(self.about(step), f"{self._directory / str(step)}")
         said = [f"checkpoint of step {step}", self._verified, warning and f"warning: {warning}"]
-        return self.restore(step, state), "; ".join(filter(None, said))
+        restored = self.restore(step, state)
+        if int(restored.step) != step:
+            name = self._directory / str(step)
+            raise UserError(f"{name} holds step {int(restored.step)}; remove it, or give it the name of its step")
+        return restored, "; ".join(filter(None, said))
 
     def about(self, step: int) -> Any:
         """The description of `step`; None without one."""

@@ -61,6 +61,11 @@ def flip(path, byte, bit=0):
     path.write_bytes(bytes(content))
 
 
+def forget(path, name):
+    """Takes the lines with a name out of a file."""
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if name not in line))
+
+
 def largest(run, item):
     return max(files_of(run, f"4/{item}"), key=lambda path: path.stat().st_size)
 
@@ -72,6 +77,8 @@ DAMAGE = {
     "a flipped bit in the description": lambda run: flip(run.checkpoints / "4/about/metadata", 3),
     "a flipped bit in the metrics": lambda run: flip(next((run.checkpoints / "4/metrics").glob("*")), 3),
     "a flipped bit in the digests": lambda run: flip(run.checkpoints / "4" / digests.NAME, 3),
+    "digests without the variables": lambda run: forget(run.checkpoints / "4" / digests.NAME, f"  {VARIABLES}/"),
+    "digests without the average": lambda run: forget(run.checkpoints / "4" / digests.NAME, f"  {AVERAGE}/"),
     "a file cut short": lambda run: largest(run, VARIABLES).write_bytes(b"short"),
     "an empty file": lambda run: largest(run, AVERAGE).write_bytes(b""),
     "a file gone": lambda run: largest(run, VARIABLES).unlink(),
@@ -267,6 +274,9 @@ WHOLE = "".join(json.dumps(line) + "\n" for line in LINES)
         (WHOLE[:-9], "1 damaged line removed"),
         (WHOLE[:50] + WHOLE[40:], "1 damaged line removed"),
         (WHOLE + "no JSON\n[]\n{}\n", "3 damaged lines removed"),
+        (WHOLE + '{"step": "3"}\n{"step": null}\n{"step": [1]}\n', "3 damaged lines removed"),
+        (WHOLE + '{"step": NaN}\n{"step": true}\n{"step": 1.5}\n', "3 damaged lines removed"),
+        (WHOLE + "[" * 100_000 + "\n", "1 damaged line removed"),
         (WHOLE.replace("\n", "\n\n"), ""),
         ("", ""),
     ],

@@ -130,10 +130,7 @@ class Checkpoints:
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=value_of,
-                    reverse=lower_is_better,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
+                    get_metric_fn=value_of, reverse=lower_is_better, n=1, keep_checkpoints_without_metrics=False
                 ),
             ]
         )
@@ -146,13 +143,7 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._digest),
         )
         self._run, self._saving = run, 0
-        try:
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
-        except (ValueError, KeyError, TypeError) as error:  # it reads the metrics of every step
-            raise UserError(
-                f"{self._directory}: the metrics of a step cannot be read ({str(error).partition(chr(10))[0]}); remove "
-                "the damaged step to do without it"
-            ) from error
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -225,12 +216,14 @@ class Checkpoints:
         """The state of `step` on the devices and in the types of `target`, a TrainState of arrays.
 
         Raises:
-          UserError: the checkpoint cannot be read, or holds another network or optimiser than `target`.
+          UserError: the checkpoint cannot be read, or holds another step, network or optimiser than `target`.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
         args = {name: ocp.args.StandardRestore(tree) for name, tree in _items(abstract).items()}
         with self._run.reading(step):
             items = self._manager.restore(step, args=ocp.args.Composite(**args))
+        if (held := int(items[PROGRESS]["step"])) != step:
+            raise UserError(f"{self._directory / str(step)} holds step {held}; remove it, or give it its own name")
         return target.replace(
             step=items[PROGRESS]["step"],
             variables=items[VARIABLES],
@@ -248,20 +241,13 @@ class Checkpoints:
 
         Returns:
           The state, and a phrase that says where it is from and what `check` warned of.
-
-        Raises:
-          UserError: as `restore` and `check`; or the folder has the name of another step than the one in it.
         """
         step = self.latest()
         if step is None:
             return state, origin
         warning = check(self.about(step), f"{self._directory / str(step)}")
         said = [f"checkpoint of step {step}", self._verified, warning and f"warning: {warning}"]
-        restored = self.restore(step, state)
-        if int(restored.step) != step:
-            name = self._directory / str(step)
-            raise UserError(f"{name} holds step {int(restored.step)}; remove it, or give it the name of its step")
-        return restored, "; ".join(filter(None, said))
+        return self.restore(step, state), "; ".join(filter(None, said))
 
     def about(self, step: int) -> Any:
         """The description of `step`; None without one."""

@@ -135,6 +135,8 @@ def test_a_seed_that_is_kept(seed):
         *(("landmarks.normalizer", value) for value in ([1], [0, 1, 2], [0, 1.5], ["a", "b"])),
         *((field, value) for field in ("eval.subsets", "eval.normalizers") for value in ("pose", [""], [1], [["a"]])),
         ("train.epochs", math.inf),
+        ("data.box_scale", 1e-30),
+        ("eval.thresholds", [0.08, 1e-30]),
         ("train.batch_size", 10**9),
         ("eval.averaged", 1),
         ("eval.averaged", "true"),

@@ -184,9 +184,9 @@ def test_the_configuration_is_that_of_the_last_start(place, trained, field, valu
     ("workdir", "sentence"),
     [
         ("", "--workdir is empty; want the directory of the run"),
-        ("s3://bucket/run", "--workdir is 's3://bucket/run'; want a local directory, or gs://"),
-        ("http://place/run", "--workdir is 'http://place/run'; want a local directory, or gs://"),
-        ("a\0b", "which is no text in UTF-8; choose another --workdir"),
+        ("s3://bucket/run", "'s3://bucket/run' cannot be read; want a path, local or gs://"),
+        ("http://place/run", "'http://place/run' cannot be read; want a path, local or gs://"),
+        ("a\0b", "cannot be read; want a path, local or gs://"),
         ("a\udcff", "which is no text in UTF-8; choose another --workdir"),
         (
             "{trained}/checkpoints/6",

@@ -7,11 +7,45 @@ other exception keeps its traceback, JAX's own ValueError too.
 
 import contextlib
 import errno
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType, TracebackType
 
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports of a process that Ctrl-C ended
+
+
+# Python throws away what is raised in these functions. JAX calls the first whenever garbage is collected.
+_UNRAISABLE = ("_xla_gc_callback", "__del__")
+
+
+def watch_for_interrupts() -> None:
+    """Makes sure that Ctrl-C reaches a command, whatever runs at that moment, and prints no traceback."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        place = frame
+        while place:
+            if place.f_code.co_name in _UNRAISABLE:
+                again = threading.Timer(0.01, os.kill, (os.getpid(), number))
+                again.daemon = True
+                again.start()
+                return
+            place = place.f_back
+        signal.default_int_handler(number, frame)
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, traceback)
+
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show
 
 
 class UserError(ValueError):
@@ -24,6 +58,7 @@ class UserError(ValueError):
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Ends the program with one sentence if the block raises `UserError`, `OSError` or `KeyboardInterrupt`."""
+    watch_for_interrupts()
     try:
         yield
     except KeyboardInterrupt:

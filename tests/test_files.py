@@ -1,8 +1,11 @@
 """Files that are there whole or not at all, lines that are whole, and errors that name them."""
 
+import contextlib
 import errno
 import json
 import os
+import signal
+import time
 
 import pytest
 
@@ -129,6 +132,30 @@ def test_memory_that_is_used_up_is_one_sentence(error):
     with pytest.raises(SystemExit, match=r"^error: out of memory \(.*\); lower the batch size") as stop, sentences():
         raise error
     assert "\n" not in stop.value.code
+
+
+class Deleted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def _xla_gc_callback():
+    """Python calls JAX's function of this name where no exception can be raised."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("moment", [Deleted, _xla_gc_callback])
+def test_ctrl_c_is_not_lost_where_nothing_can_be_raised(capsys, moment):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as stop, sentences():
+            moment()
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert stop.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.trial("D")

@@ -129,6 +129,12 @@ def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
     return None
 
 
+def _show_unraisable(hook: Any) -> None:
+    """Shows an error that cannot be raised, but not that tensorstore still answers to a save that has failed."""
+    if str(hook.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(hook)
+
+
 @contextlib.contextmanager
 def session(options: Any) -> Iterator[None]:
     """One process of a command: joined to the others, with its errors in sentences."""
@@ -139,6 +145,7 @@ def session(options: Any) -> Iterator[None]:
     # Where a thread of orbax meets a full disk, the main thread gets the error and says it in a sentence.
     logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
     threading.excepthook = lambda hook: None if is_full_disk(hook.exc_value) else threading.__excepthook__(hook)
+    sys.unraisablehook = _show_unraisable
     try:
         with distributed.end_for_all(), sentences():
             distributed.initialize(*(options[name].value for name in distributed.FLAGS))

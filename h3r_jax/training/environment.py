@@ -5,8 +5,10 @@ import importlib.util
 import os
 import sys
 from importlib import metadata
-from types import TracebackType
 
+from h3r_jax.errors import watch_for_interrupts
+
+watch_for_interrupts()
 # Compiles a training step on a CPU in a third of the time and runs it no slower; other platforms ignore it.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE")
 # TensorFlow only reads images here, so it need not warn of accelerators that it does not see.
@@ -14,18 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
-
-
-def _interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Ctrl-C while the libraries are imported, which takes seconds, is no mistake of the program either."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-if sys.excepthook is sys.__excepthook__:
-    sys.excepthook = _interrupted
 
 
 def runs_on_cpu() -> bool:

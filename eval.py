@@ -51,6 +51,7 @@ def evaluate(
       UserError, OSError: the configuration is not the run's, or the data or the weights are wrong.
     """
     # ---- What is asked for: the network of the configuration, which must be the run's, and the protocol.
+    runs.check_workdir(workdir)
     mesh, fields = sharding.make_mesh(), json.loads(config.to_json())
     check_config(fields)
     source = checkpoint or workdir

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from data import inputs
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
-from h3r_jax.run import Run
+from h3r_jax.run import Run, check_workdir
 from h3r_jax.training import account, command, distributed, loop, same_run, sharding, step, writers
 from h3r_jax.training.checkpoints import Checkpoints
 from h3r_jax.training.nonfinite import Incidents
@@ -42,7 +42,7 @@ def train(
       preemption.Preempted: SIGTERM or Ctrl-C stopped the run; the state is saved.
     """
     # ---- What is asked for. A mistake in it is said here, before anything is computed or written.
-    run, mesh, fields = Run(workdir), sharding.make_mesh(), json.loads(config.to_json())
+    run, mesh, fields = Run(check_workdir(workdir)), sharding.make_mesh(), json.loads(config.to_json())
     check_config(fields)
     recipe = Recipe.from_config(config)
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)

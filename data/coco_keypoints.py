@@ -62,7 +62,7 @@ def field(name: str, entry: Any, key: str, kind: Any) -> Any:
     """`entry[key]`, which must be a `kind`: a type, or "number" for a finite number; UserError names the record."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if kind == "number":
-        good = isinstance(value, (int, float)) and math.isfinite(value)
+        good = isinstance(value, (int, float)) and abs(value) <= parsing.FLOAT32_MAX
     else:
         good = isinstance(value, kind) and not isinstance(value, bool)
     if not good:
@@ -84,8 +84,8 @@ def read_box(name: str, entry: Any) -> np.ndarray:
     """Place and size `float64[2, 2]` of a box, pixels; UserError names the record."""
     try:
         box = np.array(field(name, entry, "bbox", list), np.float64).reshape(2, 2)
-        good = np.isfinite(box).all() and (box[1] >= 0).all()
-    except (TypeError, ValueError):
+        good = (np.abs(box) <= parsing.FLOAT32_MAX).all() and (box[1] >= 0).all()
+    except (TypeError, ValueError, OverflowError):
         good = False
     if not good:
         raise UserError(f"{name}: bbox is {entry.get('bbox')!r}; want x, y, and a width and height of zero or more")
@@ -96,11 +96,11 @@ def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
     """Joints `float64[17, 2]`, NaN where not labelled, and `bool[17]`, whether labelled; UserError names the record."""
     try:
         values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fault = f"keypoints are not {NUM_JOINTS} times x, y, v"
         raise UserError(f"{name}: {fault}; correct or remove the annotation") from None
     joints, visible = values[:, :2], values[:, 2] > 0
-    bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~np.isfinite(joints).all(axis=1))
+    bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~(np.abs(joints) <= parsing.FLOAT32_MAX).all(axis=1))
     if bad.any():
         first = int(np.argmax(bad))
         wanted = "x, y and 0 (not labelled), 1 (hidden) or 2 (visible)"
@@ -117,7 +117,12 @@ def read_images(path: epath.Path, content: Any) -> dict[int, dict[str, Any]]:
             if kind == "number" and field(name, entry, key, kind) < 1:
                 raise UserError(f"{name}: {key} is {entry[key]}; want pixels of the image")
         file_name = field(name, entry, "file_name", str).strip()
-        entries[number_of(name, entry, entries)] = {**entry, "file_name": file_name}
+        if not parsing.is_file_name(file_name):
+            raise UserError(f"{name}: file_name is {file_name!r}; want the name of a file")
+        number = number_of(name, entry, entries)
+        if not 0 <= number < 2**63:
+            raise UserError(f"{name}: id is {number}; want a whole number from 0 to 2**63 - 1")
+        entries[number] = {**entry, "file_name": file_name}
     return entries
 
 

@@ -33,7 +33,7 @@ class Contents:
     def __init__(self, folder: epath.Path, memory: epath.Path | None = None):
         self._folder, self._memory, self._new = folder, memory, False
         self._known: dict[str, tuple[State | None, str]] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # it only saves time
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):  # it only saves time
             content = json.loads(memory.read_bytes()) if memory else {}
             self._known = {name: (tuple(state) if state else None, digest) for name, (state, digest) in content.items()}
 
@@ -56,7 +56,7 @@ class Contents:
             if known and known[0] == state:
                 return known[1]
             digest = _digest(epath.Path(path)) if readable else ""
-        except OSError:
+        except (OSError, ValueError):  # ValueError of a zero byte in a name
             return ""
         settled = max(state[1:]) < now - SETTLED_NS
         self._known[name] = (state if settled else None, digest)

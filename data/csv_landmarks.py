@@ -28,7 +28,8 @@ from h3r_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
-SEPARATORS = (";", "\t", "|")  # that spreadsheets write in place of commas
+LIGHTEST, HEAVIEST = 1e-30, 1e30  # weights; float32, in which they are stored, ends at 1e-38 and 3e38
+SEPARATORS = (";", "\t", "|", ":", " ")  # that others write in place of commas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,12 @@ class Layout:
         weight = values[2 * size : 3 * size] if self.weighted else np.ones(size)
         if (weight < 0).any():
             raise UserError(f"{name}: column v{int(np.argmax(weight < 0))} is negative; want 0 or a positive weight")
-        if not image.isprintable() or not image:
+        far = (weight > 0) & ((weight < LIGHTEST) | (weight > HEAVIEST))
+        if far.any():
+            first = int(np.argmax(far))
+            wanted = f"want 0, or a weight from {LIGHTEST:g} to {HEAVIEST:g}"
+            raise UserError(f"{name}: column v{first} is {weight[first]:g}; {wanted}")
+        if not parsing.is_file_name(image):
             raise UserError(f"{name}: the column image is {image!r}; name a file or remove the row")
         box = parsing.check_box(values[-4:], name) if self.boxed else None
         landmarks = values[: 2 * size].reshape(size, 2)

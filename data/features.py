@@ -77,8 +77,10 @@ def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> t
         raise UserError(f"{name}: {parsing.missing_image(path)}; correct the path or remove the row") from None
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    except OSError as error:
-        raise UserError(f"{name}: {path} cannot be read ({error.strerror}); correct that or remove the row") from None
+    except (OSError, ValueError) as error:  # ValueError of a zero byte in its name
+        raise UserError(
+            f"{name}: {path} cannot be read ({getattr(error, 'strerror', error)}); correct that or remove the row"
+        ) from None
     return check_image(content, path, name, stored_pixels=stored_pixels)
 
 

@@ -39,15 +39,17 @@ def read_person(name: str, entry: Any, images: epath.Path) -> Record:
     """
     try:
         image = images / entry["image"]
+        if not parsing.is_file_name(entry["image"]):
+            raise ValueError(f"image {entry['image']!r}")
         center, scale = np.array(entry["center"], np.float64), float(entry["scale"])
         joints, visible = np.array(entry["joints"], np.float64), np.array(entry["joints_vis"], np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         wanted = "image, center, scale, joints and joints_vis as in HRNet's files"
         raise UserError(f"{name}: {type(error).__name__} {error}; want {wanted}") from None
     if center.shape != (2,) or joints.shape != (NUM_JOINTS, 2) or visible.shape != (NUM_JOINTS,):
         found = f"center {center.shape}, joints {joints.shape}, joints_vis {visible.shape}"
         raise UserError(f"{name}: {found}; want (2,), ({NUM_JOINTS}, 2), ({NUM_JOINTS},)")
-    if not (np.isfinite(center).all() and math.isfinite(scale) and BOX_SIDE * scale > 1):
+    if not ((np.abs(center) <= parsing.FLOAT32_MAX).all() and 1 < BOX_SIDE * scale <= parsing.FLOAT32_MAX):
         found = f"center {center.tolist()} and scale {scale}"
         raise UserError(f"{name}: {found}; want numbers, and a box of {BOX_SIDE} * scale > 1")
     if not np.isin(visible, (0, 1)).all():
@@ -62,7 +64,7 @@ def read_person(name: str, entry: Any, images: epath.Path) -> Record:
 
 def labelled(name: str, joints: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Joints `[16, 2]`, NaN where `visible` is zero; UserError if another is not finite."""
-    bad = (visible > 0) & ~np.isfinite(joints).all(axis=1)
+    bad = (visible > 0) & ~(np.abs(joints) <= parsing.FLOAT32_MAX).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
         raise UserError(f"{name}: joint {first} is labelled, but lies at {joints[first].tolist()}; want finite numbers")

@@ -58,6 +58,11 @@ def numbers(tokens: Sequence[str], name: str) -> np.ndarray:
     return np.array(values)
 
 
+def is_file_name(text: str) -> bool:
+    """Whether a text can be the name of a file within a folder; a web address is none."""
+    return bool(text) and text.isprintable() and "://" not in text
+
+
 def is_there(path: epath.Path) -> bool:
     """Whether there is a file or a folder; a link to nothing is a UserError, since a part would look absent."""
     if path.exists():
@@ -71,7 +76,7 @@ def check_file(path: epath.Path) -> None:
     """UserError for a pipe, a socket or a device in place of a file: to read one may wait for ever."""
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # not there, or not a local path
+    except (OSError, ValueError):  # not there, not a local path, or with a zero byte in its name
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UserError(f"{path} is a pipe, a socket or a device; want a file")
@@ -101,7 +106,7 @@ def read_json(path: epath.Path, kind: type) -> Any:
     """The content of a JSON file, whose outermost value must be a `kind`: `list` or `dict`."""
     try:
         content = json.loads(read_bytes(path))
-    except ValueError as error:  # of the text's encoding or of JSON
+    except (ValueError, RecursionError) as error:  # of the text's encoding or of JSON
         raise UserError(f"{path}: not a JSON file ({error}); unpack it again") from None
     if not isinstance(content, kind):
         raise UserError(f"{path}: holds a {type(content).__name__}, want a {kind.__name__}; is it the right file?")

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import functools
 import io
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,9 +29,9 @@ from data.overlays import sheet
 from data.phantom.builder import Phantom
 from data.prepared import check, remove_half_made, sets_of, writing
 from data.source import Source
-from h3r_jax import visualize
+from h3r_jax import ranges, visualize
 from h3r_jax.claims import Claim
-from h3r_jax.errors import UserError, sentences
+from h3r_jax.errors import UserError, of_the_user, sentences
 
 PUBLISHED: tuple[type[LandmarkBuilder], ...] = (
     mpii.Mpii, coco_keypoints.CocoKeypoints, wflw.Wflw, w300.W300, cofw.Cofw, aflw.Aflw, lapa.Lapa,
@@ -67,6 +68,9 @@ def prepare(
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
+    with of_the_user():
+        for field, path in {"data_dir": data_dir, "prepared_dir": prepared_dir or "", "data.folder": folder}.items():
+            ranges.check(field, os.fspath(path), field)
     data_dir = epath.Path(data_dir).expanduser()
     prepared = epath.Path(prepared_dir).expanduser() if prepared_dir else data_dir / "prepared"
     raw = data_dir / (folder or FOLDERS.get(name, name))

@@ -9,6 +9,7 @@ Clocks of different hosts need not agree.
 import contextlib
 import datetime
 import json
+import math
 import os
 import re
 import socket
@@ -183,7 +184,7 @@ def _content(path: epath.Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -217,19 +218,22 @@ def _start(process: int) -> str:
 
 def _is_alive(owner: dict[str, Any]) -> bool | None:
     """Whether the process of a claim lives; None if that cannot be seen from this host."""
-    if {name: owner.get(name) for name in ("host", "scope")} != _machine() or not isinstance(owner.get("process"), int):
+    process = owner.get("process")
+    if {name: owner.get(name) for name in ("host", "scope")} != _machine():
+        return None
+    if type(process) is not int or not 0 < process < 2**31:
         return None
     try:
-        os.kill(owner["process"], 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:  # it is of another user
         pass
-    return owner.get("start") == _start(owner["process"])
+    return owner.get("start") == _start(process)
 
 
 def _silence(owner: dict[str, Any]) -> float:
     """Seconds since the last heartbeat by the clocks; never so long that no further heartbeat would be waited for."""
     heartbeat = owner.get("heartbeat")
-    silent = time.time() - heartbeat if isinstance(heartbeat, (int, float)) else 0.0
+    silent = time.time() - heartbeat if isinstance(heartbeat, float) and math.isfinite(heartbeat) else 0.0
     return min(max(silent, 0.0), SILENT_SECONDS - 3 * BEAT_SECONDS)

@@ -45,8 +45,8 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
       under: names within the folder, of files or folders to look at, which must be in the list; none for all of it.
 
     Returns:
-      A phrase for each file that is missing or differs, for a file that is not in the list although its folder is, and
-      for each of `under` that is not in the list.
+      A phrase for each file that is missing or differs, for a file in a folder that is not in the list (hidden folders
+      do not count), and for each of `under` that is not in the list.
 
     Raises:
       OSError: a file cannot be read.
@@ -58,7 +58,7 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
         if not gap or len(digest) != 64:
             return [f"{NAME} is damaged"]
         wanted[name] = digest
-    there, tops = set(_names(place)), {name.split("/")[0] for name in wanted}
+    there = set(_names(place))
     result = [f"{top} is missing" for top in under if not any(_within(name, (top,)) for name in wanted)]
     for name in sorted({*wanted, *there}):
         if not _within(name, under):
@@ -66,7 +66,7 @@ def faults(folder: str | os.PathLike, *under: str) -> list[str]:
         if name not in there:
             result.append(f"{name} is missing")
         elif name not in wanted:
-            result += [f"{name} is not in {NAME}"] if name.split("/")[0] in tops else []
+            result += [f"{name} is not in {NAME}"] if "/" in name and name[0] != "." else []
         elif _digest(place / name) != wanted[name]:
             result.append(f"{name} has changed")
     return result

@@ -53,15 +53,21 @@ class Number:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text; `empty` says whether it may be the empty one. Whoever takes a name knows the known ones."""
+    """A text; `empty` says whether it may be the empty one. Whoever takes a name knows the known ones.
+
+    path: whether it is a path, local or in a cloud (`gs://`).
+    """
 
     empty: bool = True
+    path: bool = False
 
     def __contains__(self, value: Any) -> bool:
-        return isinstance(value, str) and (self.empty or bool(value))
+        if not isinstance(value, str) or not (value or self.empty):
+            return False
+        return not self.path or ("\0" not in value and ("://" not in value or value.startswith("gs://")))
 
     def __str__(self) -> str:
-        return "a text" if self.empty else "a name"
+        return "a path, local or gs://" if self.path else "a text" if self.empty else "a name"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,23 +104,24 @@ class Several:
         return f"a tuple{count}, each value {self.each}, such as '{self.example}'{none}"
 
 
-TEXT, SWITCH = Text(), Switch()
+TEXT, PATH, SWITCH = Text(), Text(path=True), Switch()
 COUNT, POSITIVE, NOT_NEGATIVE = Number(whole=True, least=1), Number(above=0), Number(least=0)
-PROBABILITY, BELOW_ONE = Number(least=0, most=1), Number(least=0, below=1)
+# BELOW_ONE: what is nearer to one becomes one in float32.
+PROBABILITY, BELOW_ONE = Number(least=0, most=1), Number(least=0, most=0.999999)
 
 RANGES: dict[str, Number | Text | Switch | Several] = {
     "seed": Number(whole=True, least=0, most=2**32 - 1),  # JAX keeps 32 bits
-    "data_dir": TEXT,
-    "prepared_dir": TEXT,
+    "data_dir": PATH,
+    "prepared_dir": PATH,
     "data.name": TEXT,
-    "data.folder": TEXT,
+    "data.folder": PATH,
     "data.train_split": TEXT,
     "data.validation_split": TEXT,
     "data.test_name": TEXT,
-    "data.test_folder": TEXT,
+    "data.test_folder": PATH,
     "data.test_split": TEXT,
     "data.box": TEXT,
-    "data.box_scale": Number(above=0, most=10),
+    "data.box_scale": Number(above=0.001, most=10),
     "data.cache_bytes": Number(whole=True, least=0),
     "landmarks.scheme": TEXT,
     "landmarks.mirror": Several(Number(whole=True, least=0), "(1, 0, 2)"),
@@ -125,7 +132,7 @@ RANGES: dict[str, Number | Text | Switch | Several] = {
     "model.input_size": Several(Number(whole=True, least=1, most=2**14), "(128, 128)", counts=(2,)),
     "model.stride": Number(whole=True, least=1, most=16),
     "model.dtype": TEXT,
-    "init_from": TEXT,
+    "init_from": PATH,
     "loss.name": TEXT,
     "loss.target": TEXT,
     "augment.rotation": Number(least=0, most=360),
@@ -156,7 +163,7 @@ RANGES: dict[str, Number | Text | Switch | Several] = {
     "eval.averaged": SWITCH,
     "eval.metric": TEXT,
     "eval.normalizers": Several(Text(empty=False), "('inter_ocular', 'box')"),
-    "eval.thresholds": Several(Number(above=0, below=1), "(0.08, 0.1)"),
+    "eval.thresholds": Several(Number(above=1e-6, below=1), "(0.08, 0.1)"),
     "eval.subsets": Several(Text(empty=False), "('pose', 'blur')"),
     "log.every_steps": COUNT,
     "log.eval_every_epochs": POSITIVE,

@@ -198,6 +198,20 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
+def check_workdir(path: str | os.PathLike) -> str | os.PathLike:
+    """The path of a workdir as it is; UserError says why it cannot be one."""
+    text = os.fspath(path)
+    if not text:
+        raise UserError("--workdir is empty; want the directory of the run, such as --workdir=runs/mine")
+    if os.fsencode(text).decode(errors="replace") != text:
+        raise UserError(f"--workdir is {text!r}, which is no text in UTF-8; choose another --workdir")
+    if (found := find(path)) and found[1] is not None:
+        raise UserError(
+            f"--workdir is {text}, a checkpoint; want --workdir={found[0].workdir} (for eval.py, --checkpoint={text})"
+        )
+    return path
+
+
 def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
     """The run that a path leads to.
 
@@ -206,7 +220,12 @@ def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
 
     Returns:
       The run and the step, None for the last one; None if the path is neither a workdir nor a step of one.
+
+    Raises:
+      UserError: it is no path, but a web address for instance.
     """
+    if os.fspath(path) not in ranges.PATH:
+        raise UserError(f"{os.fspath(path)!r} cannot be read; want {ranges.PATH}")
     place = epath.Path(path).expanduser()
     if (place / CONFIG).exists() or (place / CHECKPOINTS).exists():
         return Run(place), None

@@ -96,7 +96,14 @@ def test_a_process_that_nobody_has_waited_for_is_dead(tmp_path):
 
 
 @pytest.mark.trial("A2")
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 3}', json.dumps({"host": "elsewhere", "id": "y"})])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "[" * 100_000, '{"host": 3}', json.dumps({"host": "elsewhere", "id": "y"})),
+        *('{"heartbeat": NaN}', f'{{"heartbeat": 1{"0" * 400}}}'),
+        *(json.dumps({**claims._machine(), "process": process}) for process in (10**30, "1")),
+    ],
+)
 def test_a_silent_claim_of_another_host_is_taken_over_in_time(tmp_path, content):
     left_behind(tmp_path)
     (tmp_path / "run" / "owner.json").write_text(content)

@@ -17,6 +17,12 @@ def folder(tmp_path):
     return tmp_path
 
 
+def forget(folder, name):
+    """Takes the lines with a name out of the list."""
+    path = folder / digests.NAME
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if name not in line))
+
+
 def test_nothing_has_changed(folder):
     assert digests.present(folder) and digests.faults(folder) == [] == digests.faults(folder, "a", "top")
     command = ["sha256sum", "--check", "--strict", digests.NAME]
@@ -32,6 +38,9 @@ def test_nothing_has_changed(folder):
         (lambda folder: (folder / "a/x").rename(folder / "a/z"), "a/x is missing, a/z is not in SHA256SUMS"),
         (lambda folder: (folder / "a/b/more").touch(), "a/b/more is not in SHA256SUMS"),
         (lambda folder: (folder / "beside").touch(), ""),
+        (lambda folder: (folder / ".hidden").mkdir() or (folder / ".hidden/x").touch(), ""),
+        (lambda folder: (folder / "more").mkdir() or (folder / "more/x").touch(), "more/x is not in SHA256SUMS"),
+        (lambda folder: forget(folder, "  a/"), "a/b/y is not in SHA256SUMS, a/x is not in SHA256SUMS"),
         (lambda folder: (folder / digests.NAME).write_bytes(b""), "SHA256SUMS is damaged"),
         (lambda folder: (folder / digests.NAME).write_bytes(b"\xff" * 70), "SHA256SUMS is damaged"),
     ],

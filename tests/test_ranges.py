@@ -102,6 +102,7 @@ def test_a_share_above_one(field):
 @pytest.mark.parametrize("field", ["augment.color", "train.average_decay"])
 def test_a_share_of_one_that_would_leave_nothing(field):
     refused(field, 1.0)
+    refused(field, 1 - 1e-9)  # one in float32
 
 
 @pytest.mark.parametrize("field", sorted(ZERO))
@@ -134,6 +135,11 @@ def test_a_seed_that_is_kept(seed):
         *(("landmarks.normalizer", value) for value in ([1], [0, 1, 2], [0, 1.5], ["a", "b"])),
         *((field, value) for field in ("eval.subsets", "eval.normalizers") for value in ("pose", [""], [1], [["a"]])),
         ("train.epochs", math.inf),
+        ("data.box_scale", 1e-30),
+        *((field, "https://place/x") for field in ("data_dir", "prepared_dir", "data.folder", "init_from")),
+        ("prepared_dir", "a\0b"),
+        ("data_dir", "s3://bucket"),
+        ("eval.thresholds", [0.08, 1e-30]),
         ("train.batch_size", 10**9),
         ("eval.averaged", 1),
         ("eval.averaged", "true"),
@@ -152,7 +158,7 @@ def test_tuples_names_and_switches(field, value):
     [
         (lambda: tiny.make_recipe(accumulation=-1), "accumulation is -1; want a whole number of at least 1"),
         (lambda: tiny.make_recipe(accumulation=1.0), "accumulation is 1.0; want a whole number"),
-        (lambda: tiny.make_recipe(average_decay=7), "average_decay is 7; want a finite number of at least 0 and below"),
+        (lambda: tiny.make_recipe(average_decay=7), "average_decay is 7; want a finite number from 0 to 0.999999"),
         (lambda: Recipe(None, average_decay=math.nan), "average_decay is nan; want"),
         (lambda: Augmentation(rotation=math.nan), "config.augment.rotation is nan; want a finite number from 0 to 360"),
         (lambda: Augmentation(blur=1e9), "config.augment.blur is 1000000000.0; want a finite number from 0 to 10"),

@@ -179,6 +179,27 @@ def test_the_configuration_is_that_of_the_last_start(place, trained, field, valu
     assert Run(workdir).config() == json.loads(config.to_json())
 
 
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    ("workdir", "sentence"),
+    [
+        ("", "--workdir is empty; want the directory of the run"),
+        ("s3://bucket/run", "'s3://bucket/run' cannot be read; want a path, local or gs://"),
+        ("http://place/run", "'http://place/run' cannot be read; want a path, local or gs://"),
+        ("a\0b", "cannot be read; want a path, local or gs://"),
+        ("a\udcff", "which is no text in UTF-8; choose another --workdir"),
+        (
+            "{trained}/checkpoints/6",
+            "checkpoints/6, a checkpoint; want --workdir={trained} .for eval.py, --checkpoint={",
+        ),
+    ],
+)
+@pytest.mark.parametrize("do", [train, evaluate])
+def test_what_cannot_be_a_workdir(trained, do, workdir, sentence):
+    with pytest.raises(UserError, match=sentence.replace("{trained}", str(trained[0])).replace("={", f"={trained[0]}")):
+        do(trained[1], workdir.format(trained=trained[0]))
+
+
 class Misshapen(tiny.TinyBackbone):
     """A backbone with a mistake of its author."""
 

@@ -162,9 +162,13 @@ def person_results(
 
 
 def _people_of(content: dict[str, Any]) -> dict[str, Any]:
-    """COCO's JSON with people alone: pycocotools averages over all categories. Missing `num_keypoints` are counted."""
+    """COCO's JSON with people alone: pycocotools averages over all categories. Missing `num_keypoints` are counted.
+
+    The people are numbered from 1: pycocotools takes the id 0 of a match for no match.
+    """
     people = [entry for entry in content["annotations"] if entry["category_id"] == PERSON]
-    for person in people:
+    for i, person in enumerate(people):
+        person["id"] = i + 1
         person.setdefault("num_keypoints", sum(visible > 0 for visible in person["keypoints"][2::3]))
     return {"images": content["images"], "annotations": people, "categories": [{"id": PERSON, "name": "person"}]}
 

@@ -130,10 +130,7 @@ class Checkpoints:
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=value_of,
-                    reverse=lower_is_better,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
+                    get_metric_fn=value_of, reverse=lower_is_better, n=1, keep_checkpoints_without_metrics=False
                 ),
             ]
         )
@@ -219,12 +216,14 @@ class Checkpoints:
         """The state of `step` on the devices and in the types of `target`, a TrainState of arrays.
 
         Raises:
-          UserError: the checkpoint cannot be read, or holds another network or optimiser than `target`.
+          UserError: the checkpoint cannot be read, or holds another step, network or optimiser than `target`.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target)
         args = {name: ocp.args.StandardRestore(tree) for name, tree in _items(abstract).items()}
         with self._run.reading(step):
             items = self._manager.restore(step, args=ocp.args.Composite(**args))
+        if (held := int(items[PROGRESS]["step"])) != step:
+            raise UserError(f"{self._directory / str(step)} holds step {held}; remove it, or give it its own name")
         return target.replace(
             step=items[PROGRESS]["step"],
             variables=items[VARIABLES],

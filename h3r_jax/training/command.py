@@ -68,7 +68,10 @@ def _parse(arguments: list[str], stored: Callable[[Any], ConfigDict | None]) -> 
             help_text = "configs/NAME.py[:VARIANT], and its fields as --config.field=value"
             config_flags.DEFINE_config_dict("config", config, help_text, sys_argv=arguments)
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
-            return flags.FLAGS(arguments)
+            rest = flags.FLAGS(arguments)
+            if len(rest) > 1:
+                raise UserError(f"{rest[1]!r} is no flag; want --flag=value, without spaces or in quotes")
+            return rest
         except (AttributeError, KeyError, TypeError, flags.Error) as error:
             reason = str(error.args[0] if error.args else error)
             if said := re.match(r"flag --config\.([^=]*)=(.*?): ", reason, re.DOTALL):
@@ -90,17 +93,28 @@ def load_recipe(recipe: str) -> ConfigDict:
     """The configuration of `configs/NAME.py` or `configs/NAME.py:VARIANT`.
 
     Raises:
-      UserError: there is no such file or variant.
+      UserError: there is no such file or variant, or the file is no recipe.
     """
     file, _, variant = recipe.partition(":")
     if not os.path.isfile(file):
         raise UserError(f"--config: there is no file {file!r}; want a recipe, such as configs/quickstart.py")
-    get_config = runpy.run_path(file).get("get_config")
-    if get_config is None:
+    if not file.endswith(".py"):
+        raise UserError(f"--config: {file!r} does not end in .py; want a recipe, such as configs/quickstart.py")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+    except SyntaxError as error:
+        raise UserError(f"--config: {error.filename or file} line {error.lineno} is no Python: {error.msg}") from error
+    if not callable(get_config):
         raise UserError(f"--config: {file} has no function get_config; configs/common.py shows a recipe")
-    if variant and not inspect.signature(get_config).parameters:
+    parameters = inspect.signature(get_config).parameters.values()
+    if variant and not parameters:
         raise UserError(f"--config: {file} has no variants; want --config={file}")
-    return get_config(variant) if variant else get_config()
+    if not variant and any(parameter.default is parameter.empty for parameter in parameters):
+        raise UserError(f"--config: {file} has variants; want --config={file}:VARIANT")
+    config = get_config(variant) if variant else get_config()
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config: get_config of {file} returns a {type(config).__name__}; want a ConfigDict")
+    return config
 
 
 def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:

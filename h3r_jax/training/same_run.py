@@ -135,6 +135,8 @@ class Identity:
         """
         if about is None:
             return f"{name} does not say which configuration and library versions it is of"
+        if not (isinstance(about, Mapping) and "config" in about and isinstance(about.get("versions"), Mapping)):
+            raise UserError(f"{name} is damaged: its part about is not of a run; remove {name} to do without it")
         if changed := _changes(upgrade(about["config"], name), self.config):
             remedy = "choose another --workdir, or make the fields agree to resume"
             raise UserError(f"{name} is of another run ({changed}); {remedy}")

@@ -123,10 +123,11 @@ def _keep_until(path: epath.Path, step: int) -> None:
     for line in filter(None, old):
         try:
             of = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            of = None
+        if type(of) is not int:
             damaged += 1
-            continue
-        if of <= step:
+        elif of <= step:
             kept.append(line + b"\n")
     if damaged:
         print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} removed.")

@@ -126,6 +126,25 @@ REFUSED = {
         lambda f: [detection.update(category_id=0) for detection in f.detections],
         r"AP_H_56_person.json: all of its 6 entries are left out: 6 no person \(category_id is 0; want 1",
     ),
+    "an area beyond every number": (lambda f: first(f).update(area=10**400), "annotation 5010: area is 10+; want a"),
+    "a width beyond every number": (lambda f: first(f, "images").update(width=10**400), "image 0: width is 10+; want"),
+    "a box beyond every number": (lambda f: first(f).update(bbox=[10**400, 0, 5, 5]), r"bbox is \[10+, 0, 5, 5\]"),
+    "a joint beyond every number": (
+        lambda f: first(f).update(keypoints=[10**400] * 51),
+        "annotation 5010: keypoints are not 17 times x, y, v",
+    ),
+    "a joint that float32 has not": (
+        lambda f: first(f).update(keypoints=[1e300, 5, 2] * 17),
+        r"annotation 5010: joint 0 is \[1e\+300, 5.0, 2.0\]; want x, y and 0",
+    ),
+    "an id beyond every number": (lambda f: first(f, "images").update(id=2**70), "image 0: id is 118.*; want a"),
+    "an id below zero": (lambda f: first(f, "images").update(id=-1), "image 0: id is -1; want a whole number from 0"),
+    "a web address": (
+        lambda f: first(f, "images").update(file_name="http://a/000000000501.jpg"),
+        "image 0: file_name is 'http://a/000000000501.jpg'; want the name of a file",
+    ),
+    "a zero byte in a name": (lambda f: first(f, "images").update(file_name="a\0.jpg"), "image 0: file_name is 'a.x00"),
+    "no name": (lambda f: first(f, "images").update(file_name=" "), "image 0: file_name is ''; want the name"),
     "no detections": (lambda f: f.detections.clear(), "AP_H_56_person.json: its list of people is empty"),
 }  # fmt: skip
 
@@ -228,9 +247,9 @@ def test_where_no_image_is_there_it_is_said_what_is(folder, absent):
 
 
 @pytest.mark.trial("C12")
-@pytest.mark.parametrize("spoil", ["num_keypoints", "categories", "dogs", "info"])
+@pytest.mark.parametrize("spoil", ["num_keypoints", "categories", "dogs", "info", "ids from 0"])
 def test_what_others_leave_out_does_not_change_the_score(folder, spoil, tmp_path):
-    """`num_keypoints` is counted; a category that is no person takes no part in the mean."""
+    """`num_keypoints` is counted; a category that is no person takes no part in the mean; the first id may be 0."""
     truth = [person for person in folder.contents["val"]["annotations"] if person["num_keypoints"]]
     truth = [person for person in truth if not person["iscrowd"]]
     joints = np.array([person["keypoints"] for person in truth], np.float64).reshape(-1, 17, 3)
@@ -238,6 +257,9 @@ def test_what_others_leave_out_does_not_change_the_score(folder, spoil, tmp_path
     if spoil == "num_keypoints":
         for person in content["annotations"]:
             del person["num_keypoints"]
+    elif spoil == "ids from 0":
+        for number, person in enumerate(content["annotations"]):
+            person["id"] = number
     elif spoil == "dogs":
         content["categories"] = [*content["categories"], {"id": 2, "name": "dog"}]
         content["annotations"] = [*content["annotations"], {**truth[0], "id": 1, "category_id": 2}]

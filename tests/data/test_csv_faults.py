@@ -44,6 +44,11 @@ ROWS = {
     "unit": ("1.png,5px,6,7,8", "column x0 is '5px', which is not a number"),
     "beyond any image": ("1.png,5,6,7,1e30", "a landmark lies at 1e+30, where no image reaches; want pixels"),
     "no image": (",5,6,7,8", "the column image is ''; name a file or remove the row"),
+    "a web address": (
+        "https://a.org/1.png,5,6,7,8",
+        "the column image is 'https://a.org/1.png'; name a file or remove",
+    ),
+    "a cloud": ("gs://bucket/1.png,5,6,7,8", "the column image is 'gs://bucket/1.png'; name a file or remove the row"),
     "missing image": ("2.png,5,6,7,8", "there is no image "),
     "another case": ("1.PNG,5,6,7,8", "1.PNG, but 1.png, which differs in case; correct the path or remove the row"),
     "a Mac's companion": ("._1.png,5,6,7,8", "there is no image "),
@@ -96,6 +101,8 @@ HEADERS = {
     "capitals": ("Image,X0,Y0,x1,y1", "unknown: 'Image', 'X0', 'Y0' (write the names in small letters)"),
     "semicolons": (HEADER.replace(",", ";"), "it is separated by ';'; want ',' in all lines"),
     "tabulators": (HEADER.replace(",", "\t"), "it is separated by '\\t'; want ','"),
+    "spaces": (HEADER.replace(",", " "), "it is separated by ' '; want ','"),
+    "colons": (HEADER.replace(",", ":"), "it is separated by ':'; want ','"),
     "none": ("0.png,1,2,3,4", "missing: 'image'"),
     "empty file": ("", "missing: 'image'"),
 }
@@ -113,6 +120,8 @@ def test_bad_headers_say_what_is_wrong_and_what_is_wanted(folder, header, expect
     ("header", "row", "expected"),
     [
         (HEADER + ",v0,v1", GOOD + ",1,-1", "column v1 is negative; want 0 or a positive weight"),
+        (HEADER + ",v0,v1", GOOD + ",1,1e-60", "column v1 is 1e-60; want 0, or a weight from 1e-30 to 1e+30"),
+        (HEADER + ",v0,v1", GOOD + ",1e38,1", "column v0 is 1e+38; want 0, or a weight from 1e-30 to 1e+30"),
         (HEADER + ",v0,v1", "0.png,1,,3,4,1,1", "column y0 is ''"),  # empty, but labelled
         (
             HEADER + ",box_x0,box_y0,box_x1,box_y1",
@@ -126,7 +135,15 @@ def test_bad_headers_say_what_is_wrong_and_what_is_wanted(folder, header, expect
         ),
         (HEADER + ",box_x0,box_y0,box_x1,box_y1", GOOD + ",5,5,,9", "column box_x1 is '', which is not a number"),
     ],
-    ids=["negative weight", "labelled without coordinates", "negative box", "point", "no box"],
+    ids=[
+        "negative weight",
+        "zero in float32",
+        "too large",
+        "labelled without coordinates",
+        "negative box",
+        "point",
+        "no box",
+    ],
 )
 def test_bad_visibility_and_boxes_are_named(folder, header, row, expected):
     message = folder.csv(header, row).error()

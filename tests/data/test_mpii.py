@@ -148,6 +148,12 @@ FAULTS = {
     "joints": (change(1, "joints", [[1, 2]] * 15), r"person 1: .*joints \(15, 2\).*want"),
     "visible": (change(1, "joints_vis", [2] + ONES[1:]), "person 1: joints_vis is .*want 0 or 1"),
     "nowhere": (change(0, "joints", [[float("inf"), 1]] * 16), "person 0: joint 0 is labelled, but lies at"),
+    "beyond every number": (change(1, "scale", 10**400), "valid.json person 1: OverflowError"),
+    "a joint beyond every number": (change(1, "joints", [[10**400, 1]] * 16), "valid.json person 1: OverflowError"),
+    "a joint that float32 has not": (change(0, "joints", [[1e300, 1]] * 16), "person 0: joint 0 is labelled, but lies"),
+    "a scale that float32 has not": (change(0, "scale", 1e300), r"person 0: center .* and scale 1e\+300; want numbers"),
+    "no image": (change(0, "image", ""), "valid.json person 0: ValueError image ''; want image"),
+    "a web address": (change(0, "image", "s3://a/b.jpg"), "valid.json person 0: ValueError image 's3://a/b.jpg'; want"),
     "fewer": (
         lambda folder: folder.entries["valid"].pop(),
         "annot: valid.json has 2 people, gt_valid.mat 3; want as many",
@@ -173,6 +179,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.trial("D")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_is_wrong_is_named(folder, fault):
     spoil, message = FAULTS[fault]
@@ -188,6 +195,7 @@ def test_what_is_wrong_is_named(folder, fault):
     [
         ("train.json", b"[{", "train.json: not a JSON file"),
         ("train.json", b"\xff\xff", "train.json: not a JSON file"),
+        ("train.json", b"[" * 100_000, "train.json: not a JSON file"),
         ("train.json", b"{}", "train.json: holds a dict, want a list"),
         ("gt_valid.mat", b"nothing", "gt_valid.mat is not a readable MATLAB file"),
     ],

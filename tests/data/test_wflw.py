@@ -62,6 +62,7 @@ LINES = {
     "flag": (line(POINTS, flags="0 0 2 0 0 0"), "the flags are 0 0 2 0 0 0, want 0 or 1"),
     "box": (line(POINTS, box=(40, 5, 4, 41)), "(1--Parade/1_Parade_0.jpg): the box [40.0, 5.0, 4.0, 41.0] has no size"),
     "missing image": (line(POINTS, image="1--Parade/2.jpg"), "(1--Parade/2.jpg): there is no image "),
+    "zero byte": (line(POINTS, image="1--Parade/2\0.jpg"), "2\0.jpg cannot be read (embedded null byte); correct that"),
     "broken image": (line(POINTS, image="1--Parade/broken.jpg"), "broken.jpg is not an image of a known format"),
     "truncated image": (
         line(POINTS, image="1--Parade/cut.jpg"),

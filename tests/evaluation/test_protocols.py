@@ -80,7 +80,7 @@ def test_the_box_needs_no_unlabelled_landmarks():
         ({"normalizers": ("pupils",)}, "has no normaliser 'pupils'; it has pair, box, size"),
         (
             {"thresholds": (8,)},
-            r"eval.thresholds is \(8,\); want a tuple, each value a finite number above 0 and below 1",
+            r"eval.thresholds is \(8,\); want a tuple, each value a finite number above 1e-06 and below 1",
         ),
         ({"thresholds": 0.08}, "eval.thresholds is 0.08; want a tuple"),
         ({"subsets": ("",)}, "eval.subsets is .*; want a tuple, each value a name"),

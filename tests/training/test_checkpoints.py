@@ -1,7 +1,6 @@
 """Checkpoints whose files are damaged, places that cannot hold any, metrics that go on: nothing wrong in silence."""
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -10,12 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tensorboardX.proto import event_pb2
 
 from h3r_jax import digests
 from h3r_jax.errors import UserError
 from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
 from h3r_jax.training import checkpoints, sharding, writers
+from tests.test_digests import forget
 from tests.training import tiny
 
 # Where orbax fails, its threads fail too, and leave coroutines that nobody waits for.
@@ -72,6 +71,8 @@ DAMAGE = {
     "a flipped bit in the description": lambda run: flip(run.checkpoints / "4/about/metadata", 3),
     "a flipped bit in the metrics": lambda run: flip(next((run.checkpoints / "4/metrics").glob("*")), 3),
     "a flipped bit in the digests": lambda run: flip(run.checkpoints / "4" / digests.NAME, 3),
+    "digests without the variables": lambda run: forget(run.checkpoints / "4", f"  {VARIABLES}/"),
+    "digests without the average": lambda run: forget(run.checkpoints / "4", f"  {AVERAGE}/"),
     "a file cut short": lambda run: largest(run, VARIABLES).write_bytes(b"short"),
     "an empty file": lambda run: largest(run, AVERAGE).write_bytes(b""),
     "a file gone": lambda run: largest(run, VARIABLES).unlink(),
@@ -127,6 +128,17 @@ def test_an_empty_folder_is_no_checkpoint(run, name):
         checkpoints.prepare(run)
     checkpoints.prepare(run, skip_damaged=True)
     assert run.steps() == [2, 4]
+
+
+@pytest.mark.trial("B3")
+@pytest.mark.parametrize("name", ["3", "9"])
+def test_a_checkpoint_with_the_name_of_another_step_is_refused(run, name):
+    shutil.copytree(run.checkpoints / "4", run.checkpoints / name)
+    with (
+        checkpoints.Checkpoints(run, keep=3) as saved,
+        pytest.raises(UserError, match=rf"checkpoints/{name} holds step 4; remove it, or give it its own name$"),
+    ):
+        saved.restore(int(name), STATE)
 
 
 def test_a_checkpoint_without_digests_is_read_with_a_sentence(run):
@@ -252,51 +264,3 @@ def test_a_full_disk_is_told_by_the_write_that_meets_it(small_disk, write, name)
     fill(small_disk)
     with pytest.raises(OSError, match=rf"small/{name} cannot be written: the disk is full"):
         write(small_disk)
-
-
-LINES = [{"step": step, "train/loss": 1 / step} for step in (2, 4, 6)]
-WHOLE = "".join(json.dumps(line) + "\n" for line in LINES)
-
-
-@pytest.mark.trial("C6")
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (WHOLE, ""),
-        (WHOLE + WHOLE[-20:-1], "1 damaged line removed"),
-        (WHOLE[:-9], "1 damaged line removed"),
-        (WHOLE[:50] + WHOLE[40:], "1 damaged line removed"),
-        (WHOLE + "no JSON\n[]\n{}\n", "3 damaged lines removed"),
-        (WHOLE.replace("\n", "\n\n"), ""),
-        ("", ""),
-    ],
-)
-def test_metrics_go_on_after_the_step_of_the_checkpoint(tmp_path, content, said, capsys):
-    (tmp_path / "metrics.jsonl").write_text(content)
-    with writers.of_run(Run(tmp_path), after=4) as writer:
-        writer.write(6, {"train/loss": 0.5})
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    expected = [line for line in LINES[:2] if json.dumps(line) + "\n" in content]
-    assert lines == [*expected, {"step": 6, "train/loss": 0.5}]
-    printed = capsys.readouterr().out
-    assert said in printed and bool(said) == ("damaged" in printed)
-
-
-@pytest.mark.trial("C6")
-def test_tensorboard_hides_what_comes_again(tmp_path):
-    def read(path):
-        content = path.read_bytes()
-        while content:
-            length = int.from_bytes(content[:8], "little")
-            yield event_pb2.Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
-
-    for after, values in ((0, {1: 0.1, 2: 0.2, 3: 0.3}), (2, {3: 0.33})):
-        writer = writers.TensorBoardWriter(tmp_path, after)
-        for step, value in values.items():
-            writer.write(step, {"loss": value})
-        writer.close()
-    events = [event for path in sorted(tmp_path.iterdir()) for event in read(path)]
-    starts = [event.step for event in events if event.session_log.status == event_pb2.SessionLog.START]
-    assert sorted(starts) == [1, 3], "TensorBoard removes what earlier files have from these steps on"
-    assert sorted(event.step for event in events if event.summary.value) == [1, 2, 3, 3]

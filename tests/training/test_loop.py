@@ -181,6 +181,13 @@ def test_asked_to_stop_it_saves_the_running_step(tmp_path, number, name, code):
     assert_bitwise_equal(run(tmp_path / "stopped", 10), run(tmp_path / "straight", 10))
 
 
+@pytest.mark.trial("B3")
+@pytest.mark.parametrize("about", [{}, [], "text", 5, {"config": {}}, {"config": {}, "versions": None}])
+def test_a_description_that_is_of_no_run_is_named(about):
+    with pytest.raises(ValueError, match="^runs/a/4 is damaged: its part about is not of a run; remove runs/a/4 to do"):
+        same_run.Identity({}, "faces train", 40).check(about, "runs/a/4")
+
+
 def test_a_checkpoint_says_what_it_is(tmp_path):
     config = json.loads(common.get_config().to_json())
     identity = same_run.Identity(config, "faces train", 40)

@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--landmarks",
         dest="num_landmarks",
-        type=count,
+        type=ranges.count,
         metavar="LANDMARKS",
         help="K of a csv data set; the others know theirs",
     )

@@ -161,7 +161,7 @@ def test_occlusion_is_one_rectangle_of_one_colour():
         ({"blur": "1"}, "augment.blur"),
         ({"mirror": 1.5}, "augment.mirror is 1.5; want a finite number from 0 to 1"),
         ({"occlusion": 2}, "augment.occlusion is 2; want a finite number from 0 to 1"),
-        ({"color": 1.0}, "augment.color is 1.0; want a finite number of at least 0 and below 1"),
+        ({"color": 1.0}, "augment.color is 1.0; want a finite number from 0 to 0.999999"),
     ],
 )
 def test_ranges_out_of_range_are_refused(fields, message):

@@ -54,9 +54,9 @@ def evaluate(
     runs.check_workdir(workdir)
     mesh, fields = sharding.make_mesh(), json.loads(config.to_json())
     check_config(fields)
-    source = checkpoint or workdir
+    source = workdir if checkpoint is None else checkpoint
     found = runs.find(source)
-    if not found and not checkpoint:
+    if not found and checkpoint is None:
         raise FileNotFoundError(f"{workdir} holds no run; train first, or correct --workdir or --checkpoint")
     differing = same_run.check_evaluation(found[0], fields) if found else {}
     network = make_network(**settings_of(config))

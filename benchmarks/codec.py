@@ -27,8 +27,9 @@ import torch
 from jax import lax
 
 from benchmarks import medians, processor, torch_device
-from h3r_jax import codec, losses
+from h3r_jax import codec, losses, ranges
 from h3r_jax.codec.top_k import top_k
+from h3r_jax.errors import sentences
 
 
 def jitted(function, *arguments):
@@ -121,13 +122,15 @@ def loss_programs(maps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--landmarks", type=int, default=98)
-    parser.add_argument("--size", type=int, default=64, help="cells per side of a heatmap")
-    parser.add_argument("--k", type=int, default=9)
+    parser.add_argument("--batch", type=ranges.count, default=64)
+    parser.add_argument("--landmarks", type=ranges.count, default=98)
+    parser.add_argument("--size", type=ranges.count, default=64, help="cells per side of a heatmap")
+    parser.add_argument("--k", type=ranges.count, default=9)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; XLA takes all processors that it may use")
+    parser.add_argument("--repeats", type=ranges.count, default=15)
+    parser.add_argument(
+        "--threads", type=ranges.count, default=2, help="of PyTorch; XLA takes all processors that it may use"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     shape = (arguments.batch, arguments.size, arguments.size, arguments.landmarks)
@@ -164,4 +167,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -19,7 +19,8 @@ import jax.export
 import numpy as np
 
 from benchmarks import medians, processor
-from h3r_jax import export, images, models, predict
+from h3r_jax import export, images, models, predict, ranges
+from h3r_jax.errors import sentences
 from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.landmarks.scheme import BOX
@@ -87,10 +88,10 @@ def megabytes(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mobilenet_v2", choices=models.BACKBONES)
-    parser.add_argument("--size", type=int, default=128, help="of the square crops, in pixels")
-    parser.add_argument("--landmarks", type=int, default=98)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--size", type=ranges.count, default=128, help="of the square crops, in pixels")
+    parser.add_argument("--landmarks", type=ranges.count, default=98)
+    parser.add_argument("--batches", type=ranges.count, nargs="+", default=[1, 16])
+    parser.add_argument("--rounds", type=ranges.count, default=30)
     parser.add_argument("--checkpoint", help="of a trained network, in place of --model, --size and --landmarks")
     parser.add_argument("--images", type=Path, help="folder of images for the trained network")
     arguments = parser.parse_args()
@@ -131,4 +132,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

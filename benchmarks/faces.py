@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from h3r_jax import ranges
+from h3r_jax.errors import sentences
 from h3r_jax.geometry import landmark_box
 from h3r_jax.images import read_image
 from h3r_jax.predict import faces
@@ -121,8 +123,10 @@ def measure(detect, examples):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=3, help="of the images of ytfaces68")
+    parser.add_argument("--every", type=ranges.count, default=3, help="of the images of ytfaces68")
     arguments = parser.parse_args()
+    if not any((arguments.data_dir / folder).is_dir() for folder in SETS):
+        parser.error(f"--data_dir={arguments.data_dir} holds none of {', '.join(SETS)}")
     print("| detector | images | faces found | other boxes | shift right | shift down | size |")
     print("|---|---|---|---|---|---|---|")
     for name, make in DETECTORS.items():
@@ -150,4 +154,5 @@ def report(name, folder, found, other, relations):
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

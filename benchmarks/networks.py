@@ -16,7 +16,8 @@ import math
 import flax.linen as nn
 import jax
 
-from h3r_jax import models
+from h3r_jax import models, ranges
+from h3r_jax.errors import sentences
 
 # backbone, head, landmarks, what was published
 NETWORKS = (
@@ -58,7 +59,9 @@ def count(model: nn.Module, size: int) -> tuple[int, int]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=256, help="of the square image, in pixels; a multiple of 32")
+    parser.add_argument(
+        "--size", type=ranges.count, default=256, help="of the square image, in pixels; a multiple of 32"
+    )
     size = parser.parse_args().size
     print(
         f"| network ({size}x{size})        | head   | landmarks | parameters, M | multiply-adds, G | published at 256 |"
@@ -71,4 +74,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from benchmarks import medians, processor, torch_hrnet, torch_networks
-from h3r_jax import convert, geometry, images, models
+from h3r_jax import convert, geometry, images, models, ranges
+from h3r_jax.errors import sentences
 from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.predict import Predictor
@@ -84,16 +85,18 @@ def theirs(model, batch_size, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--count", type=ranges.count, default=200)
     parser.add_argument("--checkpoint", help="of H3R in PyTorch; random weights by default")
-    parser.add_argument("--landmarks", type=int, default=106)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--landmarks", type=ranges.count, default=106)
+    parser.add_argument("--rounds", type=ranges.count, default=3)
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     paths = sorted(path for path in arguments.images.iterdir() if path.suffix.lower() in images.EXTENSIONS)[
         : arguments.count
     ]
+    if not paths:
+        parser.error(f"--images={arguments.images} holds no image")
 
     model = torch_networks.randomize(torch_hrnet.H3R(torch_hrnet.flat_mobilenet_v2(), 2 * arguments.landmarks))
     if arguments.checkpoint:
@@ -128,4 +131,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

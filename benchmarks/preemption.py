@@ -25,6 +25,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from benchmarks import tiny_run
+from h3r_jax import ranges
+from h3r_jax.errors import sentences
 from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
 
 STEPS_PER_KILL = 8
@@ -151,7 +153,7 @@ def torture(place, kills, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="how many times")
+    parser.add_argument("--kills", type=ranges.count, default=50, help="how many times")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--keep", help="new directory for the two runs; a temporary one by default")
     options = parser.parse_args()
@@ -176,4 +178,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

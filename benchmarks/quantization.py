@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from h3r_jax import codec, geometry
+from h3r_jax import codec, geometry, ranges
+from h3r_jax.errors import sentences
 
 SHAPES = Path(__file__).parents[2] / "shared" / "data" / "shapes" / "ibug68_shapes.npz"
 EYE_CORNERS = (36, 45)
@@ -196,8 +197,12 @@ def draw(folder, sizes, results, thresholds, bias, fractions, mismatched, stride
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", type=Path, default=SHAPES, help="npz of arrays [N, 68, 2]")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256], help="input sizes, at stride 4")
-    parser.add_argument("--strides", type=int, nargs="*", default=[2, 8], help="further strides, at the second size")
+    parser.add_argument(
+        "--sizes", type=ranges.count, nargs="+", default=[64, 128, 256], help="input sizes, at stride 4"
+    )
+    parser.add_argument(
+        "--strides", type=ranges.count, nargs="*", default=[2, 8], help="further strides, at the second size"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     arguments = parser.parse_args()
     shapes, origin = load_shapes(arguments.shapes)
@@ -210,4 +215,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import tiny_run
+from h3r_jax import ranges
+from h3r_jax.errors import sentences
 
 SAMPLES = 400  # about as many readings
 
@@ -31,7 +33,7 @@ def resident_mib(pid):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20_000, help="of the run")
+    parser.add_argument("--steps", type=ranges.count, default=20_000, help="of the run")
     parser.add_argument("--decode_anew", action="store_true", help="decode every image in every epoch")
     options = parser.parse_args()
     total = options.steps
@@ -66,4 +68,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

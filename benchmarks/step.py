@@ -29,7 +29,8 @@ import optax
 import torch
 
 from benchmarks import medians, processor, torch_device, torch_hrnet, torch_networks
-from h3r_jax import models
+from h3r_jax import models, ranges
+from h3r_jax.errors import sentences
 
 TORCH_BACKBONES = {
     "mobilenet_v2": torch_networks.MobileNetV2,
@@ -117,12 +118,12 @@ def torch_runs(arguments, images, cells, weights):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mobilenet_v2", choices=sorted(TORCH_BACKBONES))
-    parser.add_argument("--size", type=int, default=128, help="of the square images, in pixels")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--landmarks", type=int, default=98)
+    parser.add_argument("--size", type=ranges.count, default=128, help="of the square images, in pixels")
+    parser.add_argument("--batch", type=ranges.count, default=16)
+    parser.add_argument("--landmarks", type=ranges.count, default=98)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the computation")
     parser.add_argument("--compile", action="store_true", help="PyTorch's network through torch.compile")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=ranges.count, default=15)
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
@@ -164,4 +165,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

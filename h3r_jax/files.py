@@ -6,11 +6,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from etils import epath
 
 from h3r_jax.errors import UserError, is_full_disk
+from h3r_jax.ranges import PATH
+
+NAME_KEPT = 40  # characters of a name in that of its temporary file, which has more, and a system takes 255 bytes
 
 
 @contextlib.contextmanager
@@ -47,7 +51,7 @@ def write_whole(
     place = epath.Path(path).expanduser()
     place = place.resolve()
     check_free(place, overwrite=overwrite)
-    temporary = place.parent / f".{place.name}.{uuid.uuid4().hex[:8]}{suffix}"
+    temporary = place.parent / f".{place.name[:NAME_KEPT]}.{uuid.uuid4().hex[:8]}{suffix}"
     with writing(place):
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +73,57 @@ def write_whole(
 
 
 def check_free(path: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """UserError if there is something at a path that is going to be written, unless it may be replaced."""
+    """Looks at a path that is going to be written; `overwrite` says whether what is there may be replaced.
+
+    Raises:
+      UserError: there is something that may not be replaced.
+      OSError: there can be nothing, such as for a name that is too long; names the path.
+    """
+    is_there(path)
     if not overwrite and epath.Path(path).expanduser().exists():
         raise UserError(f"{path} exists already; choose another destination, or give --overwrite to replace it")
+
+
+def is_there(path: str | os.PathLike) -> bool:
+    """Whether something is at a local path that is going to be written, a dangling link too.
+
+    Raises:
+      OSError: there can be nothing, such as for a name that is too long; names the path.
+    """
+    place = Path(os.path.expanduser(path))
+    with writing(path):
+        try:
+            os.lstat(place)
+        except FileNotFoundError:
+            # If its folder is not there yet, the name was not looked at.
+            near = next((parent for parent in place.parents if parent.is_dir()), place.parent)
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(near / place.name)
+            return False
+        except NotADirectoryError:
+            return False
+    return True
+
+
+def user_path(path: str | os.PathLike) -> epath.Path:
+    """The path that a user gave, local or remote, with `~` expanded.
+
+    Raises:
+      UserError: it is empty, of an unknown kind, or remote and not to be reached; names it.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise UserError("a path is empty; want one, such as . for this folder")
+    if text not in PATH:
+        raise UserError(f"{text!r} cannot be read; want {PATH}")
+    try:
+        place = epath.Path(text)
+        if "://" in text:
+            place.exists()
+    except Exception as error:  # whatever a library makes of an address
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be reached ({reason}); give the path of a local copy") from error
+    return place.expanduser()
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

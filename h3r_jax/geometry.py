@@ -35,8 +35,13 @@ def landmark_box(landmarks: ArrayLike, weight: ArrayLike | None = None) -> np.nd
 
     Returns:
       `float64[..., 4]`: x0, y0, x1, y1; NaN if no landmark counts.
+
+    Raises:
+      ValueError: landmarks of another shape.
     """
     landmarks = np.asarray(landmarks, np.float64)
+    if landmarks.ndim < 2 or landmarks.shape[-1] != 2:
+        raise ValueError(f"landmarks must be [..., K, 2], got {list(landmarks.shape)}")
     counts = np.isfinite(landmarks).all(axis=-1)
     if weight is not None:
         counts = counts & (np.asarray(weight) > 0)
@@ -90,16 +95,19 @@ def crop_matrix(boxes: ArrayLike, *, shape: Sequence[int], scale: float = 1.25) 
       `float64[..., 2, 3]`.
 
     Raises:
-      ValueError: a box is not finite, or x1 < x0 or y1 < y0 (names the first); the scale is not
+      ValueError: boxes of another shape; a box is not finite, or x1 < x0 or y1 < y0 (names the first); the scale is not
         positive and finite; the shape is not of two positive whole numbers.
     """
     scale, (height, width) = positive("scale", scale), _size(shape)
     boxes = np.asarray(boxes, np.float64)
+    if boxes.shape[-1:] != (4,):
+        raise ValueError(f"boxes must be [..., 4], got {list(boxes.shape)}")
     extent = boxes[..., 2:] - boxes[..., :2] + 1
     bad = ~(np.isfinite(boxes).all(axis=-1) & (extent >= 1).all(axis=-1))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"box {first or ''} = {boxes[first].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
+        which = f"box {first}" if first else "box"
+        raise ValueError(f"{which} = {boxes[first].tolist()} has no size: want finite x0 <= x1 and y0 <= y1")
     size = np.array([width, height], np.float64)
     pixel = scale * (extent / size).max(axis=-1)  # image pixels per crop pixel
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -210,9 +218,11 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
       `float32[H', W', C]`.
 
     Raises:
-      ValueError: the shape is not of two positive whole numbers.
+      ValueError: the shape is not of two positive whole numbers; an image or a matrix of another shape.
     """
     shape = _size(shape)
+    if image.ndim != 3 or np.shape(matrix) != (2, 3):
+        raise ValueError(f"want an image [H, W, C] and a matrix [2, 3], got {image.shape} and {np.shape(matrix)}")
     height, width, channels = image.shape
     inverse = invert(jnp.asarray(matrix, jnp.float32))
     x, y = jnp.meshgrid(jnp.arange(shape[1], dtype=jnp.float32), jnp.arange(shape[0], dtype=jnp.float32))

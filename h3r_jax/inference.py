@@ -75,8 +75,9 @@ class Network:
             "crop": images.CROPS,
         }
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(map(repr, known))}")
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise UserError(f"unknown {name} {value!r}; known are {', '.join(map(repr, known))}")
         with of_the_user():
             ranges.check("model.input_size", self.shape, "shape")
             for field in ("model.stride", "eval.k", "data.box_scale"):

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import difflib
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -212,6 +213,17 @@ def check_fields(fields: Mapping[str, Any]) -> None:
 
 def count(text: str) -> int:
     """A flag of a command that is a whole number above zero, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no such number; want a whole number, 1 or more")
     return int(text)
+
+
+def decimal(text: str) -> float:
+    """The number that a text is to every program; Python alone would read 1_5 as 15.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.strip(), re.ASCII | re.IGNORECASE):
+        raise ValueError(f"{text.strip()!r} is not a number with a decimal point")
+    return float(text)

@@ -26,7 +26,7 @@ from etils import epath
 
 from h3r_jax import digests, ranges
 from h3r_jax.errors import UserError, of_the_user
-from h3r_jax.files import read_json, write_json
+from h3r_jax.files import read_json, user_path, write_json
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 UNVERIFIED = "not verified, since it has no digests"
@@ -60,7 +60,7 @@ class Run:
     """
 
     def __init__(self, workdir: str | os.PathLike):
-        self.workdir = epath.Path(workdir).expanduser()
+        self.workdir = user_path(workdir)
 
     @property
     def config_file(self) -> epath.Path:
@@ -224,12 +224,10 @@ def find(path: str | os.PathLike) -> tuple[Run, int | None] | None:
     Raises:
       UserError: it is no path, but a web address for instance.
     """
-    if os.fspath(path) not in ranges.PATH:
-        raise UserError(f"{os.fspath(path)!r} cannot be read; want {ranges.PATH}")
-    place = epath.Path(path).expanduser()
+    place = user_path(path)
     if (place / CONFIG).exists() or (place / CHECKPOINTS).exists():
         return Run(place), None
-    if place.name.isdigit() and place.parent.name == CHECKPOINTS:
+    if place.name.isascii() and place.name.isdecimal() and place.parent.name == CHECKPOINTS:
         return Run(place.parent.parent), int(place.name)
     return None
 

@@ -94,7 +94,28 @@ def test_a_folder_that_may_not_be_written_is_named(place, monkeypatch, kind):
         run(kind, place / "a.pth", place / "folder" / "new.safetensors")
 
 
-FORMS = ["b", "b.safetensors"]
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("kind", ANY)
+@pytest.mark.parametrize("path", ["", "https://x/y.safetensors", "file:///x", "ftp://x/y"])
+def test_an_empty_path_or_an_address_is_refused(place, monkeypatch, kind, path):
+    monkeypatch.setattr(convert, "read", never)
+    monkeypatch.setattr(export, "load_predictor", never)
+    sentence = f"'{path}' cannot be read; want a path, local or gs://" if path else "a path is empty"
+    for source, destination in ((path, place / "new"), (place / "a.pth", path)):
+        with pytest.raises(SystemExit, match=f"^error: {sentence}"):
+            run(kind, source, destination)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("kind", ANY)
+def test_a_name_that_is_too_long_is_found_before_anything_is_read(place, monkeypatch, kind):
+    monkeypatch.setattr(convert, "read", never)
+    monkeypatch.setattr(export, "load_predictor", never)
+    with pytest.raises(SystemExit, match="n.safetensors cannot be written: File name too long"):
+        run(kind, place / "a.pth", place / ("n" * 250 + ".safetensors"))
+
+
+FORMS = ["b", "b.safetensors", "n" * 243 + ".safetensors"]
 
 
 @pytest.mark.trial("B4")

@@ -11,6 +11,7 @@ import pytest
 
 from h3r_jax import files
 from h3r_jax.errors import UserError, is_full_disk, sentences
+from h3r_jax.run import find
 
 
 def fail(temporary):
@@ -163,3 +164,18 @@ def test_ctrl_c_is_no_traceback(capsys):
     with pytest.raises(SystemExit) as stop, sentences():
         raise KeyboardInterrupt
     assert stop.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("path", ["", "https://x/y", "http://x", "file:///y", "hf://model"])
+def test_a_path_that_leads_nowhere_is_refused(path):
+    with pytest.raises(
+        UserError, match="a path is empty; want one" if not path else f"^'{path}' cannot be read; want a path, local"
+    ):
+        files.user_path(path)
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("name", ["\xb2", "\u0663", "3_0", "-3", "best"])
+def test_a_step_with_such_a_name_is_none(tmp_path, name):
+    assert find(tmp_path / "run" / "checkpoints" / name) is None

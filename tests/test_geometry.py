@@ -60,6 +60,22 @@ def test_bad_boxes_are_named(box):
         geometry.crop_matrix(boxes[1], shape=(8, 8))
 
 
+@pytest.mark.trial("C11")
+@pytest.mark.parametrize("values", [[1, 2, 3], [1, 2, 3, 4, 5], 7, [[1], [2]], [[1, 2, 3]], []], ids=str)
+def test_boxes_and_landmarks_of_another_shape_are_refused(values):
+    with pytest.raises(ValueError, match=r"boxes must be \[..., 4\], got "):
+        geometry.crop_matrix(values, shape=(9, 9))
+    with pytest.raises(ValueError, match=r"landmarks must be \[..., K, 2\], got "):
+        geometry.landmark_box(values)
+
+
+@pytest.mark.trial("C11")
+@pytest.mark.parametrize("image, matrix", [((9, 9), (2, 3)), ((9, 9, 3), (3, 3)), ((2, 9, 9, 3), (2, 3))])
+def test_images_and_maps_of_another_shape_are_refused(image, matrix):
+    with pytest.raises(ValueError, match=r"want an image \[H, W, C\] and a matrix \[2, 3\], got "):
+        geometry.warp_image(np.zeros(image, np.float32), np.zeros(matrix), (4, 4))
+
+
 @pytest.mark.parametrize("scale", [0, -1.25, np.nan, np.inf])
 def test_bad_crop_scale_is_refused(scale):
     with pytest.raises(ValueError, match="scale"):

@@ -1,5 +1,7 @@
 """Containers, storage and names in PyTorch's files that are not as usual."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -77,6 +79,15 @@ def test_shapes_are_compared_before_storage_is_expanded(tmp_path, dtype):
     (tmp_path / "in").mkdir()
     torch.save(tensors, tmp_path / "in" / "a.pth")
     assert "1 misshapen: conv2.weight (1048576, 1048576, 1, 1) for (64, 64, 3, 3)" in refused(tmp_path / "in" / "a.pth")
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F8_E8M0"])
+def test_a_type_that_numpy_has_not_is_refused(tmp_path, dtype):
+    header = json.dumps({WEIGHT: {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert "a.safetensors cannot be read as safetensors" in refused(tmp_path / "in" / "a.safetensors")
 
 
 @pytest.mark.trial("D")

@@ -45,7 +45,9 @@ def locate(
     """Lower cells `int32[..., K, D]`, fractions `float32[..., K, D]` in [0, 1], and `inside`."""
     coordinates, heatmap_shape = real_coordinates(coordinates), shape_of_map(heatmap_shape)
     ndim = len(heatmap_shape)
-    if coordinates.ndim < 2 or coordinates.shape[-1] != ndim:
+    if coordinates.ndim < 2:
+        raise ValueError(f"coordinates must be [..., K, {ndim}], got {coordinates.shape}")
+    if coordinates.shape[-1] != ndim:
         raise ValueError(
             f"coordinates have {coordinates.shape[-1]} axes (shape {coordinates.shape}), but heatmap_shape is "
             f"{heatmap_shape}"

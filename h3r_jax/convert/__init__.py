@@ -30,6 +30,7 @@ from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize, without_prefix
 from h3r_jax.convert.values import as_weights
 from h3r_jax.errors import UserError
+from h3r_jax.files import user_path
 from h3r_jax.inference import Network
 
 __all__ = [
@@ -62,7 +63,7 @@ def read(
       FileNotFoundError: there is no such source.
       UserError: it is damaged, unsafe, of another network, or holds values that no network can work with.
     """
-    source = epath.Path(path).expanduser()
+    source = user_path(path)
     if source.is_dir():
         variables, spec, about_file = files.load_directory(source)
         for name, wanted in {"model": model, "head": head, "landmarks": landmarks}.items():

@@ -3,10 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from etils import epath
-
 from h3r_jax.errors import UserError
-from h3r_jax.files import check_free
+from h3r_jax.files import check_free, user_path
 from h3r_jax.run import CHECKPOINTS
 
 
@@ -27,8 +25,8 @@ def check(
         the source, or within it (of a run: within its checkpoints), or around it.
       OSError: it is below a file or in a folder that may not be written; names it.
     """
+    place, origin = (user_path(path).resolve() for path in (destination, source))
     check_free(destination, overwrite=overwrite)
-    place, origin = (epath.Path(path).expanduser().resolve() for path in (destination, source))
     # A run may hold what is made from it; its checkpoints may not.
     kept = origin / CHECKPOINTS if (origin / CHECKPOINTS).is_dir() else origin
     if place in (origin, kept) or kept in place.parents or place in origin.parents:

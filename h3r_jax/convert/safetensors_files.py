@@ -92,7 +92,7 @@ def _open(path: str | os.PathLike) -> Iterator[Any]:
     try:
         with library.safe_open(os.fspath(path), framework="numpy") as file:
             yield file
-    except (library.SafetensorError, TypeError) as error:  # TypeError: a type that numpy has not, as bfloat16
+    except (library.SafetensorError, TypeError, AttributeError) as error:  # a type that numpy has not: bfloat16, float8
         raise UserError(f"{path} cannot be read as safetensors ({first_line(error)})") from error
 
 

@@ -27,6 +27,7 @@ from h3r_jax.predict import inputs, options
 from h3r_jax.predict.boxes import BoxFile
 from h3r_jax.predict.loading import load_predictor
 from h3r_jax.predict.output import Output, predict_images, predict_video
+from h3r_jax.ranges import count, decimal
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -38,12 +39,12 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--checkpoint", required=True, help="a workdir, a step of one, or what h3r_jax.convert reads")
     boxes = "where to look: a .csv, .jsonl or COCO .json file, detect (finds faces) or whole (takes the whole image)"
     parser.add_argument("--boxes", help=f"{boxes}; default: detect, for a known scheme of faces")
-    parser.add_argument("--min_score", type=float, help="least score of a box in a COCO file (default: 0.5)")
+    parser.add_argument("--min_score", type=decimal, help="least score of a box in a COCO file (default: 0.5)")
     parser.add_argument("--out", type=_folder, metavar="DIR", help="folder to write lines and overlays to")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier call wrote to DIR")
-    parser.add_argument("--max_batch", type=int, default=16, help="most crops in one batch (default: %(default)s)")
+    parser.add_argument("--max_batch", type=count, default=16, help="most crops in one batch (default: %(default)s)")
     group = options.add_network(parser)
-    group.add_argument("--box_scale", type=float, help="size of the crop, relative to the box")
+    group.add_argument("--box_scale", type=decimal, help="size of the crop, relative to the box")
     group.add_argument("--crop", choices=CROPS, help="way to cut a crop: exact, or reference (by whole pixels, as H3R)")
     settings = vars(parser.parse_args(arguments))
     own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "max_batch")
@@ -51,8 +52,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 
 def _folder(text: str) -> Path:
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is not on this machine; want a folder that is")
+    if "://" in text or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not on this machine; want a folder that is")
     return Path(text)
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from h3r_jax.errors import UserError
+from h3r_jax.ranges import decimal
 
 COLUMNS = ["image", "x0", "y0", "x1", "y1"]
 PERSON = 1  # category of COCO
@@ -63,6 +64,8 @@ class BoxFile:
             image = record.image
             exact = isinstance(image, int) or image in known
             records[image if exact else str(Path(str(image).strip()))].append(record)
+        if self._coco and not records:
+            raise UserError(f"{path} is an empty list; want detections")
         _check_all(self._path, [record for known in records.values() for record in known], min_score)
         self._records: dict[str, list[Record]] = {}
         owners: dict[str | int | None, str] = {}
@@ -141,7 +144,7 @@ def _read(path: Path, min_score: float) -> Iterator[Record]:
                 if index == 0 and [cell.strip() for cell in cells] != COLUMNS:
                     raise ValueError(f"begins with {item!r}; want the header {','.join(COLUMNS)}")
                 if index > 0 and cells:
-                    yield _line({"image": cells[0], "box": [_number_of(cell) for cell in cells[1:]]})
+                    yield _line({"image": cells[0], "box": [decimal(cell) for cell in cells[1:]]})
     except UnicodeDecodeError as error:
         place = f"line {1 + error.object[: error.start].count(10)}"
         raise UserError(f"{path}, {place}: not UTF-8; store the text in that encoding") from None
@@ -166,13 +169,6 @@ def _coco(detection: Any, min_score: float) -> Record:
     return Record(int(image), box, left_out=reason, category=category, score=score)
 
 
-def _number_of(cell: str) -> float:
-    """The number of a cell of a CSV file, as every program reads it: Python alone would read 1_5 as 15."""
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", cell.strip(), re.ASCII | re.IGNORECASE):
-        raise ValueError(f"{cell.strip()!r} is not a number with a decimal point")
-    return float(cell)
-
-
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
@@ -186,7 +182,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # whether a value is g
     "image": (lambda x: type(x) is str and bool(x.strip()), "a path"),
     "box": (lambda x: x is None or (_four(x) and x[0] < x[2] and x[1] < x[3]), CORNERS),
     "frame": (lambda x: x is None or (type(x) is int and x >= 0), "a number of a frame, 0 or more"),
-    "image_id": (lambda x: str(x).isdecimal(), "a number"),
+    "image_id": (lambda x: str(x).isascii() and str(x).isdecimal(), "a number"),
     "bbox": (lambda x: _four(x) and min(x[2:]) > 0, "[x, y, width, height], finite, with a width and a height above 0"),
     "score": (_finite, "a finite number"),
     "category_id": (_finite, "a number"),

@@ -33,12 +33,17 @@ def expand(paths: Iterable[str | os.PathLike], out: Path | None = None) -> tuple
       Images, videos, and a sentence for each folder of which files were left out.
 
     Raises:
-      ValueError: a folder that cannot be read, is without any image or video, or is `out` itself.
+      ValueError: a path that is empty or of another machine; a folder that cannot be read, is without any image or
+        video, or is `out` itself.
     """
     images: Files = []
     videos: Files = []
     left_out: list[str] = []
-    for path in map(Path, paths):
+    for each in paths:
+        given = str(each)
+        if not given or "://" in given:
+            raise UserError(f"{given!r} is not on this machine; want an image, a folder or a video that is")
+        path = Path(given)
         found, other = _search(path, out) if path.is_dir() else ([(path, path.name)], "")
         for file, name in found:
             (videos if file.suffix.lower() in video.EXTENSIONS else images).append((file, name))

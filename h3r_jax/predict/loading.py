@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from etils import epath
 
 from h3r_jax import convert
 from h3r_jax import run as runs
 from h3r_jax.convert.files import stored_config
 from h3r_jax.errors import UserError
+from h3r_jax.files import user_path
 from h3r_jax.inference import Network, make_network, settings_of
 from h3r_jax.landmarks import SCHEMES, LandmarkScheme, get_scheme
 from h3r_jax.landmarks.scheme import BOX
@@ -58,7 +58,7 @@ def load_predictor(
       FileNotFoundError: there is no such source.
       UserError: it is damaged or of another network, or a setting is unknown or does not suit the network.
     """
-    source = epath.Path(path).expanduser()
+    source = user_path(path)
     if unknown := set(settings) - set(SETTINGS):
         raise UserError(f"unknown setting {min(unknown)!r}; known are {', '.join(SETTINGS)}")
     devices = jax.local_devices() if devices is None else devices

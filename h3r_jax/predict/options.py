@@ -27,7 +27,7 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument("--input_size", type=height_and_width, metavar="SIDE|H,W", help="size of the crop in pixels")
     group.add_argument("--logits", choices=inference.LOGITS, help="logit map from the two channels of a binary head")
     group.add_argument("--activation", choices=codec.ACTIVATIONS, help="way to weigh the cells, see docs/method.md")
-    group.add_argument("--k", type=int, help="number of cells that the decoder averages")
+    group.add_argument("--k", type=count, help="number of cells that the decoder averages")
     group.add_argument("--selection", choices=codec.SELECTIONS, help="way to choose the k cells")
     group.add_argument(
         "--flip", choices=inference.FLIPS, help="what to average with the mirrored crop, '' for none; needs the scheme"
@@ -38,8 +38,8 @@ def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def height_and_width(text: str) -> tuple[int, int]:
     """`(H, W)` of "256" or "256,192"."""
     try:
-        sides = [int(side) for side in text.split(",")]
+        sides = [count(side) for side in text.split(",")]
         height, width = 2 * sides if len(sides) == 1 else sides
-    except ValueError:
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is neither one number of pixels nor HEIGHT,WIDTH") from None
     return height, width

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from h3r_jax import visualize
 from h3r_jax.errors import UserError
-from h3r_jax.files import Lines, check_free, writing
+from h3r_jax.files import Lines, check_free, is_there, writing
 from h3r_jax.predict import video
 from h3r_jax.predict.boxes import BoxFile
 from h3r_jax.predict.inputs import BoxSource, Files
@@ -41,9 +41,9 @@ class Output:
     boxes, empty, errors: how many boxes were written, images or frames without a box, and errors.
 
     Raises:
-      UserError: a file that would be written is there and may not be replaced, or is one that is read; or standard
-        output is needed and closed.
-      OSError: the folder cannot be written.
+      UserError: a file that would be written is there and may not be replaced, is one that is read, or would be a
+        folder, too; or standard output is needed and closed.
+      OSError: the folder cannot be written, or a file with such a name.
     """
 
     def __init__(self, folder: Path | None, inputs: Files, videos: int, read: str | None, *, overwrite: bool):
@@ -56,7 +56,15 @@ class Output:
                 raise UserError("standard output is closed; open it, or give --out=DIR")
             return
         self._places = _places(folder, inputs, videos)
-        written = [path for path in (folder / LINES, *self._places) if os.path.lexists(path)]
+        results = (folder / LINES, *self._places)
+        for path in self._places:
+            if both := set(results).intersection(path.parents):
+                raise UserError(
+                    f"{min(both)} would be a result and the folder of another; give their inputs in two calls"
+                )
+            if path.suffix == ".mp4":
+                is_there(video.unfinished(path))  # whose name is longer
+        written = [path for path in results if is_there(path)]
         sources = {os.path.realpath(path) for path in ([read] if read else []) + [path for path, _ in inputs]}
         for path in written:
             if os.path.realpath(path) in sources:

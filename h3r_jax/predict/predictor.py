@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, overload
 import jax
 import numpy as np
 
-from h3r_jax import codec, geometry
+from h3r_jax import codec, geometry, ranges
 from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 from h3r_jax.predict.reading import Boxes, Job, Picture, prepared
@@ -70,8 +70,10 @@ class Predictor:
         max_batch: int = 16,
         devices: Sequence[jax.Device] | None = None,
     ):
-        if max_batch < 1:
-            raise UserError(f"max_batch={max_batch} must be positive")
+        if max_batch not in ranges.COUNT:
+            raise UserError(f"max_batch={max_batch!r} must be positive, a whole number")
+        if devices is not None and not devices:
+            raise UserError("devices is empty; want at least one, or None for all")
         mesh = sharding.make_mesh(jax.local_devices() if devices is None else devices)
         whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         self.network, self.description = network, description

@@ -132,7 +132,13 @@ def _find_boxes(find: Callable[[np.ndarray], ArrayLike], pixels: np.ndarray, nam
 
 def _check_boxes(boxes: ArrayLike, pixels: np.ndarray) -> np.ndarray:
     """Boxes as `float64[n, 4]`; ValueError if one lies outside the image or they are no boxes."""
-    boxes = np.asarray(boxes, np.float64)
+    try:
+        found = np.asarray(boxes)
+        if found.dtype.kind not in "iufO":
+            raise ValueError(f"they are {found.dtype}")
+        boxes = found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"boxes that are no numbers ({error}); want [4] or [n, 4]") from None
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise UserError(f"boxes of shape {list(boxes.shape)}; want [4] or [n, 4]")

@@ -77,6 +77,11 @@ def frame_rate(path: str | os.PathLike) -> tuple[float, int]:
         return video.get(cv2.CAP_PROP_FPS) or 25.0, promised
 
 
+def unfinished(path: Path) -> Path:
+    """Where a video is until it is whole."""
+    return path.with_name(f".{path.name}.part{path.suffix}")
+
+
 class VideoWriter:
     """Writes frames of one size to an .mp4 file, `rate` of them a second, in a `with` block.
 
@@ -91,7 +96,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: float):
         self._path, self._rate, self._count = path, rate, 0
-        self._part = path.with_name(f".{path.name}.part{path.suffix}")
+        self._part = unfinished(path)
         self._writer: Any = None
         self._size = 0, 0
 

@@ -201,6 +201,14 @@ def test_shapes_of_another_number_of_axes(shape):
         traced(geometry.warp_image, jax.ShapeDtypeStruct((9, 9, 3), np.float32), np.eye(2, 3))(shape=shape)
 
 
+@pytest.mark.trial("C11")
+@pytest.mark.parametrize("coordinates", [3.0, [3.0, 4.0], np.ones(3, np.float32)], ids=str)
+def test_coordinates_without_an_axis_of_landmarks(coordinates):
+    for function in (codec.activation_points, codec.threshold_rounding):
+        with pytest.raises(ValueError, match=r"coordinates must be \[..., K, 2\], got \("):
+            function(coordinates, heatmap_shape=(9, 9))
+
+
 def test_shapes_of_numpy_are_shapes():
     for shape in ([9, 9], np.array([9, 9]), (np.int64(9), np.uint8(9)), jnp.array([9, 9])):
         for function in ENCODERS.values():

@@ -29,6 +29,20 @@ def test_what_is_no_number_in_json(tmp_path, value):
 
 
 @pytest.mark.trial("C10")
+@pytest.mark.parametrize("number", ["\u0661", "\uff11", "1_0", "1.0", "", "-1", True, None, 1.0])
+def test_what_is_no_number_of_an_image(tmp_path, number):
+    path = write(tmp_path / "a.json", coco(image_id=number))
+    with pytest.raises(ValueError, match="a.json, record 0: image_id .* is not a number"):
+        BoxFile(path, named("a1.png"))
+
+
+@pytest.mark.trial("C12")
+def test_an_empty_list_is_said_to_be_empty(tmp_path):
+    with pytest.raises(ValueError, match="a.json is an empty list; want detections"):
+        BoxFile(write(tmp_path / "a.json", "[]"), named("a1.png"))
+
+
+@pytest.mark.trial("C10")
 @pytest.mark.parametrize("cell", ["10", "+10", "10.", "1e1", "1.0E+1", " 10 ", "010"])
 def test_numbers_in_every_common_form(tmp_path, cell):
     boxes = BoxFile(write(tmp_path / "boxes.csv", f"image,x0,y0,x1,y1\na,-.5,2,{cell},40\n"), named("a"))

@@ -93,8 +93,28 @@ def test_where_nothing_can_be_written(folder, tmp_path, capsys):
         run(image, "--boxes=whole", f"--out={file / 'x'}") == f"error: {file / 'x'} cannot be written: Not a directory"
     )
     assert file.read_text() == "mine"
-    assert run(image, "--boxes=whole", "--out=gs://bucket/found") == 2
-    assert "gs://bucket/found is not on this machine; want a folder that is" in capsys.readouterr().err
+    for out in ("gs://bucket/found", "https://bucket/found", ""):
+        assert run(image, "--boxes=whole", f"--out={out}") == 2
+        assert f"{out!r} is not on this machine; want a folder that is" in capsys.readouterr().err
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize("image", ["", "https://example.com/a.png", "gs://bucket/a.png", "file:///a.png"])
+def test_an_input_of_another_machine_is_refused(image):
+    assert run(image, "--boxes=whole") == (
+        f"error: {image!r} is not on this machine; want an image, a folder or a video that is"
+    )
+
+
+@pytest.mark.trial("C10")
+@pytest.mark.parametrize(
+    "flag",
+    ["--min_score=0.0_5", "--min_score=nan", "--max_batch=1_6", "--max_batch=0", "--k=1_0", "--k=\u0669", "--k=-3",
+     "--box_scale=1_0", "--box_scale=1,25", "--box_scale=inf", "--input_size=2_56", "--input_size=256,-64"],
+)  # fmt: skip
+def test_flags_that_are_no_number_everywhere(folder, capsys, flag):
+    assert run(folder, "--boxes=whole", flag) == 2
+    assert f"argument {flag.partition('=')[0]}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError])

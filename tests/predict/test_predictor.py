@@ -251,6 +251,11 @@ def test_agrees_with_evaluation(predictor, tmp_path):
     [
         ({}, 0, "max_batch=0 must be positive"),
         ({}, -3, "max_batch=-3 must be positive"),
+        ({}, 2.5, "max_batch=2.5 must be positive, a whole number"),
+        ({}, "8", "max_batch='8' must be positive"),
+        ({}, None, "max_batch=None must be positive"),
+        ({"crop": ["exact"]}, 16, "unknown crop \\['exact'\\]; known are"),
+        ({"logits": {}}, 16, "unknown logits {}; known are"),
         ({"k": 0}, 16, "k is 0; want a whole number of at least 1"),
         ({"k": -1}, 16, "k is -1; want a whole number of at least 1"),
         ({"box_scale": float("nan")}, 16, "box_scale is nan; want a finite number above 0"),
@@ -259,3 +264,20 @@ def test_agrees_with_evaluation(predictor, tmp_path):
 def test_numbers_out_of_range_are_one_sentence(changes, max_batch, message):
     with pytest.raises(UserError, match=message):
         Predictor(dots.network(**changes), dots.VARIABLES, max_batch=max_batch)
+
+
+@pytest.mark.trial("D")
+def test_no_devices_are_refused():
+    with pytest.raises(UserError, match="devices is empty; want at least one"):
+        Predictor(dots.network(), dots.VARIABLES, devices=[])
+
+
+@pytest.mark.trial("D")
+@pytest.mark.parametrize(
+    "boxes", ["whole", ["a"] * 4, [[1, 2, 3, 4], [1, 2]], {"x0": 1}, np.ones(4, complex), np.ones(4, bool)], ids=str
+)
+def test_boxes_that_are_no_numbers_are_named(predictor, boxes):
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    for given in (boxes, lambda _: boxes):
+        ((_, error),) = predictor.stream([(pixels, given)])
+        assert str(error).startswith("image 0: boxes that are no numbers (")

@@ -48,6 +48,7 @@ class Claim:
 
     def __init__(self, path: str | os.PathLike, what: str, *, wait: bool = False, say: Callable[[str], object] = print):
         self._path, self._what, self._patient, self._say = epath.Path(path), what, wait, say
+        self._remote = "://" in os.fspath(self._path)  # a cloud creates nothing exclusively
         self._mine = {**_this_process(), "id": uuid.uuid4().hex, "ending": False}
         self._lock, self._over, self._lost = threading.Lock(), threading.Event(), ""
 
@@ -90,7 +91,7 @@ class Claim:
         """Creates the file; False if there is one."""
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)  # an owner that ends may have removed it
-            if "://" in os.fspath(self._path):  # a cloud creates nothing exclusively
+            if self._remote:
                 if self._path.exists():
                     return False
                 self._path.write_text(self._text())
@@ -160,6 +161,11 @@ class Claim:
 
     def _remove(self, owner: dict[str, Any]) -> None:
         """Removes the file of an owner that is gone, and of no other: of many processes, one at a time may do it."""
+        taking = f"Took over {self._what} from {_name(owner)}, which ended without giving it back."
+        if self._remote:
+            self._path.unlink(missing_ok=True)
+            self._say(taking)
+            return
         ident = re.sub(r"\W", "", str(owner.get("id")))[:40]
         mark = self._path.with_name(f".{self._path.name}.{ident}.gone")
         with writing(self._path):
@@ -174,7 +180,7 @@ class Claim:
             try:
                 if (self._read() or {}).get("id") == owner.get("id"):
                     self._path.unlink(missing_ok=True)
-                    self._say(f"Took over {self._what} from {_name(owner)}, which ended without giving it back.")
+                    self._say(taking)
             finally:
                 mark.unlink(missing_ok=True)
 

@@ -120,9 +120,13 @@ class Run:
 
         Raises:
           UserError: the step is damaged; names its files, and the newest step that is whole.
+          FileNotFoundError: it is not there any more.
         """
         start, folder = time.perf_counter(), self.checkpoints / str(step)
-        if faults := self.faults(step):
+        faults = self.faults(step)
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder} is gone; the training that runs may have removed it for a later step")
+        if faults:
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
             raise UserError(f"{folder} is damaged ({faults[0]}{more}); {self._remedy(step)}")
         if not digests.present(folder):

@@ -1,7 +1,8 @@
 """Digests of files: whether what is read is what was written.
 
 A folder keeps the SHA-256 of each of its files in a file `SHA256SUMS`, in the form of the command `sha256sum`, so that
-`sha256sum --check SHA256SUMS` within the folder does the same as `faults`.
+`sha256sum --check SHA256SUMS` within the folder compares the same digests as `faults`. Files that are not listed are
+found by `faults` alone.
 """
 
 import hashlib

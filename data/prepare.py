@@ -32,6 +32,7 @@ from data.source import Source
 from h3r_jax import ranges, visualize
 from h3r_jax.claims import Claim
 from h3r_jax.errors import UserError, of_the_user, sentences
+from h3r_jax.files import check_free
 
 PUBLISHED: tuple[type[LandmarkBuilder], ...] = (
     mpii.Mpii, coco_keypoints.CocoKeypoints, wflw.Wflw, w300.W300, cofw.Cofw, aflw.Aflw, lapa.Lapa,
@@ -163,8 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="K of a csv data set; the others know theirs",
     )
     parser.add_argument("--overlays", metavar="DIR", help="write DIR/NAME-SPLIT.png: images with landmarks and boxes")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures of --overlays that are there")
     options = vars(parser.parse_args(arguments))
-    overlays, begin = options.pop("overlays"), time.monotonic()
+    overlays, overwrite, begin = options.pop("overlays"), options.pop("overwrite"), time.monotonic()
     with sentences():
         builder = prepare(**options)
         seconds = time.monotonic() - begin
@@ -173,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(summary(builder, split))
         for split in builder.info.splits if overlays else ():
             path = epath.Path(overlays).expanduser() / f"{options['name']}-{split}.png"
+            check_free(path, overwrite=overwrite)
             visualize.save(sheet(builder, split), path)
             print(f"Wrote {path}")
     print(f"{builder.info.full_name} is ready in {builder.data_dir}, after {seconds:.1f} s.")

@@ -48,7 +48,7 @@ class Claim:
 
     def __init__(self, path: str | os.PathLike, what: str, *, wait: bool = False, say: Callable[[str], object] = print):
         self._path, self._what, self._patient, self._say = epath.Path(path), what, wait, say
-        self._remote = "://" in os.fspath(self._path)  # a cloud creates nothing exclusively
+        self._remote = "://" in os.fspath(self._path)  # epath creates nothing exclusively in a cloud
         self._mine = {**_this_process(), "id": uuid.uuid4().hex, "ending": False}
         self._lock, self._over, self._lost = threading.Lock(), threading.Event(), ""
 
@@ -69,6 +69,8 @@ class Claim:
 
     def check(self) -> None:
         """Lost if another process has taken the claim over. Call it before anything is written that has one owner."""
+        with contextlib.suppress(OSError):
+            self._renew()  # the thread may not have run since this process was suspended
         if self._lost:
             raise Lost(self._lost)
 

@@ -56,10 +56,12 @@ CASES = [
     ("a.pth", "new.pth", False, ["convert"], "PyTorch's files are read, not written; want an ending .safetensors"),
     ("a.pth", "a.pth", True, ANY[1:], "lie within each other; choose another destination"),
     ("run", "run", True, ANY, "lie within each other"),
-    ("run", "run/checkpoints/exported", False, ANY, "lie within each other"),
+    ("run", "run/checkpoints/exported", False, ANY, "lies within the checkpoints of a run"),
+    ("run/checkpoints/5", "run/checkpoints/6", False, ANY, "lies within the checkpoints of a run"),
+    ("a.pth", "run/checkpoints/6", False, ANY, "lies within the checkpoints of a run"),
     ("run/checkpoints/5", "run", True, ANY, "lie within each other"),
-    ("run/checkpoints/5", "run/checkpoints/5/w.safetensors", False, ANY, "lie within each other"),
-    ("folder/../run", "run/checkpoints/w.safetensors", False, ANY, "lie within each other"),
+    ("run/checkpoints/5", "run/checkpoints/5/w.safetensors", False, ANY, "lies within the checkpoints of a run"),
+    ("folder/../run", "run/checkpoints/w.safetensors", False, ANY, "lies within the checkpoints of a run"),
 ]
 
 

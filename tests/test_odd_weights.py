@@ -99,7 +99,7 @@ def test_a_prefix_before_all_names_is_left_away_and_said(tmp_path, name, prefix)
     variables, _, report = convert.read(path)
     expected, _ = convert.from_torch(tensors, convert.recognize(tensors))
     jax.tree.map(np.testing.assert_array_equal, variables, expected)
-    assert f"all names begin with {prefix.removeprefix('module.')!r} there, which is left away" in report.notes
+    assert f"all names begin with {prefix.removeprefix('module.')!r} there, which is removed" in report.notes
 
 
 @pytest.mark.trial("D")

@@ -81,7 +81,7 @@ def read(
     tensors, prefix = without_prefix(content.tensors)
     about_file = content.notes
     if prefix:
-        about_file += (f"all names begin with {prefix!r} there, which is left away",)
+        about_file += (f"all names begin with {prefix!r} there, which is removed",)
     try:
         if stored:  # a head "heatmap" cannot be told from "binary" by its tensors
             head = head or stored.head

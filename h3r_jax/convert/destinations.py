@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from h3r_jax.errors import UserError
 from h3r_jax.files import check_free, user_path
-from h3r_jax.run import CHECKPOINTS
+from h3r_jax.run import CHECKPOINTS, CONFIG
 
 
 def check(
@@ -29,6 +29,8 @@ def check(
     check_free(destination, overwrite=overwrite)
     # A run may hold what is made from it; its checkpoints may not.
     kept = origin / CHECKPOINTS if (origin / CHECKPOINTS).is_dir() else origin
+    if any(part.name == CHECKPOINTS and (part.parent / CONFIG).exists() for part in (place, *place.parents)):
+        raise UserError(f"{destination} lies within the checkpoints of a run; choose another destination")
     if place in (origin, kept) or kept in place.parents or place in origin.parents:
         raise UserError(f"{destination} and the source {source} lie within each other; choose another destination")
     if place.is_dir():

@@ -245,9 +245,10 @@ def load_directory(path: str | os.PathLike) -> tuple[dict, Spec, tuple[str, ...]
     network = inference.make_network(**inference.settings_of(config))
     host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     averaged = config["eval"]["averaged"]
-    variables, _ = run.variables(network.shapes(), step=step, averaged=averaged, sharding=host)
+    variables, origin = run.variables(network.shapes(), step=step, averaged=averaged, sharding=host)
     spec = Spec(config["model"]["name"], network.head, network.scheme.num_landmarks, NAMING_OF_HEAD[network.head])
-    return jax.tree.map(np.asarray, variables), spec, ()
+    notes = (runs.UNVERIFIED,) if origin.endswith(runs.UNVERIFIED) else ()
+    return jax.tree.map(np.asarray, variables), spec, notes
 
 
 def _verify(source: epath.Path) -> tuple[str, ...]:

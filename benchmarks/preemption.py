@@ -29,7 +29,7 @@ from h3r_jax import ranges
 from h3r_jax.errors import sentences
 from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
 
-STEPS_PER_KILL = 8
+STEPS_PER_KILL = 12
 DURING_START = 0.15  # of the kills, at any moment before the first step
 DURING_SAVE = 0.3  # of the kills, as soon as a checkpoint is being written
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]

@@ -129,10 +129,17 @@ def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
     return None
 
 
-def _show_unraisable(hook: Any) -> None:
-    """Shows an error that cannot be raised, but not that tensorstore still answers to a save that has failed."""
-    if str(hook.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(hook)
+def _is_echo(error: BaseException | None) -> bool:
+    """Whether an error of a thread only follows a full disk, which the main thread gets and says in a sentence."""
+    after = ("Event loop is closed", "cannot schedule new futures after shutdown")  # of orbax and tensorstore
+    return is_full_disk(error) or str(error) in after
+
+
+def _without_echoes() -> None:
+    """Threads of orbax and tensorstore that meet a full disk print nothing."""
+    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and _is_echo(record.exc_info[1])))
+    threading.excepthook = lambda hook: None if _is_echo(hook.exc_value) else threading.__excepthook__(hook)
+    sys.unraisablehook = lambda hook: None if _is_echo(hook.exc_value) else sys.__unraisablehook__(hook)
 
 
 @contextlib.contextmanager
@@ -142,10 +149,7 @@ def session(options: Any) -> Iterator[None]:
         logging.set_verbosity(logging.WARNING)
         # Orbax warns of every save without an evaluation. There are many such saves.
         logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
-    # Where a thread of orbax meets a full disk, the main thread gets the error and says it in a sentence.
-    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and is_full_disk(record.exc_info[1])))
-    threading.excepthook = lambda hook: None if is_full_disk(hook.exc_value) else threading.__excepthook__(hook)
-    sys.unraisablehook = _show_unraisable
+    _without_echoes()
     try:
         with distributed.end_for_all(), sentences():
             distributed.initialize(*(options[name].value for name in distributed.FLAGS))

@@ -166,10 +166,10 @@ def test_a_name_that_the_libraries_cannot_read_is_refused_or_works(place, tmp_pa
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 30 MB, and a function that leaves so many bytes of it free."""
+    """A file system of 100 MB, and a function that leaves so many bytes of it free."""
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", place], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", place], check=False).returncode:
         pytest.skip("mounting a small file system needs root")
 
     def leave(free):

@@ -136,7 +136,8 @@ def torture(place, kills, seed):
     damaged = 0
     for kill in range(kills):
         if kill >= (damaged + 1) * kills // 3 and damaged < 2 and len(saved_steps(killed)[0]) > 1:
-            damage(place, killed, commands[killed], rng)
+            plain = [argument for argument in commands[killed] if argument != "--skip_damaged"]
+            damage(place, killed, plain, rng)
             damaged += 1
             commands[killed] = [*commands[killed], "--skip_damaged"]
         life, starting_seconds = one_life(place, killed, commands[killed], rng, starting_seconds)

@@ -1,5 +1,6 @@
 """What every test runs under: quick compilation that is kept, strict broadcasting, eight devices of the CPU."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -35,13 +36,21 @@ def shared_data():
     return folder
 
 
+@contextlib.contextmanager
+def file_system(place, size):
+    """A file system in memory at the new folder `place`, of a size as mount takes it; skips a test that may not."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 600 KB, for full disks."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with file_system(tmp_path / "small", "600k") as place:
+        yield place

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import types
 
 import jax
@@ -19,6 +18,7 @@ from h3r_jax.evaluation import report
 from h3r_jax.evaluation.protocols import Scores
 
 pytest.importorskip("torch")
+from tests.conftest import file_system
 from tests.converting import flips, save_torch, state, tiny_backbones  # noqa: F401  (a fixture)
 
 PAGE = 4096  # a file system in memory gives room by the page
@@ -27,13 +27,8 @@ PAGE = 4096  # a file system in memory gives room by the page
 @pytest.fixture
 def disk(tmp_path):
     """A file system of 20 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", place]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with file_system(tmp_path / "disk", "20m") as place:
+        yield place
 
 
 def fill(disk, room):

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import tiny_run
 from h3r_jax.run import Run
+from tests.conftest import file_system
 
 TRAIN_ELSEWHERE = """
 import runpy, socket
@@ -167,18 +168,14 @@ def test_a_name_that_the_libraries_cannot_read_is_refused_or_works(place, tmp_pa
 @pytest.fixture
 def disk(tmp_path):
     """A file system of 100 MB, and a function that leaves so many bytes of it free."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", place], check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
+    with file_system(tmp_path / "disk", "100m") as place:
 
-    def leave(free):
-        room = os.statvfs(place)
-        with contextlib.suppress(OSError):  # the run may have taken it in the meantime
-            (place / "fill").write_bytes(bytes(max(0, room.f_bavail * room.f_frsize - free)))
+        def leave(free):
+            room = os.statvfs(place)
+            with contextlib.suppress(OSError):  # the run may have taken it in the meantime
+                (place / "fill").write_bytes(bytes(max(0, room.f_bavail * room.f_frsize - free)))
 
-    yield place, leave
-    subprocess.run(["umount", "-l", place], check=True)
+        yield place, leave
 
 
 @pytest.mark.trial("A1")

@@ -32,14 +32,6 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
-@pytest.fixture
-def nothing_is_loaded(monkeypatch):
-    def load(*arguments, **settings):
-        raise AssertionError("the network was loaded")
-
-    monkeypatch.setattr(command, "load_predictor", load)
-
-
 @pytest.mark.trial("A4")
 @pytest.mark.parametrize("name", ["landmarks.jsonl", "a.png.png", "film.mp4.mp4", "b.png-2.png"])
 def test_what_is_there_is_not_replaced(image, tmp_path, name, nothing_is_loaded):

@@ -3,7 +3,6 @@
 import pytest
 from PIL import Image
 
-from h3r_jax.predict import __main__ as command
 from tests.predict import dots
 from tests.predict.dots import run
 
@@ -12,14 +11,6 @@ from tests.predict.dots import run
 def image(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     return tmp_path / "a.png"
-
-
-@pytest.fixture
-def nothing_is_loaded(monkeypatch):
-    def load(*arguments, **settings):
-        raise AssertionError("the network was loaded")
-
-    monkeypatch.setattr(command, "load_predictor", load)
 
 
 @pytest.mark.trial("A4")

@@ -45,6 +45,8 @@ def decoders(network: Network) -> dict[str, Decoder]:
 
 def decoder_name(network: Network) -> str:
     """The network's own decoder, in a word."""
+    if network.k == math.prod(network.heatmap_shape):
+        return "all cells"
     return f"k={network.k}" + ("" if network.selection == "top_k" else f" {network.selection}")
 
 

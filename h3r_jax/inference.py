@@ -44,6 +44,7 @@ class Network:
     head: name in `models.HEADS`.
     logits: how the two channels of head "binary" become one logit map, key of `LOGITS`.
     activation, k, selection, temperature: of the decoder, see `codec.decode`.
+    instead_of: the activation that belongs to the loss, if another one is taken on purpose; for what is printed.
     flip: what is averaged with the mirrored crop: "" for nothing, "coordinates", or "heatmaps" of probabilities.
     crop: key of `images.CROPS`.
     box_scale: the factor by which a box grows to the crop.
@@ -63,6 +64,7 @@ class Network:
     k: int = 9
     selection: str = "top_k"
     temperature: float = 1.0
+    instead_of: str = ""
     flip: str = ""
     crop: str = "exact"
     box_scale: float = 1.25
@@ -284,6 +286,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
             **{name: model[name] for name in ("head", "stride", "dtype", "logits")},
             "activation": activation,
             "temperature": decoder.temperature if activation == "softmax" else 1.0,
+            "instead_of": decoder.activation if activation != decoder.activation else "",
             "k": evaluation["k"] or max(decoder.k, 1),
             **{name: evaluation[name] for name in ("selection", "flip", "crop")},
             "box_scale": config["data"]["box_scale"],

@@ -58,10 +58,9 @@ class Recipe:
           UserError: an unknown name, an augmentation out of range, or values that do not go together.
         """
         train, network, objective = config["train"], make_network(**settings_of(config)), objective_of(config)
-        belongs = objective.decoder(network.heatmap_shape).activation
-        if network.activation != belongs:
+        if network.instead_of:
             raise UserError(
-                f"config.eval.activation is {network.activation!r}, and {belongs!r} belongs to the loss "
+                f"config.eval.activation is {network.activation!r}, and {network.instead_of!r} belongs to the loss "
                 f"{objective.name}; train without the field, and give it to eval.py to see what the wrong decoder costs"
             )
         with of_the_user():

@@ -91,6 +91,11 @@ def test_unknown_names_and_fields():
             Recipe.from_config(changed)
 
     refused("eval", "activation", "relu", "unknown activation 'relu'; known are 'softmax', 'sigmoid', 'identity'")
+    refused(
+        "eval", "activation", "sigmoid", "'sigmoid', and 'softmax' belongs to the loss spatial_cross_entropy; train"
+    )
+    refused("loss", "sigma", -1.0, "config.loss.sigma is -1.0; want a finite number from 0 to 1000")
+    refused("loss", "target", "coordinate", "want a Gaussian around it, such as config.loss.sigma=1.5")
     refused("eval", "flip", "maps", "unknown flip 'maps'; known are '', 'coordinates', 'heatmaps'")
     refused("eval", "k", 10_000, "k=10000 cells cannot be chosen from a map of 32x32")
     refused("eval", "selection", "best", "unknown selection 'best'; known are 'top_k', 'neighbours'")

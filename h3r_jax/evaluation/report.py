@@ -45,9 +45,8 @@ def decoders(network: Network) -> dict[str, Decoder]:
 
 def decoder_name(network: Network) -> str:
     """The network's own decoder, in a word."""
-    cells = "all cells" if network.k == math.prod(network.heatmap_shape) else f"k={network.k}"
     selection = "" if network.selection == "top_k" else f" {network.selection}"
-    return cells + selection + (f" {network.activation}" if network.instead_of else "")
+    return f"k={network.k}{selection}" + (f" {network.activation}" if network.instead_of else "")
 
 
 def describe_split(split: Any) -> str:

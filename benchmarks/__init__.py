@@ -1,6 +1,7 @@
 """Commands that print the figures of the documentation."""
 
 import platform
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,12 @@ def torch_device() -> str:
     import jax  # not for the workers of torch_loader
 
     return "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
+def hear_interrupts() -> None:
+    """Lets Ctrl-C reach this process and those that it starts. Without this, a background job of a shell ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def medians(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, tuple[float, float]]:

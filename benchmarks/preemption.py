@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from benchmarks import tiny_run
+from benchmarks import hear_interrupts, tiny_run
 from h3r_jax import ranges
 from h3r_jax.errors import sentences
 from h3r_jax.run import AVERAGE, PROGRESS, VARIABLES, Run
@@ -162,6 +162,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--keep", help="new directory for the two runs; a temporary one by default")
     options = parser.parse_args()
+    hear_interrupts()
     logging.set_verbosity(logging.WARNING)  # orbax tells of every array
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:

@@ -8,8 +8,9 @@ It prints three tables of medians. In each table all candidates run in turn, in 
    and `torch.topk` take these too, and channels-first maps, on which they are fastest; `np.argpartition` takes
    channels-first maps. The last row reads the maps once.
 2. Whole decoders, in maps per second.
-3. The losses with their gradients, on activation points and in the dense form that builds the target heatmap: time,
-   and the memory that the compiled program allocates besides its arguments and results.
+3. The objectives with their gradients, and three of them in the dense form that builds the target heatmap: time, its
+   ratio to the spatial cross-entropy, and the memory that the compiled program allocates besides its arguments and
+   results.
 
 If JAX runs on an NVIDIA GPU, PyTorch must run there too. Numpy stays on the CPU.
 """
@@ -27,9 +28,10 @@ import torch
 from jax import lax
 
 from benchmarks import medians, processor, torch_device
-from h3r_jax import codec, losses, ranges
+from h3r_jax import codec, ranges
 from h3r_jax.codec.top_k import top_k
 from h3r_jax.errors import sentences
+from h3r_jax.losses import Objective
 
 
 def jitted(function, *arguments):
@@ -80,16 +82,37 @@ def decoders(maps, k):
     return calls
 
 
-def dense_spatial(logits, points):
-    """`losses.spatial_cross_entropy` by a target heatmap."""
-    target = codec.scatter(points, logits.shape[1:3])
+WIDTH = {"target": "coordinate", "sigma": 1.5}
+OBJECTIVES = {
+    "spatial cross-entropy": Objective(),
+    "spatial cross-entropy, Gaussian": Objective(**WIDTH),
+    "binary cross-entropy": Objective("binary_cross_entropy"),
+    "binary cross-entropy, Gaussian": Objective("binary_cross_entropy", **WIDTH),
+    "squared error": Objective("squared_error", **WIDTH),
+    "adaptive wing": Objective("adaptive_wing", **WIDTH),
+    "integral": Objective("integral"),
+    "dsnt": Objective("dsnt", **WIDTH),
+    "integral cross-entropy": Objective("integral_cross_entropy"),
+    "structured hinge": Objective("structured_hinge"),
+}
+
+
+def dense_spatial(logits, coordinates, place):
+    """The spatial cross-entropy by a target heatmap."""
+    target = codec.expected_heatmap(coordinates, **place)
     return -jnp.sum(target * jax.nn.log_softmax(logits, axis=(1, 2)), axis=(1, 2))
 
 
-def dense_binary(logits, points):
-    """`losses.binary_cross_entropy` by a target heatmap."""
-    target = codec.scatter(points, logits.shape[1:3])
+def dense_binary(logits, coordinates, place):
+    """The binary cross-entropy by a target heatmap."""
+    target = codec.expected_heatmap(coordinates, **place)
     return -jnp.sum(target * jax.nn.log_sigmoid(logits) + (1 - target) * jax.nn.log_sigmoid(-logits), axis=(1, 2))
+
+
+def dense_squared(logits, coordinates, place):
+    """The squared error by a target heatmap."""
+    target = codec.encode_gaussian(coordinates, sigma=WIDTH["sigma"], unbiased=True, **place)
+    return jnp.sum((logits - target) ** 2, axis=(1, 2))
 
 
 def loss_programs(maps):
@@ -100,21 +123,28 @@ def loss_programs(maps):
         np.random.default_rng(1).uniform(0, 1, (maps.shape[0], maps.shape[3], 2)) * limit, jnp.float32
     )
 
+    place = {"heatmap_shape": size, "stride": stride}
+
+    def objective_loss(objective, logits, coordinates):
+        points = objective.points(jax.random.key(0), coordinates, **place)
+        return objective.values(logits, points, coordinates, stride=stride)
+
     def program(loss):
         def mean(logits, coordinates):
-            return loss(logits, codec.activation_points(coordinates, heatmap_shape=size, stride=stride)).mean()
+            return loss(logits, coordinates).mean()
 
         return jax.jit(jax.value_and_grad(mean)).lower(maps, coordinates).compile()
 
-    forms = {
-        "spatial cross-entropy, points": losses.spatial_cross_entropy,
-        "spatial cross-entropy, dense": dense_spatial,
-        "binary cross-entropy, points": losses.binary_cross_entropy,
-        "binary cross-entropy, dense": dense_binary,
+    forms = {name: functools.partial(objective_loss, each) for name, each in OBJECTIVES.items()}
+    dense = {
+        "spatial cross-entropy": dense_spatial,
+        "binary cross-entropy": dense_binary,
+        "squared error": dense_squared,
     }
+    forms |= {f"{name}, dense": functools.partial(loss, place=place) for name, loss in dense.items()}
     programs = {name: program(loss) for name, loss in forms.items()}
-    for points, dense in (list(programs)[:2], list(programs)[2:]):
-        one, two = (programs[name](maps, coordinates) for name in (points, dense))
+    for name in dense:
+        one, two = (programs[form](maps, coordinates) for form in (name, f"{name}, dense"))
         np.testing.assert_allclose(one[0], two[0], rtol=1e-4)
         np.testing.assert_allclose(one[1], two[1], atol=1e-6)
     return programs, coordinates
@@ -154,16 +184,18 @@ def main():
     for name, (seconds, _) in medians(decoders(maps, arguments.k), max(3, arguments.repeats // 3)).items():
         print(f"{name:45s} {1e3 * seconds:8.1f} {count / seconds:9.0f}")
 
-    print(f"\n{'losses with gradient':45s} {'ms':>8s} {'MiB':>9s}")
+    print(f"\n{'objectives with gradient':45s} {'ms':>8s} {'ratio':>7s} {'MiB':>9s}")
     maps = maps.astype(jnp.float32)
     programs, coordinates = loss_programs(maps)
     calls = {
         name: functools.partial(lambda p: jax.block_until_ready(p(maps, coordinates)), p)
         for name, p in programs.items()
     }
-    for name, (seconds, _) in medians(calls, max(3, arguments.repeats // 3)).items():
+    times = medians(calls, max(3, arguments.repeats // 3))
+    entropy, _ = next(iter(times.values()))
+    for name, (seconds, _) in times.items():
         memory = programs[name].memory_analysis().temp_size_in_bytes
-        print(f"{name:45s} {1e3 * seconds:8.1f} {memory / 2**20:9.1f}")
+        print(f"{name:45s} {1e3 * seconds:8.1f} {seconds / entropy:7.2f} {memory / 2**20:9.1f}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import jax.extend.core
 import jax.numpy as jnp
 
 from configs import variants
-from h3r_jax import augment, codec, losses, models
+from h3r_jax import augment, models
 from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, optimizer_of
 
@@ -36,7 +36,8 @@ def kept_for_backward(recipe, variables):
     landmarks = jax.ShapeDtypeStruct((EXAMPLES, network.scheme.num_landmarks, 2), jnp.float32)
 
     def residuals(params, statistics, images, landmarks):
-        points = codec.activation_points(landmarks, heatmap_shape=network.heatmap_shape, stride=network.stride)
+        place = {"heatmap_shape": network.heatmap_shape, "stride": network.stride}
+        points = recipe.objective.points(jax.random.key(0), landmarks, **place)
 
         def objective(params):
             outputs, _ = network.model.apply(
@@ -45,7 +46,9 @@ def kept_for_backward(recipe, variables):
                 train=True,
                 mutable=["batch_stats"],
             )
-            return losses.LOSSES[recipe.loss](network.map_of_outputs(outputs), points).mean()
+            return recipe.objective.values(
+                network.map_of_outputs(outputs), points, landmarks, stride=network.stride
+            ).mean()
 
         return jax.tree.leaves(jax.vjp(objective, params)[1])
 

@@ -61,38 +61,42 @@ def one_life(place, workdir, arguments, rng, starting_seconds):
     output = place / "output.txt"
     with output.open("w") as file:
         process = tiny_run.start(place, arguments, file)
-    started = time.monotonic()
-    moment = rng.random()
-    if moment < DURING_START:
-        wanted, delay = 0, rng.uniform(0, starting_seconds)
-    else:
-        wanted, delay = rng.randint(1, MOST_STEPS), rng.uniform(0, 0.2)
-    # The log is that of the life before until the run has said where it goes on.
-    while wanted and ACCOUNT not in output.read_text() and process.poll() is None:
-        time.sleep(0.005)
-    while wanted and last_step(workdir) < saved_before + wanted and process.poll() is None:
-        time.sleep(0.005)
-    if moment > 1 - DURING_SAVE:
-        delay = 0
-        while not saved_steps(workdir)[1] and process.poll() is None:
-            time.sleep(0.001)
-    if wanted:
-        starting_seconds = max(starting_seconds, time.monotonic() - started - delay)
-    time.sleep(delay)
-    alive = process.poll() is None
-    process.send_signal(number)
-    code = process.wait(timeout=120)
-    text = output.read_text()
-    if not alive or code not in (-number, 128 + number):
-        raise SystemExit(f"the run ended by itself with {code}, before it could be killed:\n{text[-3000:]}")
-    shown = text.split(ACCOUNT)
-    if len(shown) > 1 and (resumed := int(shown[1].split(" ->")[0])) != saved_before:
-        raise SystemExit(f"resumed at step {resumed}, but step {saved_before} had been saved")
-    _, half = saved_steps(workdir)
-    lost = max(0, last_step(workdir) - last_whole(workdir)) if len(shown) > 1 else 0
-    caught = "which is saved" in text
-    if caught and lost:
-        raise SystemExit(f"{number.name} lost {lost} steps:\n{text[-3000:]}")
+    try:
+        started = time.monotonic()
+        moment = rng.random()
+        if moment < DURING_START:
+            wanted, delay = 0, rng.uniform(0, starting_seconds)
+        else:
+            wanted, delay = rng.randint(1, MOST_STEPS), rng.uniform(0, 0.2)
+        # The log is that of the life before until the run has said where it goes on.
+        while wanted and ACCOUNT not in output.read_text() and process.poll() is None:
+            time.sleep(0.005)
+        while wanted and last_step(workdir) < saved_before + wanted and process.poll() is None:
+            time.sleep(0.005)
+        if moment > 1 - DURING_SAVE:
+            delay = 0
+            while not saved_steps(workdir)[1] and process.poll() is None:
+                time.sleep(0.001)
+        if wanted:
+            starting_seconds = max(starting_seconds, time.monotonic() - started - delay)
+        time.sleep(delay)
+        alive = process.poll() is None
+        process.send_signal(number)
+        code = process.wait(timeout=120)
+        text = output.read_text()
+        if not alive or code not in (-number, 128 + number):
+            raise SystemExit(f"the run ended by itself with {code}, before it could be killed:\n{text[-3000:]}")
+        shown = text.split(ACCOUNT)
+        if len(shown) > 1 and (resumed := int(shown[1].split(" ->")[0])) != saved_before:
+            raise SystemExit(f"resumed at step {resumed}, but step {saved_before} had been saved")
+        _, half = saved_steps(workdir)
+        lost = max(0, last_step(workdir) - last_whole(workdir)) if len(shown) > 1 else 0
+        caught = "which is saved" in text
+        if caught and lost:
+            raise SystemExit(f"{number.name} lost {lost} steps:\n{text[-3000:]}")
+    finally:
+        process.kill()  # if the run is not as it should be, and still alive
+        process.wait()
     life = {"signal": number, "caught": caught, "half": half, "lost": lost, "started": wanted > 0}
     return life, starting_seconds
 

@@ -27,7 +27,7 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks.collectives import collectives
-from h3r_jax import augment, codec, losses
+from h3r_jax import augment
 from h3r_jax.errors import sentences
 from h3r_jax.training import sharding, step
 from h3r_jax.training.recipe import Recipe
@@ -65,8 +65,9 @@ def steps(config, mesh, per_device):
     eval_step = jax.jit(network.decode, in_shardings=(whole, split), out_shardings=whole)
 
     def loss(logits, landmarks):
-        points = codec.activation_points(landmarks, heatmap_shape=network.heatmap_shape, stride=network.stride)
-        return losses.LOSSES[recipe.loss](logits, points).mean()
+        place = {"heatmap_shape": network.heatmap_shape, "stride": network.stride}
+        points = recipe.objective.points(jax.random.key(0), landmarks, **place)
+        return recipe.objective.values(logits, points, landmarks, stride=network.stride).mean()
 
     logits = jax.ShapeDtypeStruct((train_size, *network.heatmap_shape, landmarks), jnp.float32)
     both = jax.jit(jax.value_and_grad(loss), in_shardings=split, out_shardings=(whole, split))

@@ -56,8 +56,15 @@ def get_config() -> ConfigDict:
     config.init_from = ""
 
     config.loss = loss = ConfigDict()
-    loss.name = "spatial_cross_entropy"  # key of h3r_jax.losses.LOSSES
-    loss.target = "expected"  # all activation points by their weights; or "sampled": one, drawn each step (the paper)
+    loss.name = "spatial_cross_entropy"  # key of h3r_jax.losses.OBJECTIVES
+    # Where the target stands: "expected", all activation points by their weights; "sampled", one of them, drawn each
+    # step (the paper); "threshold", the one that loss.threshold rounds to; "coordinate", the coordinate itself.
+    loss.target = "expected"
+    loss.threshold = 0.5  # of target "threshold": 0 rounds up, 0.5 to the nearest cell, 1 down
+    loss.sigma = 0.0  # standard deviation of a Gaussian around the target, cells; 0: the activation points alone
+    loss.weight = 1.0  # of the second term of "dsnt" and "integral_cross_entropy"
+    loss.margin = 1.0  # of "structured_hinge": how far a cell must stay below the target, for each cell of distance
+    loss.eps = 1.0  # of "structured_hinge": the width of its smooth maximum
 
     config.augment = augment = ConfigDict()  # see h3r_jax.augment.Augmentation
     augment.rotation = 30.0
@@ -83,7 +90,7 @@ def get_config() -> ConfigDict:
 
     config.eval = evaluation = ConfigDict()
     evaluation.batch_size = 64
-    evaluation.k = 9  # activation points of the decoder
+    evaluation.k = 0  # activation points of the decoder; 0: the number that belongs to the loss
     evaluation.selection = "top_k"  # how these points are chosen: "top_k" or "neighbours"
     evaluation.activation = ""  # of the decoder: "softmax", "sigmoid" or "identity"; empty for the one of the loss
     evaluation.flip = ""  # flip test: averages "coordinates" or "heatmaps" with the mirrored image's; empty for none

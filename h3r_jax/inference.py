@@ -43,7 +43,8 @@ class Network:
     stride: input pixels per heatmap cell.
     head: name in `models.HEADS`.
     logits: how the two channels of head "binary" become one logit map, key of `LOGITS`.
-    activation, k, selection: of the decoder, see `codec.decode`.
+    activation, k, selection, temperature: of the decoder, see `codec.decode`.
+    instead_of: the activation that belongs to the loss, if another one is taken on purpose; for what is printed.
     flip: what is averaged with the mirrored crop: "" for nothing, "coordinates", or "heatmaps" of probabilities.
     crop: key of `images.CROPS`.
     box_scale: the factor by which a box grows to the crop.
@@ -62,6 +63,8 @@ class Network:
     activation: str = "softmax"
     k: int = 9
     selection: str = "top_k"
+    temperature: float = 1.0
+    instead_of: str = ""
     flip: str = ""
     crop: str = "exact"
     box_scale: float = 1.25
@@ -149,8 +152,9 @@ class Network:
         With activation "identity" the values themselves are averaged.
         """
         probability, value = _PROBABILITIES[self.activation]
-        back = geometry.mirror_heatmaps(probability(mirrored), self.stride, self.scheme.mirror)
-        return value((probability(straight) + back) / 2)
+        straight, mirrored = (probability(maps / self.temperature) for maps in (straight, mirrored))
+        back = geometry.mirror_heatmaps(mirrored, self.stride, self.scheme.mirror)
+        return value((straight + back) / 2) * self.temperature
 
     def decoder(self, **changes: Any) -> Callable[[jax.Array], codec.Decoded]:
         """The decoder of logit maps `[B, h, w, K]`; `changes` replace `k` or `selection`."""
@@ -158,6 +162,7 @@ class Network:
             "k": self.k,
             "selection": self.selection,
             "activation": self.activation,
+            "temperature": self.temperature,
             "stride": self.stride,
         }
         options |= changes
@@ -254,23 +259,36 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
     return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),))
 
 
+def objective_of(config: Mapping[str, Any]) -> losses.Objective:
+    """The objective that a configuration (nested mappings, such as a ConfigDict) asks for in "loss".
+
+    Raises:
+      UserError: an unknown name, a number out of its range, or fields that do not go together.
+    """
+    with of_the_user():
+        return losses.Objective(**dict(config["loss"]))
+
+
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `make_network` for a configuration (nested mappings, such as a ConfigDict).
 
     Raises:
-      UserError: see `scheme_of`; or an unknown loss.
+      UserError: see `scheme_of` and `objective_of`.
     """
     try:
-        model, evaluation, loss = config["model"], config["eval"], config["loss"]["name"]
-        if loss not in losses.LOSSES:
-            raise UserError(f"unknown loss {loss!r}; known are {', '.join(losses.LOSSES)}")
+        model, evaluation, stride = config["model"], config["eval"], config["model"]["stride"]
+        decoder = objective_of(config).decoder([size // max(stride, 1) for size in model["input_size"]])
+        activation = evaluation["activation"] or decoder.activation
         return {
             "model": model["name"],
             "scheme": scheme_of(config),
             "input_size": tuple(model["input_size"]),
             **{name: model[name] for name in ("head", "stride", "dtype", "logits")},
-            "activation": evaluation["activation"] or losses.ACTIVATIONS[loss],
-            **{name: evaluation[name] for name in ("k", "selection", "flip", "crop")},
+            "activation": activation,
+            "temperature": decoder.temperature if activation == "softmax" else 1.0,
+            "instead_of": decoder.activation if activation != decoder.activation else "",
+            "k": evaluation["k"] or max(decoder.k, 1),
+            **{name: evaluation[name] for name in ("selection", "flip", "crop")},
             "box_scale": config["data"]["box_scale"],
         }
     except KeyError as error:

@@ -33,11 +33,12 @@ REAL = [field for field in NUMBERS if field not in WHOLE]
 TUPLES = [field for field, wanted in ranges.RANGES.items() if isinstance(wanted, ranges.Several)]
 ZERO = {  # fields that may be zero; of all others zero is refused
     "seed", "data.cache_bytes", "train.steps", "train.warmup_epochs", "train.weight_decay", "train.average_decay",
+    "loss.threshold", "loss.sigma", "loss.margin", "eval.k",
     *(field for field in NUMBERS if field.startswith("augment.")),
 }  # fmt: skip
 AT_MOST_ONE = {
     "augment.shift", "augment.mirror", "augment.color", "augment.occlusion", "augment.half_body", "train.learning_rate",
-    "train.weight_decay", "train.average_decay",
+    "train.weight_decay", "train.average_decay", "loss.threshold",
 }  # fmt: skip
 
 
@@ -251,7 +252,7 @@ READERS = {
     ("field", "value", "sentence"),
     [
         ("train.batch_size", "16", "config.train.batch_size is '16'; want a whole number from 1"),
-        ("eval.k", "9", "config.eval.k is '9'; want a whole number of at least 1"),
+        ("eval.k", "9", "config.eval.k is '9'; want a whole number of at least 0"),
         ("eval.k", None, "config.eval.k is None; want"),
         ("model.input_size", 64, "config.model.input_size is 64; want a tuple of 2"),
         ("model.name", ["a"], "config.model.name is ('a',); want a text"),

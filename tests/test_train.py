@@ -85,11 +85,23 @@ def test_it_evaluates(trained, capsys):
 
 def test_a_protocol_that_is_not_the_runs_is_named_and_a_network_refused(place, trained, capsys):
     workdir, config, _ = trained
-    config = config_of(place, **{"eval.k": 4, "data.box_scale": 1.5})
+    config = config_of(place, **{"eval.k": 4, "data.box_scale": 1.5, "eval.activation": "sigmoid"})
     metrics = evaluate(config, workdir)
-    assert "data.box_scale is 1.5, the run has 1.25; eval.k is 4, the run has 9" in capsys.readouterr().out
-    result = json.loads((workdir / "eval" / f"faces-val-step{STEPS}-box_scale=1.5-k=4.json").read_text())
-    assert result["differs_from_run"] == {"eval.k": [9, 4], "data.box_scale": [1.25, 1.5]}
+    table = capsys.readouterr().out
+    for field in (
+        "data.box_scale is 1.5, the run has 1.25",
+        "eval.k is 4, the run has 0",
+        "eval.activation is sigmoid",
+    ):
+        assert field in table
+    assert "sigmoid of the maps (softmax belongs to the loss)" in table and "\nk=4 sigmoid " in table
+    name = f"faces-val-step{STEPS}-box_scale=1.5-k=4-activation=sigmoid"
+    result = json.loads((workdir / "eval" / f"{name}.json").read_text())
+    assert result["differs_from_run"] == {
+        "eval.k": [0, 4],
+        "data.box_scale": [1.25, 1.5],
+        "eval.activation": ["", "sigmoid"],
+    }
     assert result["metrics"] == metrics
     for changes, field in (
         ({"model.input_size": (64, 64)}, r"model.input_size: \[32, 32\] there, \[64, 64\] here"),

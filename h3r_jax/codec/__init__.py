@@ -23,6 +23,7 @@ from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_sof
 from h3r_jax.codec.maps import binary_logits, encode, expected_heatmap, gather, scatter
 from h3r_jax.codec.registry import CODECS, Codec
 from h3r_jax.codec.selection import SELECTIONS
+from h3r_jax.codec.separable import SeparableTarget, separable_target
 from h3r_jax.codec.theory import quantization_bias, quantization_bound
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ActivationPoints",
     "Codec",
     "Decoded",
+    "SeparableTarget",
     "activation_points",
     "binary_logits",
     "decode",
@@ -52,5 +54,6 @@ __all__ = [
     "quantization_bound",
     "randomized_rounding",
     "scatter",
+    "separable_target",
     "threshold_rounding",
 ]

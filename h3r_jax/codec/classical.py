@@ -33,6 +33,7 @@ from h3r_jax.codec.selection import (
     usable,
     widened,
 )
+from h3r_jax.codec.separable import bell, combine, offsets
 
 Matrix = list[list[Any]]  # of arrays
 
@@ -65,19 +66,12 @@ def encode_gaussian(
     heatmap_shape, sigma = shape_of_map(heatmap_shape), positive("sigma", sigma)
     lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     center = lower + (fraction if unbiased else jnp.floor(fraction + 0.5))  # [..., K, D]
-    ndim = len(heatmap_shape)
-    factors = []
-    for axis, size in enumerate(heatmap_shape):
-        along = center[..., ndim - 1 - axis]  # [..., K]
-        offset = along_last(range(size), along.ndim + 1, jnp.float32) - along[..., None]  # [..., K, size]
-        factor = jnp.exp(-((offset / sigma) ** 2) / 2)  # the square of sigma alone may be zero or infinite
-        if not unbiased:
-            factor = jnp.where(jnp.abs(offset) <= 3 * sigma, factor, 0.0)
-        shape = [1] * ndim
-        shape[axis] = size
-        factors.append(jnp.swapaxes(factor, -1, -2).reshape(*along.shape[:-1], *shape, along.shape[-1]))
-    within = inside.reshape(*inside.shape[:-1], *[1] * ndim, inside.shape[-1])
-    return jnp.where(within, functools.reduce(jnp.multiply, factors), 0.0)
+    profiles = []
+    for offset in offsets(center, heatmap_shape):
+        profile = bell(offset, sigma)
+        profiles.append(profile if unbiased else jnp.where(jnp.abs(offset) <= 3 * sigma, profile, 0.0))
+    within = jnp.expand_dims(inside, tuple(range(-1 - len(heatmap_shape), -1)))
+    return jnp.where(within, combine(jnp.multiply, profiles), 0.0)
 
 
 def decode_maximum(heatmaps: ArrayLike, *, stride: Stride = 4.0, ndim: int = 2) -> jax.Array:

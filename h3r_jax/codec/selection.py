@@ -88,6 +88,9 @@ def usable(maps: jax.Array) -> jax.Array:
 def _top_k(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> tuple[jax.Array, jax.Array]:
     """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
     del activation  # grows with the value, so the order is that of the values
+    if k == maps.shape[-2]:  # all cells, in no matter what order
+        values = jnp.swapaxes(maps, -1, -2)
+        return values, jnp.broadcast_to(unravel(jnp.arange(k), shape), (*values.shape, len(shape)))
     values, index = strongest.top_k(maps, k)
     return values, unravel(index, shape)
 

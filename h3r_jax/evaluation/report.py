@@ -45,7 +45,8 @@ def decoders(network: Network) -> dict[str, Decoder]:
 
 def decoder_name(network: Network) -> str:
     """The network's own decoder, in a word."""
-    return f"k={network.k}" + ("" if network.selection == "top_k" else f" {network.selection}")
+    selection = "" if network.selection == "top_k" else f" {network.selection}"
+    return f"k={network.k}{selection}" + (f" {network.activation}" if network.instead_of else "")
 
 
 def describe_split(split: Any) -> str:
@@ -60,6 +61,7 @@ def describe_protocol(network: Network, protocol: Protocol, box: str) -> str:
         for name in protocol.normalizers or ("",)
     )
     maps = f'the "{network.logits}" maps' if network.head == "binary" else "the maps"
+    maps += f" ({network.instead_of} belongs to the loss)" if network.instead_of else ""
     flip = f"averages {network.flip}" if network.flip else "off"
     thresholds = ", ".join(f"{value:g}" for value in protocol.thresholds)
     return (

@@ -69,7 +69,7 @@ def describe(
         f"{models.count_parameters(state.variables['params']):,} parameters, {config.model.dtype}, "
         f"stride {network.stride}",
         "weights": weights,
-        "loss": f"{recipe.loss} against {recipe.target} activation points",
+        "loss": str(recipe.objective),
         "scores": f"{report.describe_protocol(network, protocol, config.data.box)}, "
         f"decoder {report.decoder_name(network)}",
         "devices": f"{mesh.size} x {mesh.devices.flat[0].device_kind} in {jax.process_count()} process(es)",

@@ -10,11 +10,10 @@ import jax
 
 from h3r_jax import augment, losses, ranges
 from h3r_jax.errors import UserError, of_the_user
-from h3r_jax.inference import Network, make_network, settings_of
+from h3r_jax.inference import Network, make_network, objective_of, settings_of
 from h3r_jax.run import flatten
 from h3r_jax.training.nonfinite import POLICIES
 
-TARGETS = ("sampled", "expected")
 MOST_STEPS = 2**31 - 1  # the state counts them in int32
 
 
@@ -23,8 +22,7 @@ class Recipe:
     """Everything that a training step needs and does not change. Hashable, so that `jit` can close over it.
 
     network: the Network that is trained.
-    loss: name in `losses.LOSSES`.
-    target: "sampled", one activation point drawn each step (the paper), or "expected", all of them by weight.
+    objective: losses.Objective.
     augmentation: ranges of the random changes.
     average_decay: of the moving average of variables; 0 for none.
     seed: of every random choice in the step.
@@ -37,8 +35,7 @@ class Recipe:
     """
 
     network: Network
-    loss: str = "spatial_cross_entropy"
-    target: str = "expected"
+    objective: losses.Objective = dataclasses.field(default_factory=losses.Objective)
     augmentation: augment.Augmentation = dataclasses.field(default_factory=augment.Augmentation)
     average_decay: float = 0.998
     seed: int = 0
@@ -46,9 +43,8 @@ class Recipe:
     nonfinite: str = "stop"
 
     def __post_init__(self) -> None:
-        for name, known in {"loss": losses.LOSSES, "target": TARGETS, "nonfinite": POLICIES}.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}")
+        if self.nonfinite not in POLICIES:
+            raise UserError(f"unknown nonfinite {self.nonfinite!r}; known are {', '.join(POLICIES)}")
         with of_the_user():
             for field in ("seed", "train.accumulation", "train.average_decay"):
                 name = field.rpartition(".")[2]
@@ -61,13 +57,17 @@ class Recipe:
         Raises:
           UserError: an unknown name, an augmentation out of range, or values that do not go together.
         """
-        train = config["train"]
+        train, network, objective = config["train"], make_network(**settings_of(config)), objective_of(config)
+        if network.instead_of:
+            raise UserError(
+                f"config.eval.activation is {network.activation!r}, and {network.instead_of!r} belongs to the loss "
+                f"{objective.name}; train without the field, and give it to eval.py to see what the wrong decoder costs"
+            )
         with of_the_user():
             augmentation = augment.Augmentation(**dict(config["augment"]))
         return cls(
-            network=make_network(**settings_of(config)),
-            loss=config["loss"]["name"],
-            target=config["loss"]["target"],
+            network=network,
+            objective=objective,
             augmentation=augmentation,
             average_decay=train["average_decay"],
             seed=config["seed"],

@@ -54,11 +54,9 @@ def target_points(
     landmarks: jax.Array, index: jax.Array, step: jax.typing.ArrayLike, recipe: Recipe
 ) -> codec.ActivationPoints:
     """The activation points `[B, K, P, 2]` that the loss aims at, for landmarks `[B, K, 2]` in input pixels."""
-    arguments: dict[str, Any] = {"heatmap_shape": recipe.network.heatmap_shape, "stride": recipe.network.stride}
-    if recipe.target == "expected":
-        return codec.activation_points(landmarks, **arguments)
+    place: dict[str, Any] = {"heatmap_shape": recipe.network.heatmap_shape, "stride": recipe.network.stride}
     keys = _example_keys(index, step, recipe, stream=1)
-    return jax.vmap(lambda key, x: codec.randomized_rounding(key, x, **arguments))(keys, landmarks)
+    return jax.vmap(lambda key, x: recipe.objective.points(key, x, **place))(keys, landmarks)
 
 
 def _loss_and_gradient(variables: dict, batch: Batch, step: jax.Array, recipe: Recipe) -> tuple[Any, ...]:
@@ -73,7 +71,8 @@ def _loss_and_gradient(variables: dict, batch: Batch, step: jax.Array, recipe: R
         outputs, updates = network.model.apply(
             {**variables, "params": params}, inputs, train=True, mutable=["batch_stats"]
         )
-        values = losses.LOSSES[recipe.loss](network.map_of_outputs(outputs), points)
+        maps = network.map_of_outputs(outputs)
+        values = recipe.objective.values(maps, points, landmarks, stride=network.stride)
         return losses.weighted_mean(values, weights), updates["batch_stats"]
 
     (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(variables["params"])

@@ -15,6 +15,7 @@ import pytest
 from configs import common
 from h3r_jax import augment
 from h3r_jax.errors import UserError
+from h3r_jax.losses import Objective
 from h3r_jax.run import Run
 from h3r_jax.training import checkpoints, loop, nonfinite, preemption, same_run, sharding, step, writers
 from h3r_jax.training.recipe import Durations
@@ -144,7 +145,7 @@ def test_a_step_that_is_not_finite_stops_the_run_and_leaves_what_made_it(tmp_pat
 
 
 def test_steps_that_are_not_finite_can_be_skipped_and_are_counted(tmp_path, monkeypatch):
-    recipe = dataclasses.replace(RECIPE, nonfinite="skip", target="expected", augmentation=augment.Augmentation())
+    recipe = dataclasses.replace(RECIPE, nonfinite="skip", objective=Objective(), augmentation=augment.Augmentation())
     monkeypatch.setitem(globals(), "TRAIN_STEP", step.jit_train_step(recipe, OPTIMIZER, MESH))
     state = run(
         tmp_path, 8, batches=broken_batches(0), incidents=nonfinite.Incidents(Run(tmp_path), "skip", broken_batch)

@@ -91,13 +91,18 @@ def test_unknown_names_and_fields():
             Recipe.from_config(changed)
 
     refused("eval", "activation", "relu", "unknown activation 'relu'; known are 'softmax', 'sigmoid', 'identity'")
+    refused(
+        "eval", "activation", "sigmoid", "'sigmoid', and 'softmax' belongs to the loss spatial_cross_entropy; train"
+    )
+    refused("loss", "sigma", -1.0, "config.loss.sigma is -1.0; want a finite number from 0 to 1000")
+    refused("loss", "target", "coordinate", "want a Gaussian around it, such as config.loss.sigma=1.5")
     refused("eval", "flip", "maps", "unknown flip 'maps'; known are '', 'coordinates', 'heatmaps'")
     refused("eval", "k", 10_000, "k=10000 cells cannot be chosen from a map of 32x32")
     refused("eval", "selection", "best", "unknown selection 'best'; known are 'top_k', 'neighbours'")
     refused("model", "name", "resnet", "unknown model 'resnet'; known: mobilenet_v2")
     refused("model", "input_size", (30, 32), "not a multiple of stride 4")
     refused("loss", "name", "mse", "unknown loss 'mse'; known are spatial_cross_entropy")
-    refused("loss", "target", "all", "unknown target 'all'; known are sampled, expected")
+    refused("loss", "target", "all", "unknown target 'all'; known are expected, sampled")
     refused("train", "nonfinite", "go", "unknown nonfinite 'go'; known are stop, skip")
     refused("augment", "mirror", 1.5, "config.augment.mirror is 1.5; want a finite number from 0 to 1")
     refused("landmarks", "scheme", "ibug68", "has the scheme 'ibug68', and a mirror order or normalizer as well")
@@ -131,7 +136,7 @@ def test_an_evaluation_is_of_the_runs_own_network(tmp_path):
     run.write_config(fields(config))
     assert same_run.check_evaluation(run, fields(config)) == {}
     config.eval.k, config.data.box_scale, config.train.learning_rate, config.eval.batch_size = 4, 1.5, 0.5, 7
-    assert same_run.check_evaluation(run, fields(config)) == {"eval.k": (9, 4), "data.box_scale": (1.25, 1.5)}
+    assert same_run.check_evaluation(run, fields(config)) == {"eval.k": (0, 4), "data.box_scale": (1.25, 1.5)}
     for section, name, value in (("model", "input_size", (64, 64)), ("loss", "name", "binary_cross_entropy")):
         changed = config.copy_and_resolve_references()
         changed[section][name] = value

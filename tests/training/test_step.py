@@ -15,6 +15,7 @@ from h3r_jax import augment, codec
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import FLIPS, make_network
+from h3r_jax.losses import Objective
 from h3r_jax.training import sharding, step
 from h3r_jax.training.recipe import Recipe
 from h3r_jax.training.state import create_state, make_optimizer, make_schedule
@@ -96,7 +97,7 @@ def test_micro_batches_are_one_batch_and_move_nothing_between_devices():
 def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     network = make_network("mobilenet_v2", "ibug68", head=head, input_size=128)
     augmentation = augment.Augmentation(30, 0.25, 0.05, 0.5, 0.3, 1.0, 0.3)
-    recipe = Recipe(network, loss, target, augmentation)
+    recipe = Recipe(network, Objective(loss, target), augmentation)
     optimizer = make_optimizer(
         make_schedule(learning_rate=1e-3, warmup_steps=1, total_steps=9), weight_decay=0, clip_norm=1
     )
@@ -116,7 +117,7 @@ def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
 
 
 def test_loss_ignores_hidden_and_outside_landmarks():
-    recipe = tiny.make_recipe(augmentation=augment.Augmentation(), target="expected", average_decay=0.0)
+    recipe = tiny.make_recipe(augmentation=augment.Augmentation(), objective=Objective(), average_decay=0.0)
     state, optimizer = tiny.make_state(recipe)
     batch = tiny.batch_at(0, recipe)
     batch["weight"][:] = 1
@@ -202,7 +203,7 @@ def test_flip_test_undoes_the_mirror():
 )
 def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activation):
     """A network that is right about the image and its mirror image: the average is right to 0.001 px."""
-    network = tiny.make_recipe(loss=loss, activation=activation).network
+    network = tiny.make_recipe(objective=Objective(loss), activation=activation).network
     width, stride, mirror = network.shape[1], network.stride, list(network.scheme.mirror)
     truth = np.random.default_rng(0).uniform(5, 22, (6, 3, 2)).astype(np.float32)
     mirrored = np.stack([width - 1 - truth[..., 0], truth[..., 1]], axis=-1)[:, mirror]
@@ -229,9 +230,9 @@ def test_averaging_maps_with_the_mirrored_image_loses_no_fraction(loss, activati
 
 def test_recipe_names_what_is_known():
     with pytest.raises(ValueError, match="unknown loss 'mse'; known are spatial_cross_entropy"):
-        tiny.make_recipe(loss="mse")
-    with pytest.raises(ValueError, match="unknown target 'all'; known are sampled, expected"):
-        tiny.make_recipe(target="all")
+        Objective("mse")
+    with pytest.raises(ValueError, match="unknown target 'all'; known are expected, sampled, threshold, coordinate"):
+        Objective(target="all")
     with pytest.raises(ValueError, match="not a multiple of stride 4"):
         tiny.make_recipe(shape=(30, 32))
     with pytest.raises(ValueError, match="multiple of the 8 devices"):

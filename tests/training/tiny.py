@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from h3r_jax import augment
+from h3r_jax import augment, losses
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.models.layers import BatchNorm, Conv3x3
@@ -49,7 +49,12 @@ class TinyBackbone(nn.Module):
 def make_recipe(dtype=jnp.float32, **changes):
     """A Recipe of the tiny network; `changes` are fields of the recipe or of its network."""
     network = {"model": TinyNet(dtype), "scheme": SCHEME, "shape": SHAPE}
-    fields = {"target": "sampled", "augmentation": AUGMENTATION, "average_decay": 0.9, "seed": 3}
+    fields = {
+        "objective": losses.Objective(target="sampled"),
+        "augmentation": AUGMENTATION,
+        "average_decay": 0.9,
+        "seed": 3,
+    }
     for name, value in changes.items():
         (fields if name in Recipe.__dataclass_fields__ else network)[name] = value
     return Recipe(Network(**network), **fields)

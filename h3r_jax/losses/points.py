@@ -1,19 +1,13 @@
-"""Losses against activation points: the target heatmap is never built.
+"""Cross-entropies against activation points: the target heatmap is never built, and the gradient is written once.
 
-Each is unreduced, one number per landmark, and takes the points of
-`codec.activation_points` (all weighted points) or `codec.randomized_rounding`
-(one sampled point, the paper's training). Both are linear in the target, so
-the first is the expectation of the second at fixed parameters.
+Both are linear in the target. So the loss against all weighted points (`codec.activation_points`) is the expectation
+of the loss against one sampled point (`codec.randomized_rounding`, the paper's training), at fixed parameters.
 
-Landmarks that a map cannot represent have no target; `landmark_weights` says
-how much each landmark counts, and the caller averages with those weights.
-
-The gradient by float32 logits is the only array of their size that is made. Losses
-are for reverse-mode differentiation; `jax.jvp` takes their gradient, not themselves.
+The gradient by float32 logits is the only array of their size that is made. These losses are for reverse-mode
+differentiation; `jax.jvp` takes their gradient, not themselves.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,20 +18,10 @@ from jax import lax
 from h3r_jax import codec
 from h3r_jax.codec.arguments import positive
 from h3r_jax.codec.maps import add_at
+from h3r_jax.losses import heatmaps
+from h3r_jax.losses.maps import in_float, log_sum_exp, softplus
 
-
-def landmark_weights(points: codec.ActivationPoints, weight: jax.Array | None = None) -> jax.Array:
-    """How much each landmark counts in a loss: its weight, and nothing outside the map.
-
-    Args:
-      points: ActivationPoints with `inside [..., K]`.
-      weight: `[..., K]`, non-negative weights; None for ones.
-
-    Returns:
-      `float32[..., K]`.
-    """
-    inside = points.inside.astype(jnp.float32)
-    return inside if weight is None else inside * weight.astype(jnp.float32)
+Target = codec.ActivationPoints | codec.SeparableTarget
 
 
 def _against(
@@ -82,7 +66,7 @@ def _against(
     return loss(logits, points, *parameters)
 
 
-def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> jax.Array:
+def spatial_cross_entropy(logits: jax.Array, target: Target) -> jax.Array:
     """Cross-entropy of a softmax over all cells of a map, one map per landmark.
 
     Since the weights sum to one, `-sum(target * log_softmax(logits))` is
@@ -91,21 +75,17 @@ def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> 
 
     Args:
       logits: `[..., H, W, K]` or `[..., D, H, W, K]`.
-      points: ActivationPoints for the same leading axes and landmarks.
+      target: ActivationPoints, or a SeparableTarget whose cells sum to one; for the same leading axes and landmarks.
 
     Returns:
       `[..., K]`, nats, float32 or wider.
 
     Raises:
-      ValueError: logits and points disagree about leading axes or landmarks; logits are no floats.
+      ValueError: logits and target disagree about leading axes or landmarks; logits are no floats.
     """
-    logits = _logits(logits)
-
-    # Relative to the largest logit, beside which a sum of large logits would lose the logarithm.
-    def whole(logits: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-        peak = jnp.max(logits, axis=axes, keepdims=True)
-        peak = jnp.where(jnp.isfinite(peak), peak, 0.0)
-        return jnp.squeeze(peak, axes), jnp.log(jnp.sum(jnp.exp(logits - peak), axis=axes))
+    if isinstance(target, codec.SeparableTarget):
+        return heatmaps.spatial_cross_entropy(logits, target)
+    logits = in_float(logits)
 
     def total(known: tuple[jax.Array, jax.Array], values: jax.Array, weights: jax.Array) -> jax.Array:
         peak, log_sum = (each[..., None] for each in known)
@@ -115,13 +95,11 @@ def spatial_cross_entropy(logits: jax.Array, points: codec.ActivationPoints) -> 
         return log_sum[..., 0] - 2 * jnp.sum(half * weights, axis=-1) + nothing
 
     return _against(
-        logits, points, whole, slope=lambda logits, peak, log_sum: jnp.exp(logits - peak - log_sum), total=total
+        logits, target, log_sum_exp, slope=lambda logits, peak, log_sum: jnp.exp(logits - peak - log_sum), total=total
     )
 
 
-def binary_cross_entropy(
-    logits: jax.Array, points: codec.ActivationPoints, *, positive_weight: float = 1.0
-) -> jax.Array:
+def binary_cross_entropy(logits: jax.Array, target: Target, *, positive_weight: float = 1.0) -> jax.Array:
     """Binary cross-entropy of every cell, summed over the map, one map per landmark.
 
     For the reference's two-channel head pass `codec.binary_logits(outputs)`: its
@@ -133,21 +111,23 @@ def binary_cross_entropy(
 
     Args:
       logits: `[..., H, W, K]` or `[..., D, H, W, K]`, log-odds.
-      points: ActivationPoints for the same leading axes and landmarks.
+      target: ActivationPoints, or a SeparableTarget with values of at most one; for the same leading axes and
+        landmarks.
       positive_weight: `w`, the cost of a missed target relative to a false one; positive.
 
     Returns:
       `[..., K]`, nats, float32 or wider; inf where the sum is beyond that, but the gradient is right.
 
     Raises:
-      ValueError: logits and points disagree about leading axes or landmarks; logits are no floats; a weight that is not
+      ValueError: logits and target disagree about leading axes or landmarks; logits are no floats; a weight that is not
         positive and finite.
     """
-    logits, positive_weight = _logits(logits), positive("positive_weight", positive_weight)
+    if isinstance(target, codec.SeparableTarget):
+        return heatmaps.binary_cross_entropy(logits, target, positive_weight=positive_weight)
+    logits, positive_weight = in_float(logits), positive("positive_weight", positive_weight)
 
     def whole(logits: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array]:
-        # The softplus, but jax.nn's is written out as a map of its own before XLA sums it on a CPU.
-        return (jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes),)
+        return (jnp.sum(softplus(logits), axis=axes),)
 
     def total(known: tuple[jax.Array], values: jax.Array, weights: jax.Array, positive_weight: jax.Array) -> jax.Array:
         gain = positive_weight * jax.nn.softplus(-values) - jax.nn.softplus(values)
@@ -155,41 +135,9 @@ def binary_cross_entropy(
 
     return _against(
         logits,
-        points,
+        target,
         whole,
         slope=lambda logits, _: jax.nn.sigmoid(logits),
         total=total,
         parameters=(positive_weight,),
     )
-
-
-def _logits(logits: jax.Array) -> jax.Array:
-    """`logits` in at least float32."""
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(f"logits must be of a float dtype, got {logits.dtype}")
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-
-def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean of `values` by `weights`, over all axes; zero if nothing has weight.
-
-    Args:
-      values, weights: arrays of one shape.
-
-    Returns:
-      A scalar in the dtype of `values`.
-
-    Raises:
-      ValueError: the shapes differ.
-    """
-    if values.shape != weights.shape:
-        raise ValueError(f"values have shape {values.shape}, weights {weights.shape}")
-    total = jnp.sum(weights).astype(values.dtype)
-    return jnp.sum(values * weights) / jnp.maximum(total, math.ulp(1.0))
-
-
-LOSSES = {"spatial_cross_entropy": spatial_cross_entropy, "binary_cross_entropy": binary_cross_entropy}
-ACTIVATIONS = {
-    "spatial_cross_entropy": "softmax",
-    "binary_cross_entropy": "sigmoid",
-}  # exact after each, in `codec.decode`

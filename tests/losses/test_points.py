@@ -190,20 +190,7 @@ def test_the_head_of_the_reference():
     np.testing.assert_allclose(np.asarray(got)[inside], want[inside], rtol=1e-5)
 
 
-def test_weights():
-    points = points_of(COORDINATES)
-    weight = jnp.array([[1.0, 0.0, 2.0, 1.0], [1.0, 1.0, 0.0, 3.0]])
-    np.testing.assert_array_equal(losses.landmark_weights(points, weight), [[1, 0, 2, 1], [0, 0, 0, 3]])
-    values = jnp.arange(8.0).reshape(2, 4)
-    weights = losses.landmark_weights(points, weight)
-    np.testing.assert_allclose(losses.weighted_mean(values, weights), (0 + 4 + 3 + 21) / 7)
-    assert losses.weighted_mean(values, jnp.zeros((2, 4))) == 0
-    assert np.isfinite(jax.grad(lambda v: losses.weighted_mean(v, jnp.zeros((2, 4))))(values)).all()
-    with pytest.raises(ValueError, match="values have shape"):
-        losses.weighted_mean(values, jnp.ones(4))
-
-
-@pytest.mark.parametrize("loss", losses.LOSSES.values())
+@pytest.mark.parametrize("loss", [losses.spatial_cross_entropy, losses.binary_cross_entropy])
 def test_shapes_that_disagree(loss):
     points = points_of(COORDINATES)
     for shape in ((2, *SHAPE, 3), (1, *SHAPE, 4), (*SHAPE, 4)):

@@ -42,7 +42,9 @@ def check(cells: Mapping[str, Cell]) -> None:
     """
     models.BACKBONES[NAME] = Backbone
     # Compiling is nearly all of the time. The flags are read when JAX starts, which it has not yet.
-    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
     began = time.perf_counter()
     done: set[Cell] = set()
     try:

@@ -71,7 +71,7 @@ def size_of(cell: Cell) -> tuple[int, int]:
 _size = functools.cache(networks.count)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=16)
 def _compiled(cell: Cell, steps: int, warmup: int, shapes: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """The optimiser of a cell of seed 0, and its compiled step for batches of `shapes`."""
     schedule = make_schedule(learning_rate=cell.learning_rate, warmup_steps=warmup, total_steps=steps)

@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=files, default=[*files], help="files to write; all by default")
     parser.add_argument("--compress", action="store_true", help="smaller files")
     options = parser.parse_args()
-    save = np.savez_compressed if options.compress else np.savez
+    save: Any = np.savez_compressed if options.compress else np.savez
     with sentences():
         for name in options.only:
             arrays = collect(*files[name], options.data_dir)

@@ -123,8 +123,8 @@ def calibration(decoded: codec.Decoded, test: Crops, counted: np.ndarray) -> dic
     `rescaled_50` is the same with the covariances multiplied by one factor. The factor makes the calibration 1 on the
     other half of the examples (the even ones for the odd ones, and the other way round).
     """
-    apart = (test.landmarks - decoded.coordinates).astype(np.float64)
-    square, covariance = (apart**2).sum(axis=-1), decoded.covariance.astype(np.float64)
+    apart = test.landmarks - np.asarray(decoded.coordinates, np.float64)
+    square, covariance = (apart**2).sum(axis=-1), np.asarray(decoded.covariance, np.float64)
     trace, even = np.trace(covariance, axis1=-2, axis2=-1), (np.arange(len(apart)) % 2 == 0)[:, None]
 
     def factor(chosen: np.ndarray) -> np.float64:

@@ -107,7 +107,7 @@ def load(folder: str, dataset: str, input_size: int, part_held_out: bool = False
     path, remedy = _file(folder, dataset, input_size)
     check_there(folder, {(dataset, input_size)})
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if set(file.files) != names(dataset):
                 raise UserError(f"{path} has the arrays {', '.join(sorted(file.files))}; {remedy}")
             wanted = file.files if part_held_out else [name for name in file.files if not name.startswith("train_")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -78,7 +79,7 @@ def _panels(rows: int, columns: int, shared: bool) -> tuple[Figure, list[Any]]:
     return figure, [panel for row in panels for panel in row]
 
 
-def _plot(panel: Any, found: list[tuple[float, float]], line: str, label: str | None = None, **style: Any) -> None:
+def _plot(panel: Any, found: Sequence[tuple[float, float]], line: str, label: str | None = None, **style: Any) -> None:
     """A line through the points that are there."""
     there = [point for point in found if point[1] < float("inf")]
     if there:

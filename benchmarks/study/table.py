@@ -5,7 +5,7 @@ error_cells, error_pixels: mean distance from the truth, cells of the heatmap an
 bias_x, bias_y: mean signed error, cells. landmarks: that these four count, those inside of the heatmap.
 nme: normalised mean error over all landmarks, percent. failures: images with an NME above 10 %, percent.
 calibration, inside_*, rescaled_*: of the own decoder, see `decoders.calibration`.
-steps, loss: of the training, and of its last step. seconds: of the steps, without compilation.
+steps, last_loss: of the training. seconds: of the steps, without compilation.
 parameters, multiply_adds: of the network, for one image. device: that trained it.
 """
 
@@ -15,7 +15,7 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,12 @@ TYPES = {
     **dict.fromkeys(CALIBRATION, "empty or float"),
     "steps": "int",
     "seconds": "float",
-    "loss": "float",
+    "last_loss": "float",
     "parameters": "int",
     "multiply_adds": "int",
     "device": "str",
 }
-PARSERS = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": int,
     "float": float,
@@ -96,26 +96,26 @@ def read(path: Path) -> list[Row]:
     rows: list[Row] = []
     seen: dict[tuple[str, str], int] = {}
     open_run, opened = "", 0
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines, number = csv.reader(io.StringIO(text, newline=""), strict=True), 1
     try:
         next(lines)
-        for values in lines:
-            row = _parse(path, lines.line_num, values)
+        for number, values in enumerate(lines, 2):
+            row = _parse(path, number, values)
             key = row["run"], row["decoder"]
             if key in seen:
                 raise UserError(
-                    f"{path} line {lines.line_num}: the decoder {key[1]!r} of the run {key[0]!r} stands in line "
+                    f"{path} line {number}: the decoder {key[1]!r} of the run {key[0]!r} stands in line "
                     f"{seen[key]} already; remove one of the two"
                 )
             if open_run and key[0] != open_run:
                 break
-            seen[key] = lines.line_num
+            seen[key] = number
             if not open_run:
-                opened = lines.line_num
+                opened = number
             open_run = "" if key[1] == "own" else key[0]
             rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path} line {lines.line_num}: {error}; remove the lines from there on") from error
+        raise UserError(f"{path} line {number + 1}: {error}; remove the lines from there on") from error
     if open_run or not text.endswith("\n"):
         raise UserError(
             f"{path} line {opened}: the run {rows[-1]['run']!r} begins there and does not end; remove its lines"

@@ -80,7 +80,7 @@ def _compiled(cell: Cell, steps: int, warmup: int, shapes: tuple[tuple[str, Any]
     start = functools.partial(create_state, optimizer=optimizer, keep_average=keep_average)
     state = jax.eval_shape(start, recipe.network.shapes())
     batch = {name: jax.ShapeDtypeStruct(*form) for name, form in shapes}
-    step = jit_train_step(recipe, optimizer, sharding.make_mesh(jax.devices()[:1]))
+    step: Any = jit_train_step(recipe, optimizer, sharding.make_mesh(jax.devices()[:1]))
     return optimizer, step.lower(state, batch).compile()
 
 
@@ -130,7 +130,7 @@ def train(cell: Cell, arrays: examples.Examples, *, most_steps: int = 0) -> Run:
     cost = {
         "steps": int(state.step),
         "seconds": seconds,
-        "loss": float(metrics["loss"]),
+        "last_loss": float(metrics["loss"]),
         "parameters": parameters,
         "multiply_adds": multiply_adds,
         "device": jax.devices()[0].device_kind,

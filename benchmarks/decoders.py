@@ -20,10 +20,10 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from benchmarks.study.decoders import probabilities
 from configs import common
 from data import inputs
 from h3r_jax import codec, geometry
@@ -33,13 +33,6 @@ from h3r_jax.run import find
 from h3r_jax.training import command, same_run, sharding
 
 BATCH = 64
-
-
-def probabilities(logits, activation):
-    """Maps `[..., h, w, K]` of maximum one."""
-    logits = logits.astype(jnp.float32)
-    peak = logits.max(axis=(-3, -2), keepdims=True)
-    return codec.ACTIVATIONS[activation](logits, peak)
 
 
 def decoders(activation):

@@ -31,7 +31,7 @@ def points(results: Results) -> Figure:
                 label = cell.objective.removeprefix(loss.replace("_", " ")).strip() or loss
                 _plot(panel, found, line, color=f"C{number % 10}", label=label if kind == "top" else None)
         panel.set(title=loss.replace("_", " "), xlabel="k", ylabel="error, cells", xscale="log", yscale="log")
-        panel.set_xticks(decoders.NEIGHBOURS, [str(k) for k in decoders.NEIGHBOURS], minor=False)
+        panel.set_xticks((1, 4, 9, 25, 49), ("1", "4", "9", "25", "49"))
         panel.minorticks_off()
         _legend(panel)
     figure.suptitle("error against the number of cells: strongest (solid), around the maximum (dotted)")

@@ -23,7 +23,6 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks.study.decoders import probabilities
 from configs import common
 from data import inputs
 from h3r_jax import codec, geometry
@@ -61,7 +60,7 @@ def decoders(activation):
 
 
 def of_probabilities(decoder, activation, logits, *, stride):
-    return decoder(probabilities(logits, activation), stride=stride)
+    return decoder(codec.relative_mass(logits, activation=activation), stride=stride)
 
 
 def batched(function, logits):

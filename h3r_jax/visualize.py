@@ -122,7 +122,7 @@ def heatmap_sheet(
 
     Args:
       images: `N` images `[H, W, 3]`, 0 to 255.
-      heatmaps: `[N, h, w, K]`, logits. Of each map the odds are shown, relative to the largest.
+      heatmaps: `[N, h, w, K]`, the mass of each cell relative to the heaviest of its map, 0 to 1.
       titles: `N` strings.
       columns: images in a row.
 
@@ -133,7 +133,7 @@ def heatmap_sheet(
     for i, axes in enumerate(grid):
         height, width = np.shape(images[i])[:2]
         maps = np.asarray(heatmaps[i], np.float32)
-        strongest = np.exp(maps - maps.max(axis=(0, 1))).max(axis=-1)
+        strongest = maps.max(axis=-1)
         # Cell i stands at input pixel stride * i, so that its square reaches half a stride beyond.
         step = height / maps.shape[0], width / maps.shape[1]
         extent = (-step[1] / 2, width - step[1] / 2, height - step[0] / 2, -step[0] / 2)

@@ -118,8 +118,8 @@ def test_an_overlay_is_the_image_with_ellipses_of_two_deviations():
 def test_heatmaps_lie_where_their_cells_stand():
     """The only strong cell of a map of stride 4 is (5, 2): a square of four pixels around pixel (20, 8)."""
     image = np.zeros((32, 32, 3), np.uint8)
-    maps = np.full((8, 8, 2), -50.0)
-    maps[2, 5] = 0
+    maps = np.zeros((8, 8, 2))
+    maps[2, 5] = 1
     drawn = pixels(visualize.heatmap_sheet([image], [maps]))
     reference = pixels(visualize.landmark_sheet([image], np.array([[[20.0, 8.0]]])))
     rows, columns = colored(drawn, "#fcffa4")  # the top of the scale

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.study import training
@@ -24,18 +23,15 @@ COVERAGES = (0.5, 0.9)  # of ellipses
 Decoder = Callable[[jax.Array], jax.Array]
 
 
-def probabilities(maps: jax.Array, activation: str) -> jax.Array:
-    """Maps `[..., h, w, K]` of maximum one, for decoders that were made for Gaussians."""
-    maps = maps.astype(jnp.float32)
-    return codec.ACTIVATIONS[activation](maps, maps.max(axis=(-3, -2), keepdims=True))
-
-
 def decoders(heatmap_shape: tuple[int, int], activation: str, temperature: float = 1.0) -> dict[str, Decoder]:
     """`{name: decoder}` of all but the own, in cells; those that need a larger map are left out."""
     cells, least = heatmap_shape[0] * heatmap_shape[1], min(heatmap_shape)
 
     def of_probabilities(decode: Callable[..., jax.Array]) -> Decoder:
-        return lambda maps: decode(probabilities(maps / temperature, activation), stride=1.0)
+        # Made for Gaussians: they want maps of maximum one.
+        return lambda maps: decode(
+            codec.relative_mass(maps, activation=activation, temperature=temperature), stride=1.0
+        )
 
     def means(k: int, **options: Any) -> Decoder:
         chosen = {"activation": activation, "temperature": temperature, **options}

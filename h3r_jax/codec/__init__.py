@@ -18,7 +18,7 @@ from h3r_jax.codec.activation import (
     threshold_rounding,
 )
 from h3r_jax.codec.classical import decode_dark, decode_maximum, decode_quarter_shift, decode_udp, encode_gaussian
-from h3r_jax.codec.decoding import ACTIVATIONS, Decoded, decode, decode_with_statistics
+from h3r_jax.codec.decoding import ACTIVATIONS, Decoded, decode, decode_with_statistics, relative_mass
 from h3r_jax.codec.integral import decode_debiased_soft_argmax, decode_local_soft_argmax, decode_soft_argmax
 from h3r_jax.codec.maps import binary_logits, encode, expected_heatmap, gather, scatter
 from h3r_jax.codec.registry import CODECS, Codec
@@ -53,6 +53,7 @@ __all__ = [
     "quantization_bias",
     "quantization_bound",
     "randomized_rounding",
+    "relative_mass",
     "scatter",
     "separable_target",
     "threshold_rounding",

@@ -158,6 +158,22 @@ def _choose(
     return mass, _peak(values), _Chosen(cells, weights, known, values)
 
 
+def relative_mass(
+    heatmaps: ArrayLike, *, activation: str = "softmax", ndim: int = 2, temperature: float = 1.0
+) -> jax.Array:
+    """The mass of every cell, relative to the heaviest of its map: what a map looks like, whatever its loss was.
+
+    Args, errors: as `decode`.
+
+    Returns:
+      Maps in the shape of `heatmaps`, float32 or wider, from 0 to 1.
+    """
+    maps, _ = flatten(heatmaps, ndim)
+    mass = mass_function(choice("activation", activation, ACTIVATIONS), temperature)
+    values = widened(maps)
+    return mass(values, jnp.max(values, axis=-2, keepdims=True)).reshape(jnp.shape(heatmaps))
+
+
 def mass_function(activation: str, temperature: float) -> Mass:
     """The function of `values` and `peak` named `activation`; values are divided by `temperature` first."""
     temperature = positive("temperature", temperature)

@@ -260,3 +260,16 @@ def test_bad_input():
         codec.decode(np.zeros((6, 7, 3), np.uint8))
     with pytest.raises(ValueError, match="no cells"):
         codec.decode(np.zeros((0, 7, 3), np.float32))
+
+
+def test_relative_mass_is_one_at_the_heaviest_cell():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    masses = {
+        "softmax": np.exp(logits / 2),
+        "sigmoid": 1 / (1 + np.exp(-logits)),
+        "identity": np.maximum(logits, 0),
+    }
+    for activation, mass in masses.items():
+        temperature = 2.0 if activation == "softmax" else 1.0
+        found = codec.relative_mass(logits, activation=activation, temperature=temperature)
+        np.testing.assert_allclose(found, mass / mass.max(axis=(1, 2), keepdims=True), rtol=2e-6)

@@ -262,7 +262,7 @@ def sheets(evaluation: Evaluation, evaluator: Evaluator, variables: dict) -> dic
     mass = codec.relative_mass(logits, activation=network.activation, temperature=network.temperature)
     pictures = {
         "overlays": overlays,
-        "heatmaps": visualize.heatmap_sheet(images[last], np.asarray(mass), titles=titles[last], columns=len(worst)),
+        "heatmaps": visualize.heatmap_sheet(images[last], list(mass), titles=titles[last], columns=len(worst)),
     }
     if score.errors is not None:
         named = {name or decoder_name(network): each.errors for name, each in evaluation.scores.items() if each.errors}

@@ -83,9 +83,11 @@ class Network:
                 raise UserError(f"unknown {name} {value!r}; known are {', '.join(map(repr, known))}")
         with of_the_user():
             ranges.check("model.input_size", self.shape, "shape")
-            for field in ("model.stride", "eval.k", "data.box_scale"):
+            for field in ("model.stride", "data.box_scale"):
                 name = field.rpartition(".")[2]
                 ranges.check(field, getattr(self, name), name)
+        if self.k not in ranges.COUNT:
+            raise UserError(f"k is {self.k!r}; want {ranges.COUNT}")
         if any(size % self.stride for size in self.shape):
             raise UserError(f"input of {self.shape} pixels is not a multiple of stride {self.stride}")
         if self.crop == "reference" and self.shape[0] != self.shape[1]:

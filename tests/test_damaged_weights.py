@@ -19,7 +19,8 @@ safetensors_numpy = pytest.importorskip("safetensors.numpy")
 from tests.converting import flips, refused, save_torch, state, tiny_backbones  # noqa: F401  (a fixture)
 
 WEIGHT, VARIANCE, COUNTER = "final_layer.weight", "bn1.running_var", "bn1.num_batches_tracked"
-CONFIG = json.loads(common.get_config().to_json())  # with "k": 9
+CONFIG = json.loads(common.get_config().to_json())
+CONFIG["eval"]["k"] = 9  # a number to change
 FORMS = ["a.pth", "a.safetensors", "a"]
 
 

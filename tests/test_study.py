@@ -173,6 +173,7 @@ def test_rows_of_another_grid_are_refused(tmp_path):
         table.done(path, rows, CELLS)
 
 
+@pytest.mark.slow
 def test_a_cell_is_trained_and_every_decoder_has_a_row(monkeypatch):
     monkeypatch.setitem(models.BACKBONES, check.NAME, check.Backbone)
     wanted, make = ("argmax", "soft-argmax", "top 1", "top 9", "mismatched: identity"), decoders.decoders

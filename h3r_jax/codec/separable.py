@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from h3r_jax.codec.arguments import number, shape_of_map
+from h3r_jax.codec.arguments import is_traced, number, shape_of_map
 
 
 class SeparableTarget(NamedTuple):
@@ -70,7 +70,7 @@ def separable_target(points: Centers, *, heatmap_shape: Sequence[int], sigma: fl
 
 def bell(offset: jax.Array, sigma: float) -> jax.Array:
     """A Gaussian of maximum one at offsets from its centre; with sigma 0 it is one at the centre alone."""
-    if sigma == 0:
+    if not is_traced(sigma) and sigma == 0:
         return (offset == 0).astype(jnp.float32)
     return jnp.exp(-((offset / sigma) ** 2) / 2)  # the square of sigma alone may be zero or infinite
 

@@ -131,17 +131,19 @@ def test_the_hinge_without_a_margin_is_the_spatial_cross_entropy():
 
 def test_the_expected_target_is_the_mean_of_sampled_ones():
     """Exactly: over the four outcomes of rounding, by their probabilities; also around Gaussians."""
-    points = codec.activation_points(COORDINATES, heatmap_shape=SHAPE, stride=STRIDE)
-    expected = codec.separable_target(points, heatmap_shape=SHAPE, sigma=1.3).heatmap()
-    outcomes = [
-        codec.separable_target(
-            codec.ActivationPoints(points.cells[..., n : n + 1, :], np.ones((2, 3, 1), np.float32), points.inside),
-            heatmap_shape=SHAPE,
-            sigma=1.3,
-        ).heatmap()
-        for n in range(4)
-    ]
-    mean = sum(outcome * points.weights[:, None, None, :, n] for n, outcome in enumerate(outcomes))
+
+    @jax.jit
+    def both(coordinates):
+        points = codec.activation_points(coordinates, heatmap_shape=SHAPE, stride=STRIDE)
+        target = functools.partial(codec.separable_target, heatmap_shape=SHAPE, sigma=1.3)
+        outcomes = (
+            codec.ActivationPoints(points.cells[..., n : n + 1, :], jnp.ones((2, 3, 1)), points.inside)
+            for n in range(4)
+        )
+        drawn = (target(outcome).heatmap() * points.weights[:, None, None, :, n] for n, outcome in enumerate(outcomes))
+        return target(points).heatmap(), sum(drawn)
+
+    expected, mean = both(COORDINATES)
     np.testing.assert_allclose(expected, mean, atol=1e-6)
 
 
@@ -185,18 +187,23 @@ def test_the_minimum_decodes_to_the_coordinate(objective):
     """Maps at which the gradient is zero, found in closed form, decoded by the decoder that belongs."""
     shape = (24, 24)
     coordinates = np.random.default_rng(3).uniform(36, 56, (1, 20, 2)).astype(np.float32)
-    points = objective.points(jax.random.key(0), coordinates, heatmap_shape=shape, stride=4.0)
-    target = codec.separable_target(points, heatmap_shape=shape, sigma=objective.sigma)
     activation, k, temperature = objective.decoder(shape)
-    # Target values of zero are at minus infinity of a logarithm; -60 is as good in float32.
-    maps = {
-        "softmax": lambda: temperature * jnp.maximum(jnp.log(target.normalized().heatmap()), -60.0),
-        "sigmoid": lambda: jnp.clip(jax.scipy.special.logit(target.heatmap()), -60.0, 60.0),
-        "identity": target.heatmap,
-    }[activation]()
-    gradient = jax.grad(lambda z: objective.values(z, points, coordinates, stride=4.0).sum())(maps)
+
+    @jax.jit
+    def run(coordinates):
+        points = objective.points(jax.random.key(0), coordinates, heatmap_shape=shape, stride=4.0)
+        target = codec.separable_target(points, heatmap_shape=shape, sigma=objective.sigma)
+        # Target values of zero are at minus infinity of a logarithm; -60 is as good in float32.
+        maps = {
+            "softmax": lambda: temperature * jnp.maximum(jnp.log(target.normalized().heatmap()), -60.0),
+            "sigmoid": lambda: jnp.clip(jax.scipy.special.logit(target.heatmap()), -60.0, 60.0),
+            "identity": target.heatmap,
+        }[activation]()
+        gradient = jax.grad(lambda z: objective.values(z, points, coordinates, stride=4.0).sum())(maps)
+        return gradient, codec.decode(maps, k=k, stride=4.0, activation=activation, temperature=temperature)
+
+    gradient, decoded = run(coordinates)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
-    decoded = codec.decode(maps, k=k, stride=4.0, activation=activation, temperature=temperature)
     # Of a Gaussian, what lies beyond three sigma is left out: at most a fiftieth of a cell.
     bound = 4 * 0.02 if objective.sigma else 1e-3
     np.testing.assert_allclose(decoded, coordinates, atol=bound)
@@ -261,11 +268,16 @@ def test_the_whole_objective_in_one_call():
     coordinates = np.array([[[5.0, 6.0], [-9.0, 0.0], [8.0, 7.5]]], np.float32)
     weight, logits = np.array([[1.0, 1.0, 3.0]], np.float32), LOGITS[:1]
     loss = functools.partial(losses.landmark_loss, stride=STRIDE, weight=weight)
-    values = values_of(Objective(), logits, coordinates, STRIDE)
-    np.testing.assert_allclose(loss(logits, coordinates), (values[0, 0] + 3 * values[0, 2]) / 4, rtol=1e-6)
     sampled = Objective(target="sampled")
     with pytest.raises(ValueError, match="needs a key"):
         loss(logits, coordinates, objective=sampled)
-    keys = jax.random.split(jax.random.key(1), 400)
-    drawn = jax.vmap(lambda key: loss(logits, coordinates, objective=sampled, key=key))(keys)
-    assert drawn.mean() == pytest.approx(float(loss(logits, coordinates)), abs=5 * float(drawn.std()) / 20)
+
+    @jax.jit
+    def run(key):
+        values = values_of(Objective(), logits, coordinates, STRIDE)
+        drawn = jax.vmap(lambda key: loss(logits, coordinates, objective=sampled, key=key))(jax.random.split(key, 400))
+        return values, loss(logits, coordinates), drawn
+
+    values, whole, drawn = run(jax.random.key(1))
+    np.testing.assert_allclose(whole, (values[0, 0] + 3 * values[0, 2]) / 4, rtol=1e-6)
+    assert drawn.mean() == pytest.approx(float(whole), abs=5 * float(drawn.std()) / 20)

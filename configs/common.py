@@ -81,6 +81,7 @@ def get_config() -> ConfigDict:
     train.accumulation = 1  # micro-batches whose gradients make one step
     train.epochs = 60.0
     train.steps = 0  # if positive, the length of the training in place of epochs
+    train.optimizer = "adamw"  # key of h3r_jax.training.state.OPTIMIZERS: "adamw" or "muon"
     train.learning_rate = 4e-3  # peak
     train.warmup_epochs = 1.0
     train.weight_decay = 1e-4

@@ -153,6 +153,7 @@ RANGES: dict[str, Number | Text | Switch | Several] = {
     "train.accumulation": COUNT,
     "train.epochs": POSITIVE,
     "train.steps": Number(whole=True, least=0, most=2**31 - 1),
+    "train.optimizer": TEXT,
     # A step multiplies weights by 1 - learning_rate * weight_decay, which must not become negative.
     "train.learning_rate": Number(above=0, most=1),
     "train.warmup_epochs": NOT_NEGATIVE,

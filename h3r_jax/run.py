@@ -46,6 +46,7 @@ ADDED = {
     "augment.half_body": 0.0,
     "train.accumulation": 1,
     "train.nonfinite": "stop",
+    "train.optimizer": "adamw",
     "train.steps": 0,
     "eval.activation": "",
     "eval.crop": "exact",

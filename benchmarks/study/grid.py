@@ -70,6 +70,7 @@ class Cell:
     stride: int = 4
     model: str = "mobilenet_v2"
     batch_size: int = 16
+    optimizer: str = "adamw"
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-4
     clip_norm: float = 10.0

@@ -75,7 +75,8 @@ _size = functools.cache(networks.count)
 def _compiled(cell: Cell, steps: int, warmup: int, shapes: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
     """The optimiser of a cell of seed 0, and its compiled step for batches of `shapes`."""
     schedule = make_schedule(learning_rate=cell.learning_rate, warmup_steps=warmup, total_steps=steps)
-    optimizer = make_optimizer(schedule, weight_decay=cell.weight_decay, clip_norm=cell.clip_norm)
+    options = {"weight_decay": cell.weight_decay, "clip_norm": cell.clip_norm}
+    optimizer = make_optimizer(schedule, name=cell.optimizer, **options)
     recipe, keep_average = recipe_of(cell), cell.average_decay > 0
     start = functools.partial(create_state, optimizer=optimizer, keep_average=keep_average)
     state = jax.eval_shape(start, recipe.network.shapes())

@@ -7,9 +7,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jax.sharding import Mesh
 
 from h3r_jax import convert
+from h3r_jax.errors import UserError
 from h3r_jax.inference import Network
 from h3r_jax.training import sharding
 
@@ -80,9 +82,9 @@ def update_average(average: dict, variables: dict, step: jax.Array, decay: float
 
 
 def optimizer_of(train: Any, *, warmup_steps: int, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser that the section "train" of a ConfigDict asks for."""
+    """The optimiser that the section "train" of a ConfigDict asks for; UserError if it is not known."""
     schedule = make_schedule(learning_rate=train.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
-    return make_optimizer(schedule, weight_decay=train.weight_decay, clip_norm=train.clip_norm)
+    return make_optimizer(schedule, name=train.optimizer, weight_decay=train.weight_decay, clip_norm=train.clip_norm)
 
 
 def make_schedule(*, learning_rate: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
@@ -91,20 +93,46 @@ def make_schedule(*, learning_rate: float, warmup_steps: int, total_steps: int) 
 
 
 def make_optimizer(
-    schedule: optax.ScalarOrSchedule, *, weight_decay: float, clip_norm: float
+    schedule: optax.ScalarOrSchedule, *, name: str = "adamw", weight_decay: float, clip_norm: float
 ) -> optax.GradientTransformation:
-    """AdamW on clipped gradients; only kernels decay.
+    """An optimiser on clipped gradients; only kernels decay.
 
     Args:
       schedule: learning rate by step.
+      name: "adamw"; or "muon": the momentum of each kernel that mixes channels is made orthogonal (Jordan et al.,
+        2024), and has the size of AdamW's steps (Liu et al., 2025). All other parameters get
+        Adam's steps with Nesterov's momentum.
       weight_decay: decoupled, multiplied by the learning rate.
       clip_norm: largest global norm of the gradient.
-    """
 
+    Raises:
+      UserError: an unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise UserError(f"unknown optimizer {name!r}; known are {', '.join(OPTIMIZERS)}")
+    return optax.chain(optax.clip_by_global_norm(clip_norm), OPTIMIZERS[name](schedule, weight_decay))
+
+
+def _adamw(schedule: optax.ScalarOrSchedule, weight_decay: float) -> optax.GradientTransformation:
     def is_kernel(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        optax.adamw(schedule, weight_decay=weight_decay, mask=is_kernel),
+    return optax.adamw(schedule, weight_decay=weight_decay, mask=is_kernel)
+
+
+def _muon(schedule: optax.ScalarOrSchedule, weight_decay: float) -> optax.GradientTransformation:
+    def matrix(kernel: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        """Kernels `[height, width, in, out]` as matrices; a depthwise one, with one channel in, is none."""
+        if kernel.ndim != 4 or kernel.shape[2] == 1:
+            return None
+        return optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+
+    return optax.contrib.muon(
+        schedule,
+        consistent_rms=0.2,  # root mean square of AdamW's usual steps, so that one learning rate serves both
+        weight_decay=weight_decay,
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(matrix, params),
     )
+
+
+OPTIMIZERS = {"adamw": _adamw, "muon": _muon}

@@ -1,6 +1,7 @@
 """The optimisers: what a step of Muon is, and that its state survives a checkpoint."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -51,7 +52,9 @@ def test_the_state_of_muon_survives_a_checkpoint(tmp_path):
     with checkpoints.Checkpoints(Run(tmp_path), keep=1, about=lambda step: {}) as saved:
         saved.save(state, None)
     with checkpoints.Checkpoints(Run(tmp_path), keep=1, about=lambda step: {}) as saved:
-        restored, _ = saved.resume(jax.tree.map(np.zeros_like, state), "", lambda about, name: "")
+        restored, _ = saved.resume(
+            jax.device_put(jax.tree.map(jnp.zeros_like, state), whole), "", lambda about, name: ""
+        )
     jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 

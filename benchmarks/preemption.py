@@ -175,9 +175,9 @@ def main():
     print(f"  while it started: {starting}; within a save: {saving}")
     lost = [life["lost"] for life in kinds[signal.SIGKILL]]
     print(
-        f"steps lost: none before the last save; by SIGKILL {sum(lost)} after it, at most {max(lost, default=0)} at "
-        f"once; by the {sum(life['caught'] for life in lives)} SIGTERMs and Ctrl-Cs that were caught none"
+        f"no saved step was lost; SIGKILL lost {sum(lost)} that were not saved, at most {max(lost, default=0)} at once"
     )
+    print(f"the {sum(life['caught'] for life in lives)} SIGTERMs and Ctrl-Cs that came after the start lost none")
     print(f"checkpoints damaged: {damaged}; each was refused by its name, and the run went on from the one before")
     print("the end: parameters, statistics, optimiser, moving average and the log equal to the last bit")
     print(f"{time.monotonic() - start:.0f} s in all; the run was saved every 2 steps")

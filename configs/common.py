@@ -61,9 +61,12 @@ def get_config() -> ConfigDict:
     # step (the paper); "threshold", the one that loss.threshold rounds to; "coordinate", the coordinate itself.
     loss.target = "expected"
     loss.threshold = 0.5  # of target "threshold": 0 rounds up, 0.5 to the nearest cell, 1 down
-    loss.sigma = 0.0  # standard deviation of a Gaussian around the target, cells; 0: the activation points alone
+    # Standard deviation of a Gaussian around the target, cells; 0: the activation points alone. The losses
+    # "squared_error", "adaptive_wing" and "dsnt", and the target "coordinate", need a width; 1.5 is usual.
+    loss.sigma = 0.0
+    # Only these losses take another value of the next three fields.
     loss.weight = 1.0  # of the second term of "dsnt" and "integral_cross_entropy"
-    loss.margin = 1.0  # of "structured_hinge": how far a cell must stay below the target, for each cell of distance
+    loss.margin = 1.0  # of "structured_hinge": how much lower a logit must be, for each cell of distance
     loss.eps = 1.0  # of "structured_hinge": the width of its smooth maximum
 
     config.augment = augment = ConfigDict()  # see h3r_jax.augment.Augmentation
@@ -78,7 +81,7 @@ def get_config() -> ConfigDict:
 
     config.train = train = ConfigDict()
     train.batch_size = 16  # examples of a step, on all devices together
-    train.accumulation = 1  # micro-batches whose gradients make one step
+    train.accumulation = 1  # micro-batches, equal parts of a batch whose gradients make one step
     train.epochs = 60.0
     train.steps = 0  # if positive, the length of the training in place of epochs
     train.optimizer = "adamw"  # key of h3r_jax.training.state.OPTIMIZERS: "adamw" or "muon"
@@ -90,7 +93,7 @@ def get_config() -> ConfigDict:
     train.nonfinite = "stop"  # if loss or gradient is not finite; or "skip": the step changes nothing and is counted
 
     config.eval = evaluation = ConfigDict()
-    evaluation.batch_size = 64
+    evaluation.batch_size = 64  # images at once, on all devices together
     evaluation.k = 0  # activation points of the decoder; 0: the number that belongs to the loss
     evaluation.selection = "top_k"  # how these points are chosen: "top_k" or "neighbours"
     evaluation.activation = ""  # of the decoder: "softmax", "sigmoid" or "identity"; empty for the one of the loss
@@ -98,8 +101,8 @@ def get_config() -> ConfigDict:
     evaluation.crop = "exact"  # or "reference": whole pixels, as the released H3R code cuts
     evaluation.averaged = True  # take the moving average of the variables, if the run keeps one
     evaluation.metric = "nme"  # key of h3r_jax.evaluation.protocols.METRICS
-    evaluation.normalizers = ()  # units of the error in the landmark scheme, the first for nme; empty for its first
-    evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC, or of PCKh; empty for COCO
+    evaluation.normalizers = ()  # units of the error, names of the landmark scheme; the first is that of nme
+    evaluation.thresholds = (0.08, 0.10)  # of failure rate and AUC, or of PCKh; COCO needs ()
     evaluation.subsets = ()  # of the test split, which are also scored alone; for nme only
 
     config.log = log = ConfigDict()

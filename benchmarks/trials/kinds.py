@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "C7": ("weights that are not finite or no floats, negative variances", "refused by name; float types are listed"),
     "C8": ("a run that goes on with other fields of evaluation", "`config.json` has the fields of the last start"),
     "C9": ("splits that overlap, repeated images, a long warm-up", "a warning in the account of the run"),
-    "C10": ("texts that are no numbers, a closed standard output", "refused"),
+    "C10": ("texts that are no numbers, a closed standard output", "one sentence, or the command ends"),
     "C11": ("arguments of the codec out of their range", "a ValueError names the argument; large numbers decode right"),
     "C12": (
         "COCO files that COCO did not make",

@@ -14,7 +14,8 @@ from h3r_jax.codec.arguments import Stride, numbers, real_coordinates, shape_of_
 class ActivationPoints(NamedTuple):
     """The cells that stand for each landmark.
 
-    cells: `int32[..., K, P, D]`, heatmap cells in the order of the coordinates, always within the map.
+    cells: `int32[..., K, P, D]`, heatmap cells in the order of the coordinates, always within the map. (Of an objective
+      with the target "coordinate" they are positions between cells, `float32`.)
     weights: `float32[..., K, P]`, non-negative, summing to one over `P`.
     inside: `bool[..., K]`, whether the map can represent the coordinate at all.
     """

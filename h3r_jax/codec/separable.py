@@ -53,7 +53,7 @@ def separable_target(points: Centers, *, heatmap_shape: Sequence[int], sigma: fl
       sigma: standard deviation, cells; 0 for the points themselves.
 
     Returns:
-      SeparableTarget. With sigma 0 its heatmap is `scatter(points, heatmap_shape)`.
+      SeparableTarget. With sigma 0 its heatmap is `scatter(points, heatmap_shape)` for landmarks that are inside.
 
     Raises:
       ValueError: sigma is negative or not finite; heatmap_shape is not of positive whole numbers, one for each axis.

@@ -1,7 +1,8 @@
 """Objectives: what a network's heatmaps are trained for, and the decoder that belongs to each.
 
-Each loss is unreduced, one number per landmark. None of them builds the target heatmap. Average them with
-`weighted_mean` and `landmark_weights`. `Objective` is a loss with its target by name, as a configuration has it.
+Each loss returns one number per landmark, and none of them builds the target heatmap. Average them with `weighted_mean`
+and `landmark_weights`. `Objective` is a loss with its target by name, as a configuration has it; `landmark_loss` is the
+mean of one, in one call.
 """
 
 from h3r_jax.losses.heatmaps import (

@@ -213,7 +213,7 @@ def structured_hinge(
       target: SeparableTarget whose cells sum to one, for the same leading axes and landmarks.
       coordinates: `[..., K, D]`, input pixels; those outside the map count as its border.
       stride: input pixels per cell; a number, or a tuple in the order of the coordinates.
-      margin: what a wrong cell must stay below the target, for each cell of distance; at least 0.
+      margin: how much lower a logit must be, for each cell of distance from the landmark; at least 0.
       eps: the width of the smooth maximum; positive.
 
     Returns:

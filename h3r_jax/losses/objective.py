@@ -39,8 +39,9 @@ class Objective:
       step ("sampled", the paper); at the one that `threshold` rounds to ("threshold"); or at the coordinate itself,
       between the cells ("coordinate", for Gaussians only). An average over coordinates alone needs none.
     threshold: of target "threshold"; 0 rounds up, 0.5 to the nearest cell, 1 down.
-    sigma: standard deviation of the Gaussian around the target, cells; 0 for the activation points alone. Gaussians
-      have the maximum one; against a softmax over the map they sum to one.
+    sigma: standard deviation of the Gaussian around the target, cells; 0 for the activation points alone. A
+      Gaussian has the maximum one before it is multiplied by the weight of its point; against a softmax over the map
+      the target sums to one.
     weight: of the second term of "dsnt" and "integral_cross_entropy".
     margin, eps: of "structured_hinge".
 
@@ -129,11 +130,12 @@ class Objective:
     def decoder(self, heatmap_shape: Sequence[int]) -> Decoder:
         """The decoder that belongs to the objective, of maps of `heatmap_shape`.
 
-        Of activation points these are nine cells, as in the paper, of Gaussians all cells within three sigma, and all
-        cells of the map if the objective takes the mean over it.
+        Of activation points these are nine cells, as in the paper; of Gaussians as many as a disc, or a ball, of radius
+        three sigma has; and all cells of the map if the objective takes the mean over it.
         """
-        form, cells = OBJECTIVES[self.name], math.prod(heatmap_shape)
-        k = cells if form.whole_map else max(9, math.ceil(math.pi * (3 * self.sigma) ** 2))
+        form, cells, ndim = OBJECTIVES[self.name], math.prod(heatmap_shape), len(heatmap_shape)
+        ball = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1) * (3 * self.sigma) ** ndim
+        k = cells if form.whole_map else max(9, math.ceil(ball))
         return Decoder(form.activation, min(k, cells), self.eps)
 
     def __str__(self) -> str:

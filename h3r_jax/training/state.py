@@ -95,10 +95,10 @@ def make_schedule(*, learning_rate: float, warmup_steps: int, total_steps: int) 
 def make_optimizer(
     schedule: optax.ScalarOrSchedule, *, name: str = "adamw", weight_decay: float, clip_norm: float
 ) -> optax.GradientTransformation:
-    """An optimiser on clipped gradients; only kernels decay.
+    """An optimiser on clipped gradients. With "adamw" all kernels decay, with "muon" those that mix channels.
 
     Args:
-      schedule: learning rate by step.
+      schedule: the learning rate, or a function from the step to it.
       name: "adamw"; or "muon": the momentum of each kernel that mixes channels is made orthogonal (Jordan et al.,
         2024), and has the size of AdamW's steps (Liu et al., 2025). All other parameters get
         Adam's steps with Nesterov's momentum.

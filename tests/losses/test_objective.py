@@ -170,6 +170,11 @@ def test_the_decoder_of_an_objective(objective, decoder):
     assert objective.decoder((4, 4)).k == min(decoder[1], 16)
 
 
+def test_a_ball_of_cells_in_volumes():
+    """A ball with a radius of three cells has the volume of 4 / 3 pi 27 = 113.1 cells."""
+    assert Objective("squared_error", "coordinate", sigma=1.0).decoder((32, 32, 32)).k == 114
+
+
 @pytest.mark.parametrize(
     "objective",
     [

@@ -131,8 +131,11 @@ def stored_config(options: Any, base: ConfigDict) -> ConfigDict | None:
 
 def _is_echo(error: BaseException | None) -> bool:
     """Whether an error of a thread only follows a full disk, which the main thread gets and says in a sentence."""
-    after = ("Event loop is closed", "cannot schedule new futures after shutdown")  # of orbax and tensorstore
-    return is_full_disk(error) or str(error) in after
+    after = (
+        "Event loop is closed",
+        "cannot schedule new futures after",
+    )  # of orbax, tensorstore and Python's own pools
+    return is_full_disk(error) or str(error).startswith(after)
 
 
 def _without_echoes() -> None:

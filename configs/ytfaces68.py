@@ -12,6 +12,8 @@ Memory of a batch on one device (`python -m benchmarks.memory`): MobileNetV2 0.4
 from configs import common, variants
 
 VARIANTS = {
+    # Chosen on training people who were held out, after five epochs: their NME was 5.53 with AdamW, batches of 16 and
+    # stronger augmentation, 5.21 with this augmentation, 5.08 with batches of 8 as well, and 4.63 with Muon.
     "mobilenet_v2_128": {
         "model": {"name": "mobilenet_v2"},
         "train": {"batch_size": 8, "optimizer": "muon", "learning_rate": 8e-3, "average_decay": 0.995},

@@ -21,14 +21,16 @@ BASES: dict[str, dict[str, Any]] = {
     "ytfaces68": {  # configs/ytfaces68.py:mobilenet_v2_128, with a third of its epochs
         "input_size": 128,
         "epochs": 5.0,
+        "batch_size": 8,
+        "optimizer": "muon",
         "learning_rate": 8e-3,
         "average_decay": 0.995,
-        "rotation": 20.0,
-        "scale": 0.2,
-        "shift": 0.05,
-        "color": 0.2,
-        "blur": 0.8,
-        "occlusion": 0.2,
+        "rotation": 10.0,
+        "scale": 0.1,
+        "shift": 0.03,
+        "color": 0.1,
+        "blur": 0.0,
+        "occlusion": 0.0,
     },
 }
 SCHEMES = {"phantom": "phantom23", "ytfaces68": "ibug68"}

@@ -114,6 +114,7 @@ def test_a_protocol_that_is_not_the_runs_is_named_and_a_network_refused(place, t
             evaluate(config_of(place, **changes), workdir)
 
 
+@pytest.mark.slow
 def test_maps_too_small_for_a_decoder_of_the_table_are_evaluated(place, capsys):
     config = config_of(place, **{"model.stride": 16, "eval.k": 4, "data.validation_split": ""})
     train(config, place / "small")

@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from h3r_jax.codec.activation import ActivationPoints
 from h3r_jax.codec.arguments import is_traced, number, shape_of_map
 
 
@@ -30,20 +31,7 @@ class SeparableTarget(NamedTuple):
         return self._replace(profiles=tuple(each / jnp.sum(each, axis=-2, keepdims=True) for each in self.profiles))
 
 
-class Centers(Protocol):
-    """Whatever has `cells [..., K, P, D]`, `weights [..., K, P]` and `inside [..., K]`."""
-
-    @property
-    def cells(self) -> jax.Array: ...
-
-    @property
-    def weights(self) -> jax.Array: ...
-
-    @property
-    def inside(self) -> jax.Array: ...
-
-
-def separable_target(points: Centers, *, heatmap_shape: Sequence[int], sigma: float = 0.0) -> SeparableTarget:
+def separable_target(points: ActivationPoints, *, heatmap_shape: Sequence[int], sigma: float = 0.0) -> SeparableTarget:
     """A Gaussian of maximum one around each activation point, times its weight, added over the points.
 
     Args:

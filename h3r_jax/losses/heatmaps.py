@@ -173,9 +173,8 @@ def integral_regression(logits: jax.Array, coordinates: ArrayLike, *, stride: St
     Source: Sun et al., "Integral Human Pose Regression", ECCV 2018.
     """
     logits = in_float(logits)
-    shape = logits.shape[
-        jnp.ndim(coordinates) - 2 : -1
-    ]  # of n leading axes the coordinates have n + 2, the maps n + 1 + D
+    leading = jnp.ndim(coordinates) - 2
+    shape = logits.shape[leading:-1]
     lower, fraction, inside = locate(coordinates, shape, stride)
     check(logits, shape, inside.shape)
 

@@ -146,10 +146,8 @@ class Objective:
             "threshold": f"the cell that threshold {self.threshold:g} rounds to",
             "coordinate": "the coordinate",
         }
-        place = (
-            f" Gaussians of {self.sigma:g} cells around {places[self.target]}" if self.sigma else places[self.target]
-        )
-        against = f" against {place.strip()}" if "target" in fields or self.sigma else ""
+        width = f"Gaussians of {self.sigma:g} cells around " if self.sigma else ""
+        against = f" against {width}{places[self.target]}" if "target" in fields else ""
         others = [f"{name} {getattr(self, name):g}" for name in ("weight", "margin", "eps") if name in fields]
         return f"{self.name}{against}" + (f" ({', '.join(others)})" if others else "")
 

@@ -246,7 +246,7 @@ def test_shapes_that_disagree(name):
     objective = Objective(name, **width)
     points = objective.points(jax.random.key(0), COORDINATES, heatmap_shape=SHAPE, stride=STRIDE)
     for shape in ((2, *SHAPE, 4), (1, *SHAPE, 3), (*SHAPE, 3)):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="points are for|want heatmaps of|coordinates have"):
             jax.eval_shape(
                 functools.partial(objective.values, points=points, coordinates=COORDINATES, stride=STRIDE),
                 jax.ShapeDtypeStruct(shape, np.float32),

@@ -1,19 +1,16 @@
 """Boxes of faces in people's own images, as the networks are trained with them.
 
-The detector is MTCNN of the package `mtcnn`, whose weights are inside its wheel. It runs on TensorFlow, which is loaded
-when the first face is looked for. It was chosen over OpenCV's cascades and dlib on real photographs: docs/predict.md.
+The detector is `mtcnn`. It was chosen over OpenCV's cascades and dlib on real photographs: docs/predict.md.
 """
 
-import functools
 import importlib.util
-import threading
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from h3r_jax.errors import UserError
+from h3r_jax.predict import mtcnn
 from h3r_jax.predict.boxes import outside
 
 # From a detected box to the box around the landmarks (`geometry.landmark_box`), whose centre and longer side make the
@@ -21,11 +18,8 @@ from h3r_jax.predict.boxes import outside
 # detected box. Medians, measured by
 #     python -m benchmarks.faces --data_dir=DIR
 SHIFT, SIZE = 0.14, 0.82
-# The detector sees an image shrunk to LONGEST pixels on its longer side, and faces of at least SMALLEST pixels there.
-LONGEST, SMALLEST = 1280, 20
-REQUIRED = ("mtcnn", "lz4", "tensorflow")
-
-_lock = threading.Lock()  # the detector takes one image at a time
+LONGEST = 1280  # pixels on the longer side of the image that the detector sees; a larger one is shrunk
+REQUIRED = ("mtcnn", "lz4")  # the first for its files alone: see `mtcnn_weights`
 
 
 def find_faces(pixels: np.ndarray) -> np.ndarray:
@@ -56,31 +50,19 @@ def landmark_boxes(detected: ArrayLike) -> np.ndarray:
 
 def detect(pixels: np.ndarray) -> np.ndarray:
     """The boxes that the detector finds in `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
-    with _lock:
-        detector = _detector()
-        ratio = max(1.0, max(pixels.shape[:2]) / LONGEST)
-        if ratio > 1:
-            size = [max(1, round(side / ratio)) for side in pixels.shape[1::-1]]
-            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-        if min(pixels.shape[:2]) < SMALLEST:
-            return np.zeros((0, 4))
-        found = detector.detect_faces(pixels, fit_to_image=False, box_format="xyxy", min_face_size=SMALLEST) or []
-    found = sorted(found, key=lambda face: -face["confidence"])
-    boxes = np.array([face["box"] for face in found], np.float64).reshape(-1, 4)
+    ratio = max(1.0, max(pixels.shape[:2]) / LONGEST)
+    if ratio > 1:
+        size = [max(1, round(side / ratio)) for side in pixels.shape[1::-1]]
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    boxes = mtcnn.detect([pixels])[0][:, :4]
     # Half-pixel terms: a resized pixel covers `ratio` of the original's.
     return (boxes + 0.5) * ratio - 0.5
-
-
-@functools.cache
-def _detector() -> Any:
-    check_installed()
-    from mtcnn import MTCNN
-
-    return MTCNN()
 
 
 def check_installed() -> None:
     """ValueError unless the detector can be loaded; loads nothing."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"to find faces {', '.join(missing)} must be installed: pip install '.[faces]'; or give boxes")
+        raise UserError(
+            f"to find faces {', '.join(missing)} must be installed: pip install '.[predict]'; or give boxes"
+        )

@@ -202,7 +202,7 @@ def test_a_face_at_the_lower_border_whose_landmarks_lie_outside(monkeypatch):
 def test_a_detector_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(faces, "REQUIRED", ("numpy", "no_such_detector"))
     with pytest.raises(
-        ValueError, match=r"no_such_detector must be installed: pip install '.\[faces\]'; or give boxes"
+        ValueError, match=r"no_such_detector must be installed: pip install '.\[predict\]'; or give boxes"
     ):
         faces.check_installed()
 

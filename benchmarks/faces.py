@@ -1,6 +1,6 @@
 """Compare face detectors on real photographs, and measure the place of the landmarks relative to the detected boxes.
 
-    python -m benchmarks.faces --data_dir=DIR [--every=3]
+    python -m benchmarks.faces --data_dir=DIR [--every=3 --package]
 
 DIR holds one or more of `ytfaces68` (`python -m data.fetch_ytfaces68`), `300w`, `wflw`, `aflw2000` and `lapa` in
 their official layouts. A detector finds a face if one of its boxes overlaps the box around the landmarks by 0.35
@@ -10,10 +10,15 @@ their official layouts. A detector finds a face if one of its boxes overlaps the
   size is the longer side of the landmark box. The unit of all three is the longer side of the detected box.
 - The table gives medians, and as spread half of the distance between the 16th and the 84th percentile.
 - Not all faces of an image are labelled, so "other boxes" may be faces too.
+
+With --package the networks of MTCNN also run as the package `mtcnn` runs them, in TensorFlow (both must be installed).
+A second table compares the boxes, and the time of an image: both see each image twice, and the second look counts.
 """
 
 import argparse
 import csv
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +28,7 @@ from h3r_jax import ranges
 from h3r_jax.errors import sentences
 from h3r_jax.geometry import landmark_box
 from h3r_jax.images import read_image
-from h3r_jax.predict import faces
+from h3r_jax.predict import faces, mtcnn
 
 ENOUGH = 0.35
 
@@ -120,10 +125,43 @@ def measure(detect, examples):
     return count, other, np.reshape(relations, (-1, 3))
 
 
+def compare(name, images):
+    """Prints a row: our boxes and our time against the package's."""
+    from mtcnn import MTCNN
+
+    package, times, counts, apart = MTCNN(), [], [0, 0], []
+    options = {"fit_to_image": False, "box_format": "xyxy", "min_face_size": mtcnn.SMALLEST}
+    for pixels in images:
+
+        def ours(pixels=pixels):
+            return mtcnn.detect([pixels])[0][:, :4]
+
+        def theirs(pixels=pixels):
+            found = package.detect_faces(pixels, **options) or []
+            return np.reshape([face["box"] for face in found], (-1, 4))
+
+        (boxes, mine), (others, their) = second_look(ours), second_look(theirs)
+        times.append((mine, their))
+        counts = [counts[0] + len(boxes), counts[1] + len(others)]
+        apart += [np.abs(others - box).max(axis=1).min() if len(others) else np.inf for box in boxes]
+    mine, their = (1e3 * statistics.median(each) for each in zip(*times))
+    ratio = statistics.median(b / a for a, b in times)
+    cells = [len(times), *counts, f"{max(apart):.2f}", f"{mine:.0f}", f"{their:.0f}", f"{ratio:.2f}"]
+    print(f"| {name} | {' | '.join(map(str, cells))} |", flush=True)
+
+
+def second_look(detect):
+    """The result, and the seconds of the second call."""
+    detect()
+    began = time.perf_counter()
+    return detect(), time.perf_counter() - began
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--every", type=ranges.count, default=3, help="of the images of ytfaces68")
+    parser.add_argument("--package", action="store_true", help="compare with the package mtcnn, on TensorFlow")
     arguments = parser.parse_args()
     if not any((arguments.data_dir / folder).is_dir() for folder in SETS):
         parser.error(f"--data_dir={arguments.data_dir} holds none of {', '.join(SETS)}")
@@ -143,6 +181,13 @@ def main():
             everything.append(relations)
             report(name, folder, f"{len(relations)} of {count}", other, relations)
         report(name, "all", "", "", np.concatenate(everything))
+    if arguments.package:
+        print("\n| images of | images | boxes | of the package | farthest, px | ms, median | the package's | ratio |")
+        print("|---|---|---|---|---|---|---|---|")
+        for folder, read in SETS.items():
+            if (arguments.data_dir / folder).is_dir():
+                paths = dict(read(arguments.data_dir / folder, arguments.every))
+                compare(folder, [faces.shrunk(read_image(path))[0] for path in paths])
 
 
 def report(name, folder, found, other, relations):

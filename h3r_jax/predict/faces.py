@@ -50,13 +50,19 @@ def landmark_boxes(detected: ArrayLike) -> np.ndarray:
 
 def detect(pixels: np.ndarray) -> np.ndarray:
     """The boxes that the detector finds in `uint8[H, W, 3]`: `float64[n, 4]`, x0, y0, x1, y1, the surest first."""
+    seen, ratio = shrunk(pixels)
+    boxes = mtcnn.detect([seen])[0][:, :4]
+    # Half-pixel terms: a resized pixel covers `ratio` of the original's.
+    return (boxes + 0.5) * ratio - 0.5
+
+
+def shrunk(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+    """What the detector sees of `uint8[H, W, 3]`, and how many times as large the image is."""
     ratio = max(1.0, max(pixels.shape[:2]) / LONGEST)
     if ratio > 1:
         size = [max(1, round(side / ratio)) for side in pixels.shape[1::-1]]
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    boxes = mtcnn.detect([pixels])[0][:, :4]
-    # Half-pixel terms: a resized pixel covers `ratio` of the original's.
-    return (boxes + 0.5) * ratio - 0.5
+    return pixels, ratio
 
 
 def check_installed() -> None:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from h3r_jax.predict import mtcnn_weights
+from h3r_jax.predict.mtcnn_networks import network
 
 SMALLEST = 20  # side of the smallest face that is looked for, pixels
 FACTOR = 0.709  # from one scale to the next
@@ -30,10 +28,6 @@ CHUNK = 16  # tiles or patches that a network sees at once
 ROWS = 256  # boxes that are compared with all others at once
 PROPOSED, REFINED, FOUND = 0.6, 0.7, 0.8  # least score after each network
 ALIKE_AT_A_SCALE, ALIKE = 0.5, 0.7  # overlap from which the weaker one of two boxes is dropped
-
-EXACT = jax.lax.Precision.HIGHEST  # accelerators would round the factors of products
-
-Layers = list[jax.Array]
 
 
 def detect(images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -55,104 +49,12 @@ def detect(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [_drop(_sure(found, FOUND), ALIKE, of_smaller=True) for found in _look(scaled, boxes, "onet", 48)]
 
 
-# The three networks. Images are [n, H, W, 3], and layers the arrays of the package's files in their order.
-
-
-def _pnet(layers: Layers, tiles: jax.Array, inside: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scores `[n, SQUARES, SQUARES]` and changes `[..., 4]` of the squares in tiles.
-
-    Args:
-      inside: `int32[n, 2]`, how many rows and columns of a tile the image fills.
-    """
-    kernel, bias, slope, *others = layers
-    # The first layer and the 2x2 windows of its pooling in one: the four values of a window are channels.
-    kernels = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1)]
-    windows = _cross_correlate(tiles, jnp.concatenate(kernels, axis=-1), 2)
-    a, b, c, d = (_prelu(part + _of_channels(bias, part), iter([slope])) for part in jnp.split(windows, 4, axis=-1))
-    # The image's border may cut a window: then the second row or column is no part of it.
-    second = 2 * jnp.arange(a.shape[1]) + 1
-    row, column = (second[None] < inside[:, axis, None] - 2 for axis in (0, 1))
-    b, d = (jnp.where(column[:, None, :, None], part, -jnp.inf) for part in (b, d))
-    below = jnp.where(row[:, :, None, None], jnp.maximum(c, d), -jnp.inf)
-    maps = jnp.maximum(jnp.maximum(a, b), below)
-    rest = iter(others)
-    maps = _prelu(_convolve(maps, rest), rest)
-    maps = _prelu(_convolve(maps, rest), rest)
-    changes, scores = _convolve(maps, rest), _convolve(maps, rest)
-    return jax.nn.softmax(scores)[..., 1], changes
-
-
-def _rnet(layers: Layers, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scores `[n]` and changes `[n, 4]` of patches of 24x24."""
-    rest = iter(layers)
-    maps = _pool(_prelu(_convolve(patches, rest), rest), 3)
-    maps = _pool(_prelu(_convolve(maps, rest), rest), 3, "VALID")
-    maps = _prelu(_convolve(maps, rest), rest)
-    features = _prelu(_dense(_flat(maps), rest), rest)
-    changes, scores = _dense(features, rest), _dense(features, rest)
-    return jax.nn.softmax(scores)[:, 1], changes
-
-
-def _onet(layers: Layers, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scores `[n]` and changes `[n, 4]` of patches of 48x48."""
-    rest = iter(layers)
-    maps = _pool(_prelu(_convolve(patches, rest), rest), 3)
-    maps = _pool(_prelu(_convolve(maps, rest), rest), 3, "VALID")
-    maps = _pool(_prelu(_convolve(maps, rest), rest), 2)
-    maps = _prelu(_convolve(maps, rest), rest)
-    features = _prelu(_dense(_flat(maps), rest), rest)
-    changes, _, scores = _dense(features, rest), _dense(features, rest), _dense(features, rest)  # _: five landmarks
-    return jax.nn.softmax(scores)[:, 1], changes
-
-
-def _convolve(maps: jax.Array, rest: Iterator[jax.Array]) -> jax.Array:
-    sums = _cross_correlate(maps, next(rest), 1)
-    return sums + _of_channels(next(rest), sums)
-
-
-def _cross_correlate(maps: jax.Array, kernel: jax.Array, step: int) -> jax.Array:
-    form = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(maps, kernel, (step, step), "VALID", dimension_numbers=form, precision=EXACT)
-
-
-def _dense(features: jax.Array, rest: Iterator[jax.Array]) -> jax.Array:
-    sums = jnp.matmul(features, next(rest), precision=EXACT)
-    return sums + _of_channels(next(rest), sums)
-
-
-def _prelu(values: jax.Array, rest: Iterator[jax.Array]) -> jax.Array:
-    return jnp.maximum(values, 0) + _of_channels(next(rest), values) * jnp.minimum(values, 0)
-
-
-def _of_channels(vector: jax.Array, values: jax.Array) -> jax.Array:
-    """A number for each channel, in a shape that goes with values `[..., channels]`."""
-    return vector.reshape((1,) * (values.ndim - 1) + (-1,))
-
-
-def _pool(maps: jax.Array, side: int, padding: str = "SAME") -> jax.Array:
-    return jax.lax.reduce_window(maps, -jnp.inf, jax.lax.max, (1, side, side, 1), (1, 2, 2, 1), padding)
-
-
-def _flat(maps: jax.Array) -> jax.Array:
-    return maps.swapaxes(1, 2).reshape(len(maps), -1)  # columns first, as these weights want them
-
-
-NETWORKS: dict[str, Callable[..., tuple[jax.Array, jax.Array]]] = {"pnet": _pnet, "rnet": _rnet, "onet": _onet}
-
-
-@functools.cache
-def _network(name: str) -> Callable[..., Any]:
-    layers = [jnp.asarray(array) for array in mtcnn_weights.read(name)]
-    return functools.partial(jax.jit(NETWORKS[name]), layers)
-
-
 def _in_chunks(name: str, *arrays: np.ndarray) -> list[np.ndarray]:
     """The scores and changes of a network for all rows of arrays `[n, ...]`."""
-    network, count = _network(name), len(arrays[0])
-    waiting = []
+    see, count, waiting = network(name), len(arrays[0]), []
     for start in range(0, count, CHUNK):
         rows = [array[start : start + CHUNK] for array in arrays]
-        waiting.append(network(*(np.pad(a, [(0, CHUNK - len(a))] + [(0, 0)] * (a.ndim - 1)) for a in rows)))
+        waiting.append(see(*(np.pad(a, [(0, CHUNK - len(a))] + [(0, 0)] * (a.ndim - 1)) for a in rows)))
     return [np.concatenate(parts)[:count] for parts in zip(*jax.device_get(waiting))]
 
 
@@ -186,7 +88,11 @@ def _propose(images: list[np.ndarray]) -> list[np.ndarray]:
     row, column = (np.arange(SQUARES)[None] < sizes[:, axis, None] for axis in (0, 1))
     which, y, x = np.nonzero((scores > PROPOSED) & row[:, :, None] & column[:, None, :])
     image, scale, first_row, first_column = np.array(origins)[which].T
-    corner = STEP * np.stack([first_column + x, first_row + y], axis=1) + 1.0
+    rows, columns = first_row + y, first_column + x
+    # The order of the package: of boxes with the same score, it decides which one is kept.
+    order = np.lexsort((columns, rows, scale, image))
+    which, y, x, image, scale = (each[order] for each in (which, y, x, image, scale))
+    corner = STEP * np.stack([columns, rows], axis=1)[order] + 1.0
     side = WINDOW - 1
     boxes = np.concatenate([corner, corner + side], axis=1) + side * changes[which, y, x].astype(np.float64)
     for index, one in enumerate(images):
@@ -258,7 +164,7 @@ def _patches(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
 
     def row(y: np.ndarray) -> np.ndarray:
         start = y[:, :, None] * width
-        first, second = flat[start + left[:, None, :]], flat[start + right[:, None, :]]
+        first, second = (np.take(flat, start + x[:, None, :], axis=0) for x in (left, right))
         return first + across[:, None, :, None] * (second - first)
 
     upper = row(above)
@@ -284,15 +190,14 @@ def _drop(boxes: np.ndarray, most: float, *, of_smaller: bool = False) -> np.nda
     Args:
       most: intersection over union that is allowed; over the smaller one's area with `of_smaller`.
     """
-    boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
-    corners, area = boxes[:, :4], np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1)
-    kept = np.ones(len(boxes), bool)
+    boxes = boxes[np.argsort(boxes[:, 4])[::-1]]
+    x0, y0, x1, y1 = boxes[:, :4].T.copy()
+    area, kept = (x1 - x0) * (y1 - y0), np.ones(len(boxes), bool)
     for start in range(0, len(boxes), ROWS):  # pairs of all boxes at once would not fit into memory
         rows = slice(start, start + ROWS)
-        low = np.maximum(corners[rows, None, :2], corners[None, : rows.stop, :2])
-        high = np.minimum(corners[rows, None, 2:], corners[None, : rows.stop, 2:])
-        both = np.prod(np.maximum(high - low, 0), axis=2)
-        mine, surer = area[rows, None], area[None, : rows.stop]
+        width = np.minimum(x1[rows, None], x1[: rows.stop]) - np.maximum(x0[rows, None], x0[: rows.stop])
+        height = np.minimum(y1[rows, None], y1[: rows.stop]) - np.maximum(y0[rows, None], y0[: rows.stop])
+        both, mine, surer = width.clip(0) * height.clip(0), area[rows, None], area[: rows.stop]
         other = np.minimum(mine, surer) if of_smaller else mine + surer - both
         kept[rows] = ~np.tril(both > most * other, start - 1).any(axis=1)
     return boxes[kept]

@@ -1,5 +1,7 @@
 """Sheets of pictures that show whether images, landmarks and boxes of a prepared split belong together."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
@@ -52,5 +54,5 @@ def sheet(builder: LandmarkBuilder, split: str) -> Figure:
         name = builder.name_of(example["name"].numpy().decode())
         title = name if len(name) <= TITLE else f"...{name[-TITLE:]}"  # the end tells records apart
         shown.append((part, landmarks - origin, example["weight"].numpy(), box - np.tile(origin, 2), title))
-    columns = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))
+    columns: dict[str, Any] = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))
     return visualize.landmark_sheet(**columns, scheme=SCHEMES.get(builder.SCHEME), columns=COLUMNS, side=SIDE)

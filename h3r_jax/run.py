@@ -6,6 +6,7 @@
     WORKDIR/metrics.jsonl       loss and scores by step; tensorboard/ has the same
     WORKDIR/augmented.png       the first training examples, as the network sees them
     WORKDIR/targets.png         the activation points of a few of them
+    WORKDIR/mirrored.png        a few of them beside their mirror images
     WORKDIR/nonfinite/STEP/     what is kept of a step whose loss or gradient was not finite
     WORKDIR/profile/            the profile of train.py --profile
     WORKDIR/eval/               what eval.py writes

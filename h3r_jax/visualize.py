@@ -1,5 +1,6 @@
 """Pictures. Every function returns a matplotlib Figure and draws on no screen."""
 
+import colorsys
 import io
 import math
 import os
@@ -41,6 +42,14 @@ def _show(axes: Axes, image: ArrayLike, size: tuple[int, int] | None = None) -> 
     axes.set_axis_off()
 
 
+def part_colors(scheme: LandmarkScheme | None, count: int) -> np.ndarray:
+    """A colour from 0 to 1 for each landmark, `[count, 3]`: one for each part of a scheme, and none near `TRUE`."""
+    parts = scheme.parts() if scheme else [0] * count
+    # From PREDICTED on, in steps that keep parts apart that follow each other, however many there are.
+    shares = [(0.36 + 0.382 * part) % 1 for part in parts]
+    return np.array([colorsys.hsv_to_rgb((0.2 + 0.88 * share) % 1, 1.0, 1.0) for share in shares])
+
+
 def _draw_points(
     axes: Axes,
     landmarks: ArrayLike,
@@ -49,22 +58,31 @@ def _draw_points(
     covariance: ArrayLike | None = None,
     scheme: LandmarkScheme | None = None,
     size: float = 2.6,
+    numbers: bool = False,
 ) -> None:
     landmarks = np.asarray(landmarks)
     x, y = landmarks.T
+    colors = part_colors(scheme, len(landmarks))
     if covariance is not None:
         _draw_ellipses(axes, landmarks, np.asarray(covariance))
     if scheme and scheme.connections:
-        lines = landmarks[np.array(scheme.connections)]
-        axes.add_collection(LineCollection(lines, colors=PREDICTED, linewidths=0.5, alpha=0.6), autolim=False)
+        pairs = np.array(scheme.connections)
+        lines = LineCollection(list(landmarks[pairs]), colors=list(colors[pairs[:, 0]]), linewidths=0.5, alpha=0.6)
+        axes.add_collection(lines, autolim=False)
     if truth is not None:
         true_x, true_y = np.asarray(truth).T
         axes.plot(np.stack([x, true_x]), np.stack([y, true_y]), color=TRUE, linewidth=0.5)
         axes.plot(true_x, true_y, "x", color=TRUE, markersize=2, markeredgewidth=0.5)
     seen = np.ones(len(x), bool) if weight is None else np.asarray(weight) > 0
-    axes.plot(x[seen], y[seen], "o", color=PREDICTED, markersize=size, markeredgewidth=0)
-    hollow: dict[str, Any] = {"markerfacecolor": "none", "markersize": 0.6 * size, "markeredgewidth": 0.4}
-    axes.plot(x[~seen], y[~seen], "o", color=PREDICTED, **hollow)
+    axes.scatter(x[seen], y[seen], size**2, colors[seen], linewidths=0)
+    axes.scatter(
+        x[~seen], y[~seen], (0.6 * size) ** 2, facecolors="none", edgecolors=list(colors[~seen]), linewidths=0.4
+    )
+    if numbers:
+        for number in np.flatnonzero(np.isfinite(landmarks).all(axis=1)):
+            place, beside = tuple(landmarks[number]), (0.5 * size, 0.5 * size)
+            look: dict[str, Any] = {"color": colors[number], "fontsize": 1.6 * size, "annotation_clip": True}
+            axes.annotate(str(number), place, beside, textcoords="offset points", **look)
 
 
 def _draw_box(axes: Axes, box: np.ndarray) -> None:
@@ -83,7 +101,9 @@ def _draw_ellipses(axes: Axes, landmarks: np.ndarray, covariance: np.ndarray) ->
     axes.add_collection(EllipseCollection(lengths[:, 1], lengths[:, 0], angles, **place, **look), autolim=False)
 
 
-def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme | None = None) -> Figure:
+def overlay(
+    image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme | None = None, *, numbers: bool = False
+) -> Figure:
     """An image with everything that was predicted in it.
 
     It is drawn pixel for pixel, or enlarged or shrunk until its longer side is within `OVERLAY_SIDE`.
@@ -91,7 +111,8 @@ def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme |
     Args:
       image: `[H, W, 3]`, 0 to 255.
       prediction: predict.Prediction, in pixels of the image.
-      scheme: LandmarkScheme whose connections are drawn.
+      scheme: LandmarkScheme whose connections are drawn, and whose parts have colours of their own.
+      numbers: whether the number of a landmark stands beside it.
     """
     height, width = np.shape(image)[:2]
     zoom = np.clip(max(height, width), *OVERLAY_SIDE) / max(height, width)
@@ -104,7 +125,8 @@ def overlay(image: ArrayLike, prediction: "Prediction", scheme: LandmarkScheme |
         _draw_box(axes, box)
         # Points of a small face are small, or nothing else would be seen of it.
         side = zoom * max(box[2] - box[0], box[3] - box[1]) * 72 / OVERLAY_DPI
-        _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=np.clip(side / 36, 0.7, 2))
+        points = float(np.clip(side / 36, 0.7, 2))
+        _draw_points(axes, landmarks, covariance=covariance, scheme=scheme, size=points, numbers=numbers)
     return figure
 
 
@@ -143,7 +165,13 @@ def heatmap_sheet(
 
 
 def activation_sheet(
-    images: Sequence[ArrayLike], landmarks: ArrayLike, points: ActivationPoints, *, stride: float, columns: int = 8
+    images: Sequence[ArrayLike],
+    landmarks: ArrayLike,
+    points: ActivationPoints,
+    *,
+    stride: float,
+    scheme: LandmarkScheme | None = None,
+    columns: int = 8,
 ) -> Figure:
     """A sheet of images with the grid of cells and the activation points of their landmarks: what the loss aims at.
 
@@ -152,6 +180,7 @@ def activation_sheet(
       landmarks: `[N, K, 2]`, pixels of the images.
       points: codec.ActivationPoints, `[N, K, P, 2]` cells; a point is as large as its weight.
       stride: pixels per cell.
+      scheme: LandmarkScheme whose parts have colours of their own.
       columns: images in a row.
 
     Raises:
@@ -163,10 +192,12 @@ def activation_sheet(
         axes.vlines(np.arange(0, width, stride), -0.5, height - 0.5, color="white", linewidth=0.2, alpha=0.3)
         axes.hlines(np.arange(0, height, stride), -0.5, width - 0.5, color="white", linewidth=0.2, alpha=0.3)
         inside = np.asarray(points.inside[i])
+        colors = part_colors(scheme, len(inside))[inside]
         cells = stride * np.asarray(points.cells[i], np.float64)[inside]
         weights = np.asarray(points.weights[i])[inside]
-        axes.scatter(*cells.reshape(-1, 2).T, s=8 * weights.ravel(), color=TRUE, linewidths=0)
-        axes.plot(*np.asarray(landmarks)[i][inside].T, "x", color=PREDICTED, markersize=2, markeredgewidth=0.4)
+        each = np.repeat(colors, weights.shape[1], axis=0)
+        axes.scatter(*cells.reshape(-1, 2).T, s=8 * weights.ravel(), c=each, linewidths=0)
+        axes.scatter(*np.asarray(landmarks)[i][inside].T, s=4, c=colors, marker="x", linewidths=0.4)
     return figure
 
 
@@ -198,6 +229,7 @@ def landmark_sheet(
     covariance: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
     scheme: LandmarkScheme | None = None,
+    numbers: bool = False,
     titles: Sequence[str] | None = None,
     columns: int = 8,
     side: float = 1.6,
@@ -211,7 +243,8 @@ def landmark_sheet(
       truth: `[N, K, 2]`, drawn as crosses joined to the landmarks.
       covariance: `[N, K, 2, 2]`, square pixels, drawn as ellipses of `DEVIATIONS` standard deviations.
       boxes: `[N, 4]`, x0, y0, x1, y1, pixels of the images; NaN for none.
-      scheme: LandmarkScheme whose connections are drawn.
+      scheme: LandmarkScheme whose connections are drawn, and whose parts have colours of their own.
+      numbers: whether the number of a landmark stands beside it.
       titles: `N` strings.
       columns: images in a row.
       side: of an image, inches.
@@ -223,7 +256,7 @@ def landmark_sheet(
     arrays = {"landmarks": landmarks, "weight": weight, "truth": truth, "covariance": covariance}
     known = {name: np.asarray(values) for name, values in arrays.items() if values is not None}
     for i, axes in enumerate(grid):
-        _draw_points(axes, **{name: values[i] for name, values in known.items()}, scheme=scheme)
+        _draw_points(axes, **{name: values[i] for name, values in known.items()}, scheme=scheme, numbers=numbers)
         if boxes is not None and np.isfinite(box := np.asarray(boxes)[i]).all():
             _draw_box(axes, box)
     return figure

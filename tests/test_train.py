@@ -53,7 +53,7 @@ def trained(place):
 def test_it_trains_and_goes_on_where_it_was(place, trained, capsys):
     workdir, config, state = trained
     assert int(state.step) == STEPS and Run(workdir).steps()[-1] == STEPS
-    for picture in ("augmented.png", "targets.png"):
+    for picture in ("augmented.png", "targets.png", "mirrored.png"):
         assert (workdir / picture).stat().st_size > 10_000
     assert list((workdir / "tensorboard").iterdir())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

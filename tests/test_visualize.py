@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 from matplotlib.collections import EllipseCollection, PathCollection
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from h3r_jax import codec, visualize
@@ -115,6 +116,25 @@ def test_an_overlay_is_the_image_with_ellipses_of_two_deviations():
     np.testing.assert_allclose([columns.min(), rows.min(), columns.max(), rows.max()], [82, 82, 558, 398], atol=2)
 
 
+def test_a_part_has_its_colour_and_a_wrong_mirror_order_shows():
+    """Two eyes and a mouth; in the mirrored picture each colour is on its side again, unless the order is wrong."""
+    image, eyes_and_mouth = np.zeros((40, 40, 3), np.uint8), np.array([[10.0, 10], [30, 10], [20, 30]])
+    right, left, middle = visualize.part_colors(SCHEME, 3)
+    assert min(np.abs(right - left).max(), np.abs(left - middle).max(), np.abs(right - middle).max()) > 0.5
+    for mirror, on_its_side in (((1, 0, 2), True), ((0, 1, 2), False)):
+        mirrored = (eyes_and_mouth * [-1, 1] + [39, 0])[list(mirror)]
+        drawn = pixels(visualize.landmark_sheet([image], mirrored[None], scheme=SCHEME))
+        columns = [colored(drawn, to_hex(color))[1].mean() for color in (right, left)]
+        assert (columns[0] < columns[1]) == on_its_side
+
+
+def test_numbers_stand_beside_their_landmarks():
+    image = np.zeros((40, 40, 3), np.uint8)
+    landmarks = np.array([[[10.0, 10], [30, 10], [np.nan, 30]]])
+    (axes,) = visualize.landmark_sheet([image], landmarks, scheme=SCHEME, numbers=True).axes
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [("0", (10, 10)), ("1", (30, 10))]
+
+
 def test_heatmaps_lie_where_their_cells_stand():
     """The only strong cell of a map of stride 4 is (5, 2): a square of four pixels around pixel (20, 8)."""
     image = np.zeros((32, 32, 3), np.uint8)
@@ -132,7 +152,7 @@ def test_activation_points_are_as_large_as_their_weights():
     landmarks = np.array([[[5.0, 8.0], [40.0, 4.0]]])  # a quarter of a cell to the right; the other is not inside
     points = codec.activation_points(landmarks, heatmap_shape=(4, 4), stride=4)
     (axes,) = visualize.activation_sheet([image], landmarks, points, stride=4).axes
-    (scatter,) = [item for item in axes.collections if isinstance(item, PathCollection)]
+    scatter, _ = [item for item in axes.collections if isinstance(item, PathCollection)]  # _: the landmarks
     sizes, places = scatter.get_sizes(), np.asarray(scatter.get_offsets())
     expected = {(4.0, 8.0): 0.75, (8.0, 8.0): 0.25}
     found = {tuple(place): size / sizes.max() * 0.75 for place, size in zip(places, sizes) if size}

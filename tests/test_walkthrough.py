@@ -134,7 +134,7 @@ def test_readme(place, trained, images):
     )
 
     type_in(place, prediction)  # and finds no face in triangles
-    assert (place / "found" / "landmarks.jsonl").exists() and (place / "found" / "film.mp4.mp4").exists()
+    assert (place / "found" / "landmarks.jsonl").exists() and (place / "found" / "film.mp4").exists()
     type_in(place, exporting.replace("STEP", "15"))
     assert (place / "network.stablehlo").stat().st_size > 1e6
     (place / "network.stablehlo").unlink()
@@ -145,7 +145,7 @@ def test_prediction(place, images, faces68):
     shutil.rmtree(place / "found", ignore_errors=True)  # of the README
     records = [json.loads(line) for line in type_in(place, block).splitlines() if line.startswith("{")]
     assert [record["image"] for record in records] == ["a.jpg", "b.jpg", "val2017/000000000139.jpg"]
-    assert (place / "found_film" / "film.mp4.mp4").exists()
+    assert (place / "found_film" / "film.mp4").exists()
 
 
 def test_export(place, images, faces68):

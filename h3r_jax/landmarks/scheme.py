@@ -74,6 +74,21 @@ class LandmarkScheme:
         if pair[0] == pair[1]:
             raise UserError(f"scheme {self.name}: {pair} is a distance from a landmark to itself")
 
+    def parts(self) -> tuple[int, ...]:
+        """The part that each landmark belongs to, K numbers from 0 in the order of the landmarks.
+
+        Landmarks that connections join, directly or by others, belong together if they are on the same side: a landmark
+        is on one side if its mirror image comes later, on the other one if it comes earlier, else between the two.
+        """
+        joined = list(range(self.num_landmarks))
+        for first, second in self.connections:
+            old, new = joined[second], joined[first]
+            joined = [new if each == old else each for each in joined]
+        sides = np.sign(np.asarray(self.mirror) - np.arange(self.num_landmarks)).tolist()
+        keys = list(zip(joined, sides))
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return tuple(numbers[key] for key in keys)
+
     def normalizer(self, name: str = "") -> Unit:
         """The unit called `name`, the scheme's first for ""; ValueError with the known names for another."""
         known = dict(self.normalizers)

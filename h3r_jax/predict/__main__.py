@@ -4,7 +4,7 @@
 
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
 upright image. An image or frame without boxes has one line, whose box is null. The lines are printed. With --out they
-are written to DIR/landmarks.jsonl, with an overlay of each image as DIR/<name>.png and of each video as DIR/<name>.mp4.
+are written to DIR/landmarks.jsonl, with an overlay of each image as DIR/NAME.png and of each video as DIR/NAME.mp4.
 Files that are there already are replaced with --overwrite alone.
 An image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
 """
@@ -23,9 +23,10 @@ from typing import Any
 
 from h3r_jax.errors import sentences
 from h3r_jax.images import CROPS
-from h3r_jax.predict import inputs, options
+from h3r_jax.predict import inputs
 from h3r_jax.predict.boxes import BoxFile
 from h3r_jax.predict.loading import load_predictor
+from h3r_jax.predict.options import add_network
 from h3r_jax.predict.output import Output, predict_images, predict_video
 from h3r_jax.ranges import count, decimal
 
@@ -42,12 +43,13 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--min_score", type=decimal, help="least score of a box in a COCO file (default: 0.5)")
     parser.add_argument("--out", type=_folder, metavar="DIR", help="folder to write lines and overlays to")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier call wrote to DIR")
+    parser.add_argument("--numbers", action="store_true", help="draw the number of each landmark beside it")
     parser.add_argument("--max_batch", type=count, default=16, help="most crops in one batch (default: %(default)s)")
-    group = options.add_network(parser)
+    group = add_network(parser)
     group.add_argument("--box_scale", type=decimal, help="size of the crop, relative to the box")
     group.add_argument("--crop", choices=CROPS, help="way to cut a crop: exact, or reference (by whole pixels, as H3R)")
     settings = vars(parser.parse_args(arguments))
-    own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "max_batch")
+    own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "numbers", "max_batch")
     return argparse.Namespace(**{name: settings.pop(name) for name in own}), settings
 
 
@@ -64,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
     with sentences():
         images, videos, left_out = inputs.expand(own.images, own.out)
-        output = Output(own.out, images + videos, len(videos), own.boxes, overwrite=own.overwrite)
+        options = {"overwrite": own.overwrite, "numbers": own.numbers}
+        output = Output(own.out, images + videos, len(videos), own.boxes, **options)
         with contextlib.closing(output):
             predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)
             boxes = inputs.choose_boxes(own.boxes, own.min_score, predictor.network.scheme, images + videos)

@@ -131,7 +131,10 @@ def choose_boxes(choice: str | None, min_score: float | None, scheme: LandmarkSc
             f"scheme {scheme.name} is of bodies, only faces are detected; want --boxes=FILE or --boxes=whole"
         )
     if choice is None and scheme not in SCHEMES.values():
-        remedy = "want --boxes=detect if it is, else --boxes=FILE or --boxes=whole"
-        raise UserError(f"scheme {scheme.name} may be of faces or not; {remedy}")
+        raise UserError(
+            f"the command cannot know where to look for the {scheme.num_landmarks} landmarks of scheme {scheme.name}: "
+            "want --boxes=whole if each image shows one object and little else, --boxes=FILE with a box around each "
+            "object, or --boxes=detect if the objects are faces"
+        )
     faces.check_installed()
     return faces.find_faces

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from h3r_jax import visualize
@@ -38,6 +39,7 @@ class Output:
     videos: how many of them are videos.
     read: path of the file of boxes, if there is one.
     overwrite: whether files of an earlier call may be replaced.
+    numbers: whether the number of each landmark is drawn.
     boxes, empty, errors: how many boxes were written, images or frames without a box, and errors.
 
     Raises:
@@ -46,8 +48,17 @@ class Output:
       OSError: the folder cannot be written, or a file with such a name.
     """
 
-    def __init__(self, folder: Path | None, inputs: Files, videos: int, read: str | None, *, overwrite: bool):
-        self.folder, self.overwrite = folder, overwrite
+    def __init__(
+        self,
+        folder: Path | None,
+        inputs: Files,
+        videos: int,
+        read: str | None,
+        *,
+        overwrite: bool,
+        numbers: bool = False,
+    ):
+        self.folder, self.overwrite, self.numbers = folder, overwrite, numbers
         self.boxes = self.empty = self.errors = 0
         self._lines: Lines | None = None
         self._places: list[Path] = []
@@ -136,7 +147,7 @@ def _places(folder: Path, inputs: Files, videos: int) -> list[Path]:
     places: dict[Path, None] = {}
     for index, (_, name) in enumerate(inputs):
         ending = ".png" if index < len(inputs) - videos else ".mp4"
-        place = wanted = folder / f"{name}{ending}"
+        place = wanted = folder / (name if name.lower().endswith(ending) else f"{name}{ending}")
         numbers = itertools.count(2)
         while place in places:
             place = wanted.with_stem(f"{wanted.stem}-{next(numbers)}")
@@ -210,8 +221,16 @@ def predict_images(predictor: Predictor, boxes: BoxSource, files: Files, output:
             if (place := output.place(index)) and image.pixels is not None:
                 if image.boxes > MOST_DRAWN:
                     tqdm.write(f"{path}: the first {MOST_DRAWN} of {image.boxes} boxes are drawn", file=sys.stderr)
-                figure = visualize.overlay(image.pixels, image.drawn, predictor.network.scheme)
+                figure = _overlay(predictor, boxes, output, image.pixels, image.drawn)
                 visualize.save(figure, place, overwrite=output.overwrite)
+
+
+def _overlay(predictor: Predictor, boxes: BoxSource, output: Output, pixels: np.ndarray, drawn: Prediction) -> Figure:
+    """An image with its predictions; the box is the whole image where that is what was looked at."""
+    if boxes is None:
+        height, width = pixels.shape[:2]
+        drawn = drawn._replace(boxes=np.tile([0.0, 0.0, width - 1.0, height - 1.0], (len(drawn.boxes), 1)))
+    return visualize.overlay(pixels, drawn, predictor.network.scheme, numbers=output.numbers)
 
 
 def predict_video(predictor: Predictor, boxes: BoxSource, path: Path, output: Output, place: Path | None) -> None:
@@ -248,7 +267,8 @@ def _predict_frames(predictor: Predictor, boxes: BoxSource, path: Path, output: 
             if writer and frame.pixels is not None:
                 shown = NOTHING if frame.error else frame.drawn
                 try:
-                    writer.write(visualize.to_pixels(visualize.overlay(frame.pixels, shown, predictor.network.scheme)))
+                    figure = _overlay(predictor, boxes, output, frame.pixels, shown)
+                    writer.write(visualize.to_pixels(figure))
                 except UserError as error:  # the landmarks go on without pictures
                     output.report(f"{path}: {error}", error)
                     writer = None

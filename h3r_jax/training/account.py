@@ -1,13 +1,16 @@
 """What a training is going to do, in words and pictures, before it does it."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from matplotlib.figure import Figure
 
 from h3r_jax import codec, geometry, models, visualize
+from h3r_jax.augment import Augmentation
 from h3r_jax.evaluation import report
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.run import Run
@@ -90,20 +93,40 @@ def typical_sizes(boxes: np.ndarray, sizes: np.ndarray) -> str:
 def draw(run: Run, recipe: Recipe, examples: Any, count: int = 24, magnified: int = 6) -> None:
     """Draws the first examples as the network will see them (augmented.png), and the targets of a few (targets.png).
 
+    Also each of a few beside its mirror image, with the numbers of the landmarks (mirrored.png), if the recipe mirrors.
+
     Args:
       run: Run; the pictures go into its workdir.
       recipe: Recipe.
       examples: data.pipeline.TrainInput.
       count: examples that are shown.
-      magnified: examples whose targets are shown.
+      magnified: examples whose targets are shown, and half of whose mirror images.
     """
-    network = recipe.network
+    scheme, stride = recipe.network.scheme, recipe.network.stride
     size = min(count, examples.num_examples)
     batch = next(examples.batches(seed=recipe.seed, batch_size=size, start_step=0))
     images, landmarks, weight = jax.jit(lambda batch: step.augment_batch(batch, 0, recipe))(batch)
     shown = slice(0, magnified)
     points = step.target_points(landmarks[shown], batch["index"][shown], 0, recipe)
-    augmented = visualize.landmark_sheet(images, landmarks, weight=weight, scheme=network.scheme)
-    targets = visualize.activation_sheet(images[shown], landmarks[shown], points, stride=network.stride, columns=3)
-    visualize.save(augmented, run.workdir / "augmented.png")
-    visualize.save(targets, run.workdir / "targets.png")
+    pictures = {
+        "augmented": visualize.landmark_sheet(images, landmarks, weight=weight, scheme=scheme),
+        "targets": visualize.activation_sheet(
+            images[shown], landmarks[shown], points, stride=stride, scheme=scheme, columns=3
+        ),
+    }
+    if recipe.augmentation.mirror:
+        pictures["mirrored"] = _mirrored({name: array[: magnified // 2] for name, array in batch.items()}, recipe)
+    for name, figure in pictures.items():
+        visualize.save(figure, run.workdir / f"{name}.png")
+
+
+def _mirrored(batch: dict[str, Any], recipe: Recipe) -> Figure:
+    """Each example of a batch beside its mirror image, without other changes."""
+    sides = []
+    for mirror in (0.0, 1.0):
+        plain = dataclasses.replace(recipe, augmentation=Augmentation(mirror=mirror))
+        sides.append(jax.jit(lambda batch, plain=plain: step.augment_batch(batch, 0, plain))(batch))
+    images, landmarks, weight = ([one for pair in zip(*arrays) for one in pair] for arrays in zip(*sides))
+    look: dict[str, Any] = {"scheme": recipe.network.scheme, "numbers": True, "columns": 2, "side": 3.2}
+    titles = ["as it is", "mirrored"] * len(batch["index"])
+    return visualize.landmark_sheet(images, np.stack(landmarks), weight=np.stack(weight), titles=titles, **look)

@@ -76,6 +76,8 @@ def fit(
                 jax.block_until_ready(state)
                 jax.profiler.start_trace(str(profile_to))
             batch = log.next_batch(batches)
+            if step == start + 1:
+                say("compiling the train step, which may take a minute or two")
             state, metrics = train_step(state, sharding.to_devices(batch, mesh))
             log.add(step, metrics)
             progress.update()

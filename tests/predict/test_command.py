@@ -51,7 +51,7 @@ def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
     np.testing.assert_allclose(records[0]["landmarks"], CENTERS, atol=0.05)
     np.testing.assert_allclose(records[1]["landmarks"], CENTERS + [5, 3], atol=0.05)
     assert np.shape(records[0]["covariance"]) == (3, 2, 2) and records[0]["box"] == BOX
-    for name in ("a.png.png", "below/a.png.png"):
+    for name in ("a.png", "below/a.png"):
         with Image.open(tmp_path / "out" / name) as overlay:
             assert overlay.size == (640, 560)  # four times the image
     # What was written can be read as boxes.
@@ -61,7 +61,7 @@ def test_a_folder_with_a_broken_image(folder, tmp_path, capfd):
 
 def test_whole_images_and_no_boxes(folder, tmp_path, capfd, monkeypatch):
     assert run(folder / "a.png", folder / "below" / "a.png", "--boxes=whole", f"--out={tmp_path / 'out'}") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png-2.png", "a.png.png", "landmarks.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png", "landmarks.jsonl"]
     monkeypatch.setattr(faces, "find_faces", lambda pixels: np.zeros((0, 4)))
     monkeypatch.setattr(faces, "check_installed", lambda: None)
     capfd.readouterr()
@@ -173,7 +173,8 @@ def test_faces_are_looked_for_where_the_scheme_is_of_faces(monkeypatch):
         assert inputs.choose_boxes("whole", None, scheme, []) is None
     # Of one's own scheme its owner must say so.
     with pytest.raises(
-        ValueError, match="scheme dots may be of faces or not; want --boxes=detect if it is, else --boxes=FILE"
+        ValueError,
+        match="where to look for the 3 landmarks of scheme dots: want --boxes=whole if .* --boxes=FILE .* --boxes=det",
     ):
         inputs.choose_boxes(None, None, dots.SCHEME, [])
     assert inputs.choose_boxes("detect", None, dots.SCHEME, []) is faces.find_faces
@@ -218,7 +219,7 @@ def test_mistakes_end_in_one_sentence(folder, tmp_path, monkeypatch):
     assert "boxes.csv: a.png would be both " in twice
     for choice in ("whole", "detect", tmp_path / "boxes.csv"):
         assert "--min_score is for boxes of a COCO file" in run(folder, "--min_score=0.5", f"--boxes={choice}")
-    assert "scheme dots may be of faces or not" in run(folder)
+    assert "cannot know where to look for the 3 landmarks of scheme dots" in run(folder)
     monkeypatch.setattr(faces, "REQUIRED", ("no_such_detector",))
     assert "no_such_detector must be installed" in run(folder, "--boxes=detect")
     Image.fromarray(texture(0, 20, 20)).save(tmp_path / "one.png")

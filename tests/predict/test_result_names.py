@@ -14,7 +14,7 @@ def image(tmp_path):
 
 
 @pytest.mark.trial("A4")
-@pytest.mark.parametrize("name", ["n" * 251 + ".png", "n" * 248 + ".png", "n" * 243 + ".mp4", "\xe9" * 124 + ".jpg"])
+@pytest.mark.parametrize("name", ["n" * 251 + ".jpg", "n" * 248 + ".jpg", "n" * 247 + ".mp4", "\xe9" * 124 + ".jpg"])
 def test_a_result_whose_name_is_too_long_is_found_at_once(image, tmp_path, name, nothing_is_loaded):
     message = run(image, tmp_path / name, "--boxes=whole", f"--out={tmp_path / 'out'}")
     assert message.startswith("error: ") and message.endswith(" cannot be written: File name too long")
@@ -24,7 +24,7 @@ def test_a_result_whose_name_is_too_long_is_found_at_once(image, tmp_path, name,
 @pytest.mark.trial("A4")
 def test_a_result_with_the_longest_name_is_written(image, tmp_path, monkeypatch):
     dots.use(monkeypatch)
-    image = image.rename(tmp_path / ("n" * 247 + ".png"))
+    image = image.rename(tmp_path / ("n" * 247 + ".jpg"))
     assert run(image, "--boxes=whole", f"--out={tmp_path / 'out'}") == 0
     assert sorted(len(path.name) for path in (tmp_path / "out").iterdir()) == [15, 255]
 
@@ -33,8 +33,8 @@ def test_a_result_with_the_longest_name_is_written(image, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("names", "both"),
     [
-        (("b.png", "b.png.png/c.png"), "b.png.png"),
-        (("c.mp4", "c.mp4.mp4/far/c.png"), "c.mp4.mp4"),
+        (("b.jpg", "b.jpg.png/c.png"), "b.jpg.png"),
+        (("c.avi", "c.avi.mp4/far/c.png"), "c.avi.mp4"),
         (("landmarks.jsonl/c.png",), "landmarks.jsonl"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker cannot see through the loading on demand
     from h3r_jax.predict import load_predictor as load_predictor
+    from h3r_jax.weights import list_models as list_models
 
 __version__ = "0.1.0"
 
@@ -29,9 +30,10 @@ _MODULES = (
     "reference_crop",
     "training",
     "visualize",
+    "weights",
 )
 
-_NAMES = {"load_predictor": "predict"}  # name -> the module that has it
+_NAMES = {"list_models": "weights", "load_predictor": "predict"}  # name -> the module that has it
 
 __all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604  (they are strings)
 

@@ -34,6 +34,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel):
     path, archive = wheel
     assert path.name == f"h3r_jax-{h3r_jax.__version__}-py3-none-any.whl"
     library = {file.relative_to(ROOT).as_posix() for file in (ROOT / "h3r_jax").rglob("*.py")} | {"h3r_jax/py.typed"}
+    library |= {f"h3r_jax/weights/{model.path.name}" for model in h3r_jax.list_models().values()}
     described = {name for name in archive.namelist() if ".dist-info/" in name}
     assert set(archive.namelist()) - described == library
     assert any(name.endswith("licenses/LICENSE") for name in described)

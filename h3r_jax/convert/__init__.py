@@ -1,6 +1,6 @@
 """PyTorch weights in and out, every tensor accounted for.
 
-    python -m h3r_jax.convert SOURCE DESTINATION [--model=NAME --landmarks=N --head=NAME]
+    python -m h3r_jax.convert SOURCE DESTINATION [--model=NAME --landmarks=N --head=NAME --half]
 
 SOURCE is a `.pth`, `.pth.tar`, `.pt` or `.bin` file (torch must be installed), a `.safetensors` file, a directory that
 this command wrote, or a run or one of its steps, `WORKDIR/checkpoints/STEP`. DESTINATION ends in `.safetensors`, or is
@@ -28,7 +28,7 @@ from h3r_jax.convert.files import load_torch
 from h3r_jax.convert.mapping import Report, from_torch, merge, to_torch
 from h3r_jax.convert.naming import Spec
 from h3r_jax.convert.recognition import recognize, without_prefix
-from h3r_jax.convert.values import as_weights
+from h3r_jax.convert.values import as_weights, halved
 from h3r_jax.errors import UserError
 from h3r_jax.files import user_path
 from h3r_jax.inference import Network
@@ -101,6 +101,7 @@ def convert_weights(
     model: str | None = None,
     head: str | None = None,
     landmarks: int | None = None,
+    half: bool = False,
     overwrite: bool = False,
 ) -> tuple[Spec, Report]:
     """Reads `source` and writes `destination`, which is there whole or not at all.
@@ -109,11 +110,13 @@ def convert_weights(
       source: see `read`.
       destination: ends in `.safetensors`, or is a directory to create.
       model, head, landmarks: see `recognize`.
+      half: whether kernels are written in float16, which halves a `.safetensors` file.
       overwrite: whether to replace a file or directory of the same kind at `destination`.
 
     Raises:
       FileNotFoundError: there is no such source.
-      UserError: it cannot be read, see `read`; or the destination may not be written, see `destinations.check`.
+      UserError: it cannot be read, see `read`; it has values beyond float16, or no `.safetensors` file is to be halved;
+        or the destination may not be written, see `destinations.check`.
       OSError: the destination cannot be written; names it.
     """
     if str(destination).endswith(files.TORCH_SUFFIXES):
@@ -121,6 +124,8 @@ def convert_weights(
             f"{destination}: PyTorch's files are read, not written; want an ending {files.SAFETENSORS_SUFFIX}"
         )
     one_file = str(destination).endswith(files.SAFETENSORS_SUFFIX)
+    if half and not one_file:
+        raise UserError(f"{destination}: only a file that ends in {files.SAFETENSORS_SUFFIX} can be written in float16")
     parts = () if one_file else (files.DESCRIPTION, files.ARRAYS)
     destinations.check(destination, source, overwrite=overwrite, folder=parts)
     if not one_file:
@@ -128,7 +133,8 @@ def convert_weights(
     variables, spec, report = read(source, model=model, head=head, landmarks=landmarks)
     config = files.stored_config(source)
     if one_file:
-        files.write_safetensors(destination, to_torch(variables, spec), spec, config, overwrite=overwrite)
+        tensors = halved(to_torch(variables, spec)) if half else to_torch(variables, spec)
+        files.write_safetensors(destination, tensors, spec, config, overwrite=overwrite)
         stride = (config or {}).get("model", {}).get("stride", models.BACKBONE_STRIDE)
         if stride != models.BACKBONE_STRIDE:
             note = (

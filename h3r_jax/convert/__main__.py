@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
     parser.add_argument("--model", choices=models.BACKBONES, help="backbone, if the tensors do not tell it")
     parser.add_argument("--head", choices=models.HEADS, help="head, if the tensors do not tell it")
+    parser.add_argument("--half", action="store_true", help="kernels in float16: half the bytes of a .safetensors file")
     parser.add_argument("--overwrite", action="store_true", help="replace what is at DESTINATION, if it is of its kind")
     parser.add_argument(
         "--landmarks", type=count, metavar="K", help="number of landmarks; a head for another number is an error"

@@ -66,3 +66,16 @@ def as_weights(
     return result, tuple(
         f"{len(group)} {type_} there, float32 here: {listed(group)}" for type_, group in others.items()
     )
+
+
+def halved(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors with their kernels in float16: half the bytes. Vectors, which are few bytes, stay as they are.
+
+    Raises:
+      UserError: a kernel has values beyond the range of float16.
+    """
+    with np.errstate(over="ignore"):  # looked at below
+        found = {name: array.astype(np.float16) if array.ndim > 1 else array for name, array in tensors.items()}
+    if beyond := [name for name, array in found.items() if not np.isfinite(array).all()]:
+        raise UserError(f"values beyond the range of float16, which ends at 65504: {listed(beyond)}; leave out --half")
+    return found

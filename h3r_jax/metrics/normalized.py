@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import integrate
 
 from h3r_jax.codec.arguments import number, positive
 
@@ -80,6 +79,8 @@ class NormalizedErrors:
         protocol of PIPNet, STAR and FaRL without the float error of their end point.
         """
         threshold = number("threshold", threshold, GRID_STEP, GREATEST_THRESHOLD)
+        from scipy import integrate  # here, as it takes long to import
+
         grid, curve = self.cumulative(threshold)
         return float(integrate.simpson(curve, x=grid)) / threshold
 

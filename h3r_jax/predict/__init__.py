@@ -6,7 +6,7 @@
 
 The same as a command, for files, folders and videos (docs/predict.md):
 
-    python -m h3r_jax.predict IMAGE... --checkpoint=PATH [--boxes=FILE|detect|whole] [--out=DIR]
+    python -m h3r_jax.predict IMAGE... [--checkpoint=PATH|NAME --boxes=FILE|detect|whole --out=DIR]
 """
 
 from h3r_jax.inference import Network

@@ -1,6 +1,8 @@
 """Finds landmarks in images, folders of images and videos.
 
-    python -m h3r_jax.predict IMAGE... --checkpoint=PATH [--boxes=FILE|detect|whole] [--out=DIR]
+    python -m h3r_jax.predict IMAGE... [--checkpoint=PATH|NAME --boxes=FILE|detect|whole --out=DIR]
+
+Without --checkpoint it finds the 68 landmarks of faces, with the network that ships with the package.
 
 One line of JSON for each box: image (of a video also frame), box, landmarks, confidence, covariance, in pixels of the
 upright image. An image or frame without boxes has one line, whose box is null. The lines are printed. With --out they
@@ -9,7 +11,7 @@ Files that are there already are replaced with --overwrite alone.
 An image that cannot be read or looked at is reported and passed over, and the command ends with status 1.
 """
 
-from h3r_jax.training import environment  # noqa: F401  (before JAX starts)
+from h3r_jax.training import environment  # before JAX starts
 
 # isort: split
 
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from h3r_jax import weights
 from h3r_jax.errors import sentences
 from h3r_jax.images import CROPS
 from h3r_jax.predict import inputs
@@ -37,7 +40,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
         prog="python -m h3r_jax.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image, folder or video")
-    parser.add_argument("--checkpoint", required=True, help="a workdir, a step of one, or what h3r_jax.convert reads")
+    names = ", ".join(weights.list_models())
+    checkpoint = f"a network that ships ({names}), a workdir, a step of one, or what h3r_jax.convert reads"
+    parser.add_argument("--checkpoint", default=weights.FACES, help=f"{checkpoint} (default: %(default)s)")
     boxes = "where to look: a .csv, .jsonl or COCO .json file, detect (finds faces) or whole (takes the whole image)"
     parser.add_argument("--boxes", help=f"{boxes}; default: detect, for a known scheme of faces")
     parser.add_argument("--min_score", type=decimal, help="least score of a box in a COCO file (default: 0.5)")
@@ -62,6 +67,7 @@ def _folder(text: str) -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; one sentence and status 1 for a mistake of the user, status 1 if a file was passed over."""
     own, settings = parse(arguments)
+    environment.keep_what_is_compiled()
     if sys.stderr is None:  # closed; what is said would go to standard output
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
     with sentences():

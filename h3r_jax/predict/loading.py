@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from etils import epath
 
-from h3r_jax import convert
+from h3r_jax import convert, weights
 from h3r_jax import run as runs
 from h3r_jax.convert.files import stored_config
 from h3r_jax.errors import UserError
@@ -28,7 +29,7 @@ PLAIN = "plain"  # name of a scheme that mirrors nothing
 
 
 def load_predictor(
-    path: str | os.PathLike,
+    path: str | os.PathLike = weights.FACES,
     *,
     model: str | None = None,
     head: str | None = None,
@@ -41,9 +42,11 @@ def load_predictor(
     """The predictor of a trained network.
 
     Args:
-      path: a workdir (its last checkpoint, the moving average where there is one), a step `WORKDIR/checkpoints/STEP`,
+      path: the name of a network that ships with the package (`weights.list_models`), by default the one for faces; or
+        a workdir (its last checkpoint, the moving average where there is one), a step `WORKDIR/checkpoints/STEP`,
         or anything that `h3r_jax.convert` reads or writes: an orbax directory, a .safetensors or a PyTorch file. The
-        config.json of a run says all that follows, and a file converted from a run keeps it.
+        config.json of a run says all that follows, and a file converted from a run keeps it. Where a file or folder has
+        the name of a network that ships, it is taken.
       model, head, landmarks: of a file of weights, if its tensors do not say it; see `convert.recognize`.
       scheme: name in `landmarks.SCHEMES`, or a LandmarkScheme; by default the known one with that number of landmarks,
         else one without a mirror order, which cannot be flipped.
@@ -55,10 +58,10 @@ def load_predictor(
       Predictor.
 
     Raises:
-      FileNotFoundError: there is no such source.
+      FileNotFoundError: there is neither such a source nor a network of that name.
       UserError: it is damaged or of another network, or a setting is unknown or does not suit the network.
     """
-    source = user_path(path)
+    source, shipped = _source(path)
     if unknown := set(settings) - set(SETTINGS):
         raise UserError(f"unknown setting {min(unknown)!r}; known are {', '.join(SETTINGS)}")
     devices = jax.local_devices() if devices is None else devices
@@ -86,8 +89,19 @@ def load_predictor(
         seen = {"model": spec.model, "head": spec.head, "scheme": _scheme(spec.landmarks)}
         said = {**DEFAULTS, "activation": activation, **seen}
     network = _network({**said, **settings}, scheme)
-    description = "; ".join([f"{spec} of {source.name}", *report.notes])
+    description = str(shipped) if shipped else "; ".join([f"{spec} of {source.name}", *report.notes])
     return Predictor(network, variables, description, max_batch=max_batch, devices=devices)
+
+
+def _source(path: str | os.PathLike) -> tuple[epath.Path, weights.Model | None]:
+    """Where the weights are: a path that is there, or the file of a network that ships, which is returned too."""
+    source, models = user_path(path), weights.list_models()
+    if source.exists() or runs.find(source):  # the latter knows of steps that are missing
+        return source, None
+    if shipped := models.get(os.fspath(path)):
+        return epath.Path(shipped.path), shipped
+    names = ", ".join(models)
+    raise FileNotFoundError(f"{path} is neither a file or folder nor a network that ships with h3r_jax ({names})")
 
 
 def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> Network:

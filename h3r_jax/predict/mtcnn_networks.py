@@ -123,5 +123,5 @@ def network(name: str) -> Callable[..., Any]:
     Raises:
       UserError: as `mtcnn_weights.read`.
     """
-    layers = [jnp.asarray(array) for array in mtcnn_weights.read(name)]
+    layers = jax.device_put(mtcnn_weights.read(name))
     return functools.partial(jax.jit(NETWORKS[name]), layers)

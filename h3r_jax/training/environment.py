@@ -1,10 +1,12 @@
 """Settings of Python, JAX, TensorFlow and glibc that must be made before JAX is imported; import this module first."""
 
 import ctypes
+import hashlib
 import importlib.util
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from h3r_jax.errors import watch_for_interrupts
 
@@ -42,6 +44,23 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):  # glibc, not musl
         for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
             libc.mallopt(option, value)
+
+
+def keep_what_is_compiled() -> None:
+    """Lets JAX keep compiled programs in the user's cache folder for the next start, unless another folder is chosen.
+
+    A program for a CPU may have instructions that another CPU lacks, so each kind of CPU has a folder of its own.
+    """
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"]:
+        return
+    cpu = Path("/proc/cpuinfo")  # of Linux; elsewhere machines seldom share a home
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    kind = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "h3r_jax"
+    jax.config.update("jax_compilation_cache_dir", str(folder / hashlib.sha256(kind.encode()).hexdigest()[:8]))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 if sys.platform == "linux" and runs_on_cpu():

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from h3r_jax import weights
-from h3r_jax.errors import sentences
+from h3r_jax.errors import UserError, sentences
 from h3r_jax.images import CROPS
 from h3r_jax.predict import inputs
 from h3r_jax.predict.boxes import BoxFile
 from h3r_jax.predict.loading import load_predictor
 from h3r_jax.predict.options import add_network
-from h3r_jax.predict.output import Output, predict_images, predict_video
+from h3r_jax.predict.output import Output
+from h3r_jax.predict.over_files import predict_images, predict_video
 from h3r_jax.ranges import count, decimal
 
 
@@ -49,12 +50,13 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--out", type=_folder, metavar="DIR", help="folder to write lines and overlays to")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier call wrote to DIR")
     parser.add_argument("--numbers", action="store_true", help="draw the number of each landmark beside it")
+    parser.add_argument("--smooth", action="store_true", help="smooth the landmarks of faces in videos over time")
     parser.add_argument("--max_batch", type=count, default=16, help="most crops in one batch (default: %(default)s)")
     group = add_network(parser)
     group.add_argument("--box_scale", type=decimal, help="size of the crop, relative to the box")
     group.add_argument("--crop", choices=CROPS, help="way to cut a crop: exact, or reference (by whole pixels, as H3R)")
     settings = vars(parser.parse_args(arguments))
-    own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "numbers", "max_batch")
+    own = ("images", "checkpoint", "boxes", "min_score", "out", "overwrite", "numbers", "smooth", "max_batch")
     return argparse.Namespace(**{name: settings.pop(name) for name in own}), settings
 
 
@@ -72,7 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
     with sentences():
         images, videos, left_out = inputs.expand(own.images, own.out)
-        options = {"overwrite": own.overwrite, "numbers": own.numbers}
+        if own.smooth and (not videos or own.boxes not in (None, "detect")):
+            raise UserError(
+                "--smooth is for videos in which faces are followed, without --boxes or with --boxes=detect"
+            )
+        options = {name: getattr(own, name) for name in ("overwrite", "numbers", "smooth")}
         output = Output(own.out, images + videos, len(videos), own.boxes, **options)
         with contextlib.closing(output):
             predictor = load_predictor(own.checkpoint, max_batch=own.max_batch, **settings)

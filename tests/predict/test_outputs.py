@@ -11,7 +11,7 @@ from PIL import Image
 
 from h3r_jax import files
 from h3r_jax.predict import __main__ as command
-from h3r_jax.predict import faces, output
+from h3r_jax.predict import faces, over_files
 from h3r_jax.predict.predictor import Predictor
 from tests.predict import dots
 from tests.predict.dots import run
@@ -239,8 +239,8 @@ def test_many_boxes_are_written_as_they_are_found(image, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(type(predictor.network), "cut", counted)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader
-    monkeypatch.setattr(output, "MOST_DRAWN", 10)
-    monkeypatch.setattr(output, "REFRESH", 0.0)
+    monkeypatch.setattr(over_files, "MOST_DRAWN", 10)
+    monkeypatch.setattr(over_files, "REFRESH", 0.0)
     boxes = [[40 + i % 7, 30, 119, 109] for i in range(count)]
     (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\n" + "".join(f"a.png,{str(b)[1:-1]}\n" for b in boxes))
     assert run(image, f"--boxes={tmp_path / 'boxes.csv'}", f"--out={out}") == 0

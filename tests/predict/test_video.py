@@ -63,20 +63,35 @@ def test_a_video_is_annotated(tmp_path, capfd):
     assert sizes == [(560, 640, 3)] * 3 and not written.read()[0]
 
 
-def test_what_was_written_is_read_as_boxes_of_its_frames(tmp_path, capfd, monkeypatch):
+def test_what_was_written_is_read_as_boxes_of_its_frames(tmp_path, capfd):
     """Frames with two boxes, none and one give the same landmarks again."""
     path = film(tmp_path / "film.avi", 3)
-    boxes = iter([np.array([BOX, np.add(BOX, 7)]), np.zeros((0, 4)), np.array([np.add(BOX, 3)])])
-    monkeypatch.setattr(faces, "find_faces", lambda pixels: next(boxes))
-    monkeypatch.setattr(faces, "check_installed", lambda: None)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one reader: the boxes come in the order of the frames
+    boxes = [(0, BOX), (0, [x + 7 for x in BOX]), (1, None), (2, [x + 3 for x in BOX])]
+    lines = [json.dumps({"image": "film.avi", "frame": frame, "box": box}) for frame, box in boxes]
+    (tmp_path / "boxes.jsonl").write_text("\n".join(lines))
     first, second = tmp_path / "first", tmp_path / "second"
-    assert run(path, "--boxes=detect", f"--out={first}") == 0
+    assert run(path, f"--boxes={tmp_path / 'boxes.jsonl'}", f"--out={first}") == 0
     assert run(path, f"--boxes={first / 'landmarks.jsonl'}", f"--out={second}") == 0
     assert "3 boxes; 1 images or frames without any; 0 errors" in capfd.readouterr().err
     assert [record["frame"] for record in records(first)] == [0, 0, 1, 2]
     assert records(first)[2] == {"image": str(path), "frame": 1, "box": None}
     assert records(second) == records(first)
+
+
+def test_faces_are_followed(tmp_path, capfd, monkeypatch):
+    path, looks = film(tmp_path / "film.avi", 4), []
+    monkeypatch.setattr(faces, "find_faces", lambda pixels: looks.append(1) or np.array([BOX], float))
+    monkeypatch.setattr(faces, "check_installed", lambda: None)
+    for flags in ((), ("--smooth",)):
+        looks.clear()
+        assert run(path, "--boxes=detect", f"--out={tmp_path / 'out'}", "--overwrite", *flags) == 0
+        found = records(tmp_path / "out")
+        assert [(record["frame"], record["track"]) for record in found] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+        assert len(looks) == 1
+        np.testing.assert_allclose(found[0]["landmarks"], CENTERS, atol=2)
+    assert run(tmp_path / "out", "--boxes=whole", "--smooth") == "error: " + (
+        "--smooth is for videos in which faces are followed, without --boxes or with --boxes=detect"
+    )
 
 
 def test_a_video_that_is_cut_short(tmp_path, capfd):

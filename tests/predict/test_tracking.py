@@ -43,7 +43,7 @@ def test_a_face_is_found_once_and_followed():
     assert film.looks == [0] and all(each.tracks.tolist() == [0] for each in seen)
     for index, each in enumerate(seen):
         np.testing.assert_allclose(
-            each.prediction.landmarks[0], moved(index), atol=4
+            each.prediction.landmarks[0], moved(index), atol=6
         )  # of a face of 100 pixels; dots at the border of a crop are cut
 
 

@@ -19,11 +19,10 @@ VARIANTS = {
         "train": {"batch_size": 8, "optimizer": "muon", "learning_rate": 8e-3, "average_decay": 0.995},
         "augment": {"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.1, "blur": 0.0, "occlusion": 0.0},
     },
-    # Fifteen epochs are few. Small batches make more steps of them. With stronger augmentation this network's error on
-    # the training set is as large as on other people's faces.
+    # The same with this network: 4.42 after five epochs on the people who were held out.
     "hrnet_w18_small_128": {
         "model": {"name": "hrnet_w18_small"},
-        "train": {"batch_size": 8, "learning_rate": 3e-3, "average_decay": 0.998},
+        "train": {"batch_size": 8, "optimizer": "muon", "learning_rate": 8e-3, "average_decay": 0.998},
         "augment": {"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.1, "blur": 0.0, "occlusion": 0.0},
     },
 }

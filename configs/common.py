@@ -84,8 +84,10 @@ def get_config() -> ConfigDict:
     train.accumulation = 1  # micro-batches, equal parts of a batch whose gradients make one step
     train.epochs = 60.0
     train.steps = 0  # if positive, the length of the training in place of epochs
-    train.optimizer = "adamw"  # key of h3r_jax.training.state.OPTIMIZERS: "adamw" or "muon"
-    train.learning_rate = 4e-3  # peak
+    # Key of h3r_jax.training.state.OPTIMIZERS: "adamw" or "muon". Muon with this rate was measured best on faces and on
+    # drawn faces, for short trainings of small networks: docs/results.md.
+    train.optimizer = "muon"
+    train.learning_rate = 8e-3  # peak
     train.warmup_epochs = 1.0
     train.weight_decay = 1e-4
     train.clip_norm = 10.0  # largest norm of the gradient; a very large number clips nothing

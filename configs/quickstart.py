@@ -16,6 +16,6 @@ def get_config():
     config.landmarks.scheme = "phantom23"
     config.model.input_size = (96, 96)
     config.augment.update({"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.2, "blur": 0.0, "occlusion": 0.0})
-    config.train.update({"epochs": 6.0, "learning_rate": 8e-3, "average_decay": 0.99})
+    config.train.update({"epochs": 6.0, "learning_rate": 1.6e-2, "average_decay": 0.99})
     config.log.eval_every_epochs = 3.0
     return config

@@ -43,7 +43,9 @@ def published(name: str, scheme: str, rows: Mapping[str, tuple], variant: str, *
     config.data.update({"name": name, "box": box, "test_split": "test", **HELD_OUT, **data})
     config.landmarks.scheme = scheme
     config.model.update({"name": model, "input_size": input_size, "dtype": "bfloat16"})
+    # The rates were published for Adam.
     config.train.update({"batch_size": batch_size, "epochs": epochs, "learning_rate": learning_rate})
+    config.train.optimizer = "adamw"
     config.eval.flip = "coordinates"
     return config
 

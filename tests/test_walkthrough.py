@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,6 +93,7 @@ def images(place, trained):
         (place / path).parent.mkdir(exist_ok=True)
         with Image.open(place / "triangles" / "val" / f"{number}.png") as image:
             image.save(place / path)
+    shutil.copy(f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg", place / "photo.jpg")
     writer = cv2.VideoWriter(os.fspath(place / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (160, 140))
     for frame in range(2):
         writer.write(texture(frame, 140, 160))
@@ -134,7 +136,7 @@ def test_readme(place, trained, images):
     )
 
     type_in(place, prediction)  # and finds no face in triangles
-    assert (place / "found" / "landmarks.jsonl").exists() and (place / "found" / "film.mp4").exists()
+    assert (place / "found" / "photo.jpg.png").exists() and (place / "found_mine" / "film.mp4").exists()
     type_in(place, exporting.replace("STEP", "15"))
     assert (place / "network.stablehlo").stat().st_size > 1e6
     (place / "network.stablehlo").unlink()

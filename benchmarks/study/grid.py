@@ -9,7 +9,7 @@ BASES: dict[str, dict[str, Any]] = {
     "phantom": {  # configs/quickstart.py
         "input_size": 96,
         "epochs": 6.0,
-        "learning_rate": 8e-3,
+        "learning_rate": 1.6e-2,
         "average_decay": 0.99,
         "rotation": 10.0,
         "scale": 0.1,
@@ -22,7 +22,6 @@ BASES: dict[str, dict[str, Any]] = {
         "input_size": 128,
         "epochs": 5.0,
         "batch_size": 8,
-        "optimizer": "muon",
         "learning_rate": 8e-3,
         "average_decay": 0.995,
         "rotation": 10.0,
@@ -72,7 +71,7 @@ class Cell:
     stride: int = 4
     model: str = "mobilenet_v2"
     batch_size: int = 16
-    optimizer: str = "adamw"
+    optimizer: str = "muon"
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-4
     clip_norm: float = 10.0

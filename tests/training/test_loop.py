@@ -210,7 +210,7 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
     with pytest.raises(ValueError, match=r"it is of a run on 40 examples \(faces train\), and now there are 41"):
         same_run.Identity(config, "faces train", 41).check(about, "it")
     config["train"]["learning_rate"] = 0.5
-    with pytest.raises(ValueError, match=r"it is of another run \(train.learning_rate: 0.004 there, 0.5 here\)"):
+    with pytest.raises(ValueError, match=r"it is of another run \(train.learning_rate: 0.008 there, 0.5 here\)"):
         check(about, "it")
 
 

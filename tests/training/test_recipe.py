@@ -123,11 +123,11 @@ def test_a_workdir_belongs_to_one_run(tmp_path):
     config.eval.flip = "coordinates"
     assert same_run.check(run, fields(config)) == ""
     config.train.learning_rate = 0.5
-    assert "train.learning_rate: 0.004 there, 0.5 here); the run that it was of saved no" in same_run.check(
+    assert "train.learning_rate: 0.008 there, 0.5 here); the run that it was of saved no" in same_run.check(
         run, fields(config)
     )
     (run.checkpoints / "20").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"train.learning_rate: 0.004 there, 0.5 here.*another --workdir"):
+    with pytest.raises(UserError, match=r"train.learning_rate: 0.008 there, 0.5 here.*another --workdir"):
         same_run.check(run, fields(config))
 
 

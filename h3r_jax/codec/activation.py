@@ -1,8 +1,10 @@
 """Activation points: the heatmap cells that stand for a coordinate, with their weights."""
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +13,35 @@ from jax.typing import ArrayLike, DTypeLike
 from h3r_jax.codec.arguments import Stride, numbers, real_coordinates, shape_of_map, strides
 
 
-class ActivationPoints(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["cells", "weights", "inside"],
+    meta_fields=["heatmap_shape"],
+)
+@dataclasses.dataclass(frozen=True)
+class ActivationPoints:
     """The cells that stand for each landmark.
 
     cells: `int32[..., K, P, D]`, heatmap cells in the order of the coordinates, always within the map. (Of an objective
       with the target "coordinate" they are positions between cells, `float32`.)
     weights: `float32[..., K, P]`, non-negative, summing to one over `P`.
     inside: `bool[..., K]`, whether the map can represent the coordinate at all.
+    heatmap_shape: `(H, W)` or `(D, H, W)`, of the map whose cells these are. It is no leaf of the pytree.
     """
 
     cells: jax.Array
     weights: jax.Array
     inside: jax.Array
+    heatmap_shape: tuple[int, ...]
+
+    def check_shape(self, heatmap_shape: Sequence[int]) -> None:
+        """ValueError unless these are cells of maps of `heatmap_shape`."""
+        if tuple(heatmap_shape) != self.heatmap_shape:
+            theirs, wanted = ("x".join(map(str, shape)) for shape in (self.heatmap_shape, heatmap_shape))
+            raise ValueError(
+                f"the activation points are cells of maps of {theirs} cells, and these heatmaps have {wanted}; make "
+                "them with the heatmap_shape of the heatmaps, which are channels-last: [..., H, W, K]"
+            )
 
 
 class WeightedCells(Protocol):
@@ -94,7 +113,7 @@ def activation_points(
         lower + corners, along_last([size - 1 for size in reversed(heatmap_shape)], lower.ndim, jnp.int32)
     )
     weights = jnp.where(corners == 1, fraction, 1 - fraction).prod(axis=-1)
-    return ActivationPoints(cells, weights, inside)
+    return ActivationPoints(cells, weights, inside, heatmap_shape)
 
 
 def threshold_rounding(
@@ -124,10 +143,11 @@ def threshold_rounding(
 def _round(
     coordinates: ArrayLike, threshold: ArrayLike, heatmap_shape: Sequence[int], stride: Stride
 ) -> ActivationPoints:
+    heatmap_shape = shape_of_map(heatmap_shape)
     lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
     up = (fraction >= threshold) & (fraction > 0) | (fraction == 1)
     cells = (lower + up)[..., None, :]
-    return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside)
+    return ActivationPoints(cells, jnp.ones(cells.shape[:-1], jnp.float32), inside, heatmap_shape)
 
 
 def randomized_rounding(

@@ -31,11 +31,10 @@ def scatter(points: ActivationPoints, heatmap_shape: Sequence[int]) -> jax.Array
       `float32[..., *heatmap_shape, K]`; the map of a landmark that is not inside is zero.
 
     Raises:
-      ValueError: heatmap_shape is not of positive whole numbers, one for each axis of the cells.
+      ValueError: heatmap_shape is not that of the points.
     """
     heatmap_shape = shape_of_map(heatmap_shape)
-    if len(heatmap_shape) != points.cells.shape[-1]:
-        raise ValueError(f"cells have {points.cells.shape[-1]} axes, but heatmap_shape is {heatmap_shape}")
+    points.check_shape(heatmap_shape)
     *lead, num_landmarks = points.inside.shape
     weights = jnp.where(points.inside[..., None], points.weights, 0).astype(jnp.float32)
     return add_at(jnp.zeros((*lead, *heatmap_shape, num_landmarks), jnp.float32), points, weights)
@@ -97,15 +96,17 @@ def gather(heatmaps: jax.Array, points: ActivationPoints) -> jax.Array:
       `[..., K, P]`, in the dtype of `heatmaps`.
 
     Raises:
-      ValueError: the leading axes or the numbers of landmarks differ.
+      ValueError: the leading axes, the numbers of landmarks or the shapes of the maps differ.
     """
     ndim = points.cells.shape[-1]
     expected = (*heatmaps.shape[: -ndim - 1], heatmaps.shape[-1])
     if points.inside.shape != expected:
         raise ValueError(
-            f"points are for {points.inside.shape} landmarks, heatmaps of shape {heatmaps.shape} for {expected}"
+            f"points are for {points.inside.shape} landmarks, heatmaps of shape {heatmaps.shape} for {expected}; "
+            "heatmaps are channels-last: [..., H, W, K]"
         )
     spatial = heatmaps.shape[-ndim - 1 : -1]
+    points.check_shape(spatial)
     flat = heatmaps.reshape(*expected[:-1], math.prod(spatial), expected[-1])
     index = jnp.swapaxes(flat_index(points.cells, spatial), -1, -2)  # [..., P, K]
     return jnp.swapaxes(jnp.take_along_axis(flat, index, axis=-2), -1, -2)

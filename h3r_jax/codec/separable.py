@@ -44,12 +44,10 @@ def separable_target(points: ActivationPoints, *, heatmap_shape: Sequence[int], 
       SeparableTarget. With sigma 0 its heatmap is `scatter(points, heatmap_shape)` for landmarks that are inside.
 
     Raises:
-      ValueError: sigma is negative or not finite; heatmap_shape is not of positive whole numbers, one for each axis.
+      ValueError: sigma is negative or not finite; heatmap_shape is not that of the points.
     """
     heatmap_shape, sigma = shape_of_map(heatmap_shape), number("sigma", sigma, 0.0)
-    ndim = points.cells.shape[-1]
-    if len(heatmap_shape) != ndim:
-        raise ValueError(f"cells have {ndim} axes, but heatmap_shape is {heatmap_shape}")
+    points.check_shape(heatmap_shape)
     weights = jnp.moveaxis(points.weights, -1, 0)[..., None, :]  # [P, ..., 1, K]
     by_point = (jnp.moveaxis(points.cells, -2, 0)).astype(jnp.float32)  # [P, ..., K, D]
     profiles = (jnp.sum(weights * bell(each, sigma), axis=0) for each in offsets(by_point, heatmap_shape))

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from h3r_jax import codec, ranges
 from h3r_jax.codec.activation import locate
-from h3r_jax.codec.arguments import Stride
+from h3r_jax.codec.arguments import Stride, shape_of_map
 from h3r_jax.losses.heatmaps import (
     adaptive_wing,
     integral_regression,
@@ -105,8 +105,9 @@ class Objective:
             return codec.threshold_rounding(coordinates, threshold=self.threshold, **place)
         if self.target == "expected":
             return codec.activation_points(coordinates, **place)
-        lower, fraction, inside = locate(coordinates, heatmap_shape, stride)
-        return codec.ActivationPoints((lower + fraction)[..., None, :], jnp.ones((*inside.shape, 1)), inside)
+        shape = shape_of_map(heatmap_shape)
+        lower, fraction, inside = locate(coordinates, shape, stride)
+        return codec.ActivationPoints((lower + fraction)[..., None, :], jnp.ones((*inside.shape, 1)), inside, shape)
 
     def values(
         self, outputs: jax.Array, points: codec.ActivationPoints, coordinates: ArrayLike, *, stride: Stride = 4.0
@@ -264,7 +265,7 @@ def landmark_loss(
     outputs: jax.Array,
     coordinates: jax.Array,
     *,
-    stride: Stride = 4.0,
+    stride: Stride,
     objective: Objective = Objective(),
     key: jax.Array | None = None,
     weight: jax.Array | None = None,

@@ -7,6 +7,7 @@ The gradient by float32 logits is the only array of their size that is made. The
 differentiation; `jax.jvp` takes their gradient, not themselves.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,8 @@ def _against(
         by_values, by_weights, *by_parameters = pull_back(cotangent)
         gradient = slope(logits, *(jnp.expand_dims(each, axes) for each in known)) * jnp.expand_dims(cotangent, axes)
         gradient = add_at(gradient.astype(logits.dtype), points, by_values.astype(logits.dtype))
-        return gradient, codec.ActivationPoints(None, by_weights, None), *by_parameters  # type: ignore[arg-type]
+        none: Any = None
+        return gradient, dataclasses.replace(points, cells=none, weights=by_weights, inside=none), *by_parameters
 
     loss = jax.custom_vjp(lambda *operands: forward(*operands)[0])
     loss.defvjp(forward, backward)

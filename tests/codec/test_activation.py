@@ -61,7 +61,9 @@ few = settings(max_examples=15, deadline=None, derandomize=True)
 @given(grids_and_coordinates(-0.25, 1.25))
 def test_activation_points_equal_slow_ones(case):
     shape, stride, coordinates = case
-    cells, weights, inside = map(np.asarray, fast("activation_points", shape, stride)(coordinates))
+    points = fast("activation_points", shape, stride)(coordinates)
+    cells, weights, inside = map(np.asarray, (points.cells, points.weights, points.inside))
+    assert points.heatmap_shape == shape
     corners = 2 ** len(shape)
     assert cells.shape == (2, LANDMARKS, corners, len(shape)) and cells.dtype == np.int32
     assert weights.shape == (2, LANDMARKS, corners) and weights.dtype == np.float32

@@ -1,5 +1,6 @@
 """The losses against activation points equal their dense forms, which build the target heatmap."""
 
+import dataclasses
 import functools
 
 import jax
@@ -100,7 +101,9 @@ def test_derivatives_by_the_weights_and_of_the_gradient(name):
 
     @functools.partial(jax.jit, static_argnums=0)
     def derivatives(loss):
-        by_weights = jax.grad(lambda weights: loss(LOGITS, points._replace(weights=weights)).sum())(points.weights)
+        by_weights = jax.grad(lambda weights: loss(LOGITS, dataclasses.replace(points, weights=weights)).sum())(
+            points.weights
+        )
         gradient = jax.grad(lambda logits: (loss(logits, points) ** 2).sum())
         return by_weights, jax.jvp(gradient, (LOGITS,), (direction,))[1]
 
@@ -138,7 +141,9 @@ def test_weighted_points_are_the_expectation_of_sampled_ones(name):
     loss = CASES[name][0]
     points = jax.tree.map(np.asarray, points_of(COORDINATES))
     outcomes = [
-        codec.ActivationPoints(points.cells[..., n : n + 1, :], np.ones((2, 4, 1), np.float32), points.inside)
+        codec.ActivationPoints(
+            points.cells[..., n : n + 1, :], np.ones((2, 4, 1), np.float32), points.inside, points.heatmap_shape
+        )
         for n in range(4)
     ]
 

@@ -195,7 +195,7 @@ def test_shapes_of_another_number_of_axes(shape):
     for function in ENCODERS.values():
         with pytest.raises(ValueError, match="coordinates have 2 axes"):
             function(heatmap_shape=shape)
-    with pytest.raises(ValueError, match="cells have 2 axes"):
+    with pytest.raises(ValueError, match="cells of maps of 9x9 cells"):
         traced(codec.scatter, POINTS)(heatmap_shape=shape)
     with pytest.raises(ValueError, match="shape must be \\(H, W\\)"):
         traced(geometry.warp_image, jax.ShapeDtypeStruct((9, 9, 3), np.float32), np.eye(2, 3))(shape=shape)

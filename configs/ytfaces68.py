@@ -12,14 +12,13 @@ Memory of a batch on one device (`python -m benchmarks.memory`): MobileNetV2 0.2
 from configs import common, variants
 
 VARIANTS = {
-    # Chosen on training people who were held out, after five epochs: their NME was 5.53 with AdamW, batches of 16 and
-    # stronger augmentation, 5.21 with this augmentation, 5.08 with batches of 8 as well, and 4.63 with Muon.
+    # Chosen on training people who were held out: docs/results.md.
     "mobilenet_v2_128": {
         "model": {"name": "mobilenet_v2"},
         "train": {"batch_size": 8, "average_decay": 0.995},
         "augment": {"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.1, "blur": 0.0, "occlusion": 0.0},
     },
-    # The same with this network: 4.42 after five epochs on the people who were held out.
+    # It overfits after ten epochs; a stronger augmentation was not tried yet.
     "hrnet_w18_small_128": {
         "model": {"name": "hrnet_w18_small"},
         "train": {"batch_size": 8, "average_decay": 0.998},

@@ -154,6 +154,26 @@ def _objectives() -> list[dict[str, Any]]:
     ]
 
 
+def _recipes() -> tuple[Cell, ...]:
+    strong = {"rotation": 20.0, "scale": 0.2, "shift": 0.05, "color": 0.2, "blur": 0.8, "occlusion": 0.2}
+    middle = {"rotation": 15.0, "scale": 0.15, "shift": 0.04, "color": 0.2}
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"optimizer": "adamw", "batch_size": 16, **strong},
+        {"optimizer": "adamw", "batch_size": 16},
+        {"optimizer": "adamw", "learning_rate": 6e-3},
+        {"batch_size": 16},
+        {"batch_size": 16, "learning_rate": 1.6e-2},
+        {"learning_rate": 1.6e-2},
+        middle,
+        {"target": "coordinate", "sigma": 1.0},
+        {"loss": "integral_cross_entropy", "weight": 1.0},
+        {"epochs": 15.0, **middle},
+        {"model": "hrnet_w18_small", "average_decay": 0.998},
+    )
+    return tuple(make("ytfaces68", held_out=True, **each) for each in changes)
+
+
 def _resolution(sizes: tuple[int, ...]) -> tuple[Cell, ...]:
     cells = []
     for size in sizes:
@@ -194,7 +214,7 @@ GROUPS: dict[str, Group] = {
     "resolution": Group("How far can input and heatmap shrink before the error rises?", _resolution((96, 64, 128))),
     "recipes": Group(
         "Which recipe is best on people that were held out of the training set?",
-        (make("ytfaces68", held_out=True),),
+        _recipes(),
     ),
     "resolution_256": Group("The same with an input of 256 pixels.", _resolution((256,))),
 }

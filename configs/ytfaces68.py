@@ -5,7 +5,7 @@
     python eval.py --workdir=runs/ytfaces68
 
 Protocol: box around the landmarks x 1.25, NME by the outer eye corners, no flip test.
-Cost and score: docs/results.md; the HRNet takes 4,461 steps of 0.65 s on two idle CPU cores.
+Score: docs/results.md. On two idle CPU cores the HRNet takes 4,461 steps of half a second.
 Memory of a batch on one device (`python -m benchmarks.memory`): MobileNetV2 0.2 GiB, HRNet 0.3 GiB.
 """
 

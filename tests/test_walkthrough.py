@@ -117,7 +117,7 @@ def test_own_data(place, trained):
     assert "k=9" in trained and json.loads(scores.read_text())["metrics"]["nme"] < 3
 
 
-def test_readme(place, trained, images):
+def test_readme(place, trained, images, faces68):
     quickstart, tests, own_data, literature, prediction, exporting = command_blocks(README)
     assert tests.endswith("-m pytest\n")  # which is how this runs
     scripts = [part.replace(".venv/bin/", "") for part in quickstart.split("&&") if ".py" in part]

@@ -125,7 +125,7 @@ def test_commands_name_what_there_is(page):
             else:
                 if "command.main(" in source:
                     source += (ROOT / "h3r_jax" / "training" / "command.py").read_text()
-                if "options.add_network(" in source:
+                if "add_network(" in source:
                     source += (ROOT / "h3r_jax" / "predict" / "options.py").read_text()
                 defined = rf'(DEFINE_\w+\(|add_argument\()\s*"(--)?{re.escape(flag)}"'
                 assert re.search(defined, source), f"{' '.join(words)}: no flag --{flag}"

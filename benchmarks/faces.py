@@ -29,6 +29,7 @@ from h3r_jax.errors import sentences
 from h3r_jax.geometry import landmark_box
 from h3r_jax.images import read_image
 from h3r_jax.predict import faces, mtcnn
+from h3r_jax.predict.tracking import overlaps
 
 ENOUGH = 0.35
 
@@ -96,13 +97,6 @@ def gradients():
 DETECTORS = {"mtcnn": lambda: faces.detect, "opencv cascade": cascade, "dlib": gradients}
 
 
-def overlap(box, others):
-    """Intersection over union of `[4]` with `[n, 4]`."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=1)
-    return both / (np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - both)
-
-
 def measure(detect, examples):
     """Faces, other boxes, and `[found, 3]`: shifts and size."""
     images = {}
@@ -114,9 +108,9 @@ def measure(detect, examples):
         used = set()
         for box in boxes:
             count += 1
-            overlaps = overlap(box, found)
-            if len(found) and overlaps.max() >= ENOUGH:
-                best = int(overlaps.argmax())
+            shares = overlaps(box, found)
+            if len(found) and shares.max() >= ENOUGH:
+                best = int(shares.argmax())
                 used.add(best)
                 longer = (found[best, 2:] - found[best, :2]).max() + 1
                 shift = ((box[:2] + box[2:]) - (found[best, :2] + found[best, 2:])) / 2 / longer

@@ -171,7 +171,7 @@ def test_mistakes_end_in_one_sentence_and_leave_nothing(tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
         ([source, "taken"], "taken exists already; choose another destination, or give --overwrite to replace it"),
-        (["nowhere", "new"], "nowhere is not a file"),
+        (["nowhere", "new"], "nowhere is no file or folder, and no network that ships with h3r_jax (faces68)"),
         (["backbone", "new"], "the backbone alone; want a network with a head for landmarks"),
         ([source, "new", "--k=1000", "--input_size=64,32"], "k=1000 cells cannot be chosen from a map of 16x8"),
         ([mobilenet, "new", "--input_size=60,32"], "multiples of 16"),

@@ -44,7 +44,9 @@ def test_one_command_finds_a_face_and_its_landmarks(tmp_path):
 
 def test_a_name_that_is_no_network_lists_the_networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"faces is neither .* a network that ships with h3r_jax \(faces68\)"):
+    with pytest.raises(
+        FileNotFoundError, match=r"faces is no file or folder, and no network that ships with h3r_jax \(faces68\)"
+    ):
         h3r_jax.load_predictor("faces")
     with pytest.raises(UserError, match="a path is empty"):
         h3r_jax.load_predictor("")

@@ -101,7 +101,7 @@ def _source(path: str | os.PathLike) -> tuple[epath.Path, weights.Model | None]:
     if shipped := models.get(os.fspath(path)):
         return epath.Path(shipped.path), shipped
     names = ", ".join(models)
-    raise FileNotFoundError(f"{path} is neither a file or folder nor a network that ships with h3r_jax ({names})")
+    raise FileNotFoundError(f"{path} is no file or folder, and no network that ships with h3r_jax ({names})")
 
 
 def _network(settings: dict[str, Any], scheme: str | LandmarkScheme | None) -> Network:

@@ -26,7 +26,7 @@ def test_each_network_is_what_its_description_says():
         assert predictor.network.scheme == SCHEMES[model.scheme]
         height, width = predictor.network.shape
         assert f"{height}x{width}" in model.network and model.license
-        assert predictor.description == str(model) and f"NME {model.nme:.2f}" in str(model)
+        assert predictor.description == str(model) and f"NME {model.nme:.3f}" in str(model)
 
 
 def test_one_command_finds_a_face_and_its_landmarks(tmp_path):

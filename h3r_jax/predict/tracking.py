@@ -38,12 +38,12 @@ class Tracked(NamedTuple):
 
 @dataclasses.dataclass
 class Track:
-    """One face: its number, its box `float64[4]` in the next frame, its first confidence, and its filter, if any."""
+    """One face: its number, its box `float64[4]` in the next frame, its first confidence, and its filter."""
 
     number: int
     box: np.ndarray
     confidence: float
-    smoother: "Smoother | None"
+    smoother: "Smoother"
 
 
 def follow(
@@ -70,16 +70,18 @@ def follow(
     count = since = 0
     for pixels in frames:
         try:
+            followed = len(tracks)
+            tracks = [track for track in tracks if not outside(track.box[None], pixels.shape)[0]]
             prediction = predictor(pixels, np.reshape([track.box for track in tracks], (-1, 4)))
-            kept = _still_there(tracks, prediction, pixels.shape)
+            kept = _still_there(tracks, prediction)
             since += 1
-            if not tracks or len(kept) < len(tracks) or since >= DETECT_EVERY:
+            if not tracks or len(kept) < followed or since >= DETECT_EVERY:
                 since, there = 0, prediction.boxes[kept]
                 new = [box for box in find(pixels) if not len(there) or overlaps(box, there).max() < SAME]
                 found = predictor(pixels, np.reshape(new, (-1, 4)))
                 tracks = [tracks[index] for index in kept]
                 for box, confidence in zip(found.boxes, found.confidence):
-                    tracks.append(Track(count, box, confidence.mean(), Smoother() if smooth else None))
+                    tracks.append(Track(count, box, confidence.mean(), Smoother()))
                     count += 1
                 prediction = join([Prediction(*(values[kept] for values in prediction)), found])
         except UserError as error:
@@ -89,24 +91,20 @@ def follow(
         for track, box in zip(tracks, geometry.landmark_box(prediction.landmarks)):
             track.box = box
         if smooth:
-            smoothed = [
-                track.smoother.update(*of)
-                for track, of in zip(tracks, zip(prediction.landmarks, prediction.covariance))
-                if track.smoother
-            ]
+            each = zip(tracks, prediction.landmarks, prediction.covariance)
+            smoothed = [track.smoother.update(landmarks, covariance) for track, landmarks, covariance in each]
             prediction = prediction._replace(landmarks=np.reshape(smoothed, prediction.landmarks.shape))
         yield Tracked(pixels, prediction, np.array([track.number for track in tracks], int))
 
 
-def _still_there(tracks: list[Track], prediction: Prediction, shape: tuple[int, ...]) -> list[int]:
-    """The tracks that go on: the network is sure, the face is in the image, no earlier track is of the same face."""
+def _still_there(tracks: list[Track], prediction: Prediction) -> list[int]:
+    """The tracks that go on: the network is sure of them, and no earlier one is of the same face."""
     kept: list[int] = []
     boxes = geometry.landmark_box(prediction.landmarks)
-    gone = outside(boxes, shape)
     for index, track in enumerate(tracks):
         sure = prediction.confidence[index].mean() >= SURE * track.confidence
         twice = len(kept) and overlaps(boxes[index], boxes[kept]).max() >= SAME
-        if sure and not gone[index] and not twice:
+        if sure and not twice:
             kept.append(index)
     return kept
 

@@ -32,7 +32,7 @@ class Model:
         size = self.path.stat().st_size / 2**20
         return (
             f"{self.name}: {self.network}, scheme {self.scheme}, {size:.1f} MiB, trained on {self.data}, "
-            f"NME {self.nme:.2f}, licence {self.license}"
+            f"NME {self.nme:.3f}, licence {self.license}"
         )
 
 
@@ -44,7 +44,7 @@ MODELS = (
         scheme="ibug68",
         data="ytfaces68 (frames of YouTube Faces)",
         license="Apache-2.0",
-        nme=4.31,
+        nme=4.314,
     ),
 )
 

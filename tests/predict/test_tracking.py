@@ -58,6 +58,14 @@ def test_faces_that_go_and_come(monkeypatch):
     np.testing.assert_allclose(seen[9].prediction.landmarks, [other, CENTERS], atol=4)
 
 
+def test_a_face_that_leaves_the_image_is_lost_and_no_error():
+    """The second frame is smaller, and its image ends before the face's box begins."""
+    film = Film([CENTERS], [], [CENTERS])
+    film.frames[1] = np.zeros((40, 50, 3), np.uint8)
+    assert [each.tracks.tolist() for each in film.follow()] == [[0], [], [1]]
+    assert film.looks == [0, 1, 2]
+
+
 def test_two_tracks_of_one_face_become_one(monkeypatch):
     film = Film(*(5 * [[CENTERS]]))
     box = geometry.landmark_box(CENTERS)

@@ -100,6 +100,9 @@ def load_recipe(recipe: str) -> ConfigDict:
         raise UserError(f"--config: there is no file {file!r}; want a recipe, such as configs/quickstart.py")
     if not file.endswith(".py"):
         raise UserError(f"--config: {file!r} does not end in .py; want a recipe, such as configs/quickstart.py")
+    with open(file, "rb") as content:
+        if b"\0" in content.read():  # of which some versions of Python make a SyntaxError, others a ValueError
+            raise UserError(f"--config: {file} is no Python: source code string cannot contain null bytes")
     try:
         get_config = runpy.run_path(file).get("get_config")
     except SyntaxError as error:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -43,9 +42,9 @@ flags.mark_flag_as_required("config")
 def write_images(source, count, folder):
     """The first `count` images of a split as files, encoded as they are; their paths."""
     paths = []
-    for example in source.examples(tf.data.Dataset.range(count)).as_numpy_iterator():
-        paths.append(os.fspath(folder / str(example["index"])))
-        Path(paths[-1]).write_bytes(example["image"])
+    for index in range(count):
+        paths.append(os.fspath(folder / str(index)))
+        Path(paths[-1]).write_bytes(source.image(index).file)
     return paths
 
 

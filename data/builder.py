@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from data import parsing, prepared
+from data import columns, parsing, prepared
 from data.contents import Contents
 from data.features import check_image, landmark_features, read_image, store_pixels
 from h3r_jax.errors import UserError
@@ -83,7 +83,7 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     In a prepared set, `info.metadata["left_out"]` is split -> reason -> number of entries that the protocol leaves out.
     """
 
-    VERSION = tfds.core.Version("2.1.0")  # to be raised when the features change, or the records of a builder
+    VERSION = tfds.core.Version("2.2.0")  # to be raised when the features change, or the records of a builder
     SCHEME = ""  # key of h3r_jax.landmarks.SCHEMES, for pictures; empty where the user has the scheme
     NUM_LANDMARKS = 0  # K; 0 where the user says
     FILES: tuple[str, ...] = ()  # that decide what the records are, relative to the folder; one of them must be there
@@ -137,11 +137,14 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         config = self.builder_config
         splits = self.read_splits(config.folder) if config.splits is None else config.splits
         self.info.metadata["left_out"] = {split: getattr(records, "left_out", {}) for split, records in splits.items()}
-        return {split: self._generate_examples(records) for split, records in splits.items()}
+        return {split: self._generate_examples(records, split) for split, records in splits.items()}
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         self._sources: dict[str, str] = {}
+        self._annotations: dict[str, list[dict[str, Any]]] = {}
         super()._download_and_prepare(*args, **kwargs)
+        for split, records in self._annotations.items():
+            columns.write(self.data_path, split, records)
         for path in self.source_files(self.builder_config.folder):
             self._note(path)
         self.info.write_to_directory(self.data_dir)  # TFDS does the same next, and then the folder gets its name
@@ -162,7 +165,8 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         """A record's name, from the one that is stored."""
         return f"{self.builder_config.folder}/{stored[2:]}" if stored.startswith("./") else stored
 
-    def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, records: Iterable[Record], split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        annotations = self._annotations[split] = []
         holders: dict[Any, tuple[int, Any]] = {}  # path of an image -> index of the record that holds it, and its size
         for index, record in enumerate(records):
             key = index if isinstance(record.image, (np.ndarray, bytes)) else str(record.image)
@@ -170,8 +174,15 @@ class LandmarkBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
                 self._note(record.image)  # before it is read, so that a change in between is noticed later
             features = record.features(*holders.get(key, (-1, None)), stored_pixels=self.STORED_PIXELS)
             features["name"] = self.stored_name(features["name"])
-            holders.setdefault(key, (index, features["size"]))
+            holder, _ = holders.setdefault(key, (index, features["size"]))
+            digest = annotations[holder]["digest"] if holder < index else _digest(features["image"])
+            annotations.append({**features, "digest": digest})
+            del annotations[-1]["image"]
             yield index, features
+
+
+def _digest(content: bytes) -> np.int64:
+    return np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.int64)[0]
 
 
 def make_builder(

@@ -3,17 +3,14 @@
 import io
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
 from data import parsing
 from h3r_jax.errors import UserError
-from h3r_jax.image_files import open_image
-from h3r_jax.images import to_rgb
-
-EXIF_ORIENTATION = 0x0112
+from h3r_jax.image_files import EXIF_ORIENTATION, open_image
+from h3r_jax.images import LazyImage, to_rgb
 
 
 def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
@@ -21,7 +18,7 @@ def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
     Scalar, Tensor, Text = tfds.features.Scalar, tfds.features.Tensor, tfds.features.Text
     return tfds.features.FeaturesDict(
         {
-            # The file as it came where tf.image can read it (8-bit RGB or grey JPEG or PNG), else a PNG of its pixels.
+            # The file as it came if it is an 8-bit RGB or grey JPEG or PNG, else a PNG of its pixels.
             # Empty if an earlier record of the split has the same image.
             "image": tfds.features.Image(shape=(None, None, 3)),
             "image_of": Scalar(
@@ -47,14 +44,12 @@ def landmark_features(num_landmarks: int) -> tfds.features.FeaturesDict:
     )
 
 
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """The pixels `uint8[H, W, 3]` of a stored image, JPEG or PNG; `content` is `string[]`."""
-    return tf.cond(
-        tf.io.is_jpeg(content),
-        # The accurate transform equals libjpeg's default to the last bit; TensorFlow's own is 1.1/255 off on average.
-        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(content, channels=3),
-    )
+def stored_image(content: bytes, name: str | None = None) -> LazyImage:
+    """An image as it is stored; its landmarks are of its pixels as they are, whatever its EXIF orientation says.
+
+    name: for messages.
+    """
+    return LazyImage(content, name, turned=False)
 
 
 def read_image(path: epath.Path, name: str, *, stored_pixels: bool = False) -> tuple[bytes, tuple[int, int]]:
@@ -89,20 +84,18 @@ def check_image(
 ) -> tuple[bytes, tuple[int, int]]:
     """As `read_image`, for the `content` of the file; `path` is for messages."""
     try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()  # of a PNG the checksums, which PIL passes over when it decodes
         with open_image(io.BytesIO(content)) as image:
             opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             if not (opaque and image.format in ("JPEG", "PNG")):
                 content = _png(to_rgb(image))
             size = image.height, image.width
-        # PIL overlooks damage that stops TensorFlow, which reads the image in training.
-        if decode_image(content).shape[:2] != size:
-            raise UserError("two decoders disagree about its size")
     except UnidentifiedImageError:
         raise UserError(f"{name}: {path} is not an image of a known format; replace it or remove the row") from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
-        reason = "TensorFlow cannot decode it" if isinstance(error, tf.errors.OpError) else error
-        raise UserError(f"{name}: {path} is not a readable image ({reason}); replace it or remove the row") from None
+        raise UserError(f"{name}: {path} is not a readable image ({error}); replace it or remove the row") from None
     if orientation != 1 and not stored_pixels:
         reason = f"{path} carries EXIF orientation {orientation}, so its pixels and its landmarks may not agree"
         raise UserError(f"{name}: {reason}; store the pixels upright and remove the tag")

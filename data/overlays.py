@@ -3,11 +3,9 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 
 from data.builder import LandmarkBuilder
-from data.features import decode_image
 from data.source import Source
 from h3r_jax import visualize
 from h3r_jax.landmarks import SCHEMES
@@ -45,14 +43,11 @@ def surroundings(image: np.ndarray, landmarks: np.ndarray, box: np.ndarray) -> t
 def sheet(builder: LandmarkBuilder, split: str) -> Figure:
     """A figure of the first `COUNT` records of a split of a prepared builder, with landmarks, boxes and names."""
     source = Source(builder, split)
-    shown = []
-    with source.reading():
-        examples = list(source.examples(tf.data.Dataset.range(min(COUNT, len(source)))))
-    for example in examples:
-        landmarks, box = example["landmarks"].numpy(), example["box"].numpy()
-        part, origin = surroundings(decode_image(example["image"]).numpy(), landmarks, box)
-        name = builder.name_of(example["name"].numpy().decode())
+    annotations, shown = source.annotations(), []
+    for index in range(min(COUNT, len(source))):
+        landmarks, box, name = annotations.landmarks[index], annotations.box[index], annotations.name[index]
+        part, origin = surroundings(source.image(index).pixels, landmarks, box)
         title = name if len(name) <= TITLE else f"...{name[-TITLE:]}"  # the end tells records apart
-        shown.append((part, landmarks - origin, example["weight"].numpy(), box - np.tile(origin, 2), title))
+        shown.append((part, landmarks - origin, annotations.weight[index], box - np.tile(origin, 2), title))
     columns: dict[str, Any] = dict(zip(("images", "landmarks", "weight", "boxes", "titles"), zip(*shown)))
     return visualize.landmark_sheet(**columns, scheme=SCHEMES.get(builder.SCHEME), columns=COLUMNS, side=SIDE)

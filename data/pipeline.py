@@ -11,10 +11,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from data.canvases import Canvases, Render
-from data.features import decode_image
+from data.canvases import Canvases
 from data.source import Annotations, Source
 from h3r_jax import augment, geometry, images
 from h3r_jax.errors import UserError
@@ -59,64 +57,6 @@ def random_variants(
         lower = lower & (~upper | (which < 0.5))
         result[chosen] = np.where((half < probability) & (upper | lower), np.where(lower, 2, 1), 0)
     return result
-
-
-def render_canvas(image: tf.Tensor, matrix: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-    """One image through an axis-parallel affine map, antialiased when it shrinks, zero beyond its border.
-
-    Args:
-      image: encoded bytes, `string[]`.
-      matrix: `float64[2, 3]`, image to canvas pixels, without rotation, one scale for both axes.
-      shape: `(H, W)` of the canvas.
-
-    Returns:
-      `uint8[H, W, 3]`.
-    """
-    pixels = decode_image(image)
-    size = tf.shape(pixels)[:2]
-    scale = matrix[0, 0]
-    # In edge coordinates the canvas covers [0, shape] and the image [0, size].
-    offset = tf.stack([matrix[1, 2], matrix[0, 2]]) + 0.5 - 0.5 * scale
-    # Resize only what lies under the canvas or within the reach of the kernel.
-    reach = tf.maximum(1.0 / scale, tf.ones_like(scale)) + 1.0
-    first = tf.cast(tf.floor(-offset / scale - reach), tf.int32)
-    last = tf.cast(tf.math.ceil((np.array(shape, np.float64) - offset) / scale + reach), tf.int32)
-    first = tf.clip_by_value(first, 0, size - 1)
-    last = tf.clip_by_value(last, first + 1, size)
-    canvas = tf.raw_ops.ScaleAndTranslate(
-        images=pixels[None, first[0] : last[0], first[1] : last[1]],
-        size=list(shape),
-        scale=tf.cast(tf.stack([scale, scale]), tf.float32),
-        translation=tf.cast(offset + scale * tf.cast(first, tf.float64), tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
-    return tf.saturate_cast(tf.round(canvas), tf.uint8)
-
-
-Crops = tuple[np.ndarray, np.ndarray, Render]
-
-
-def crops(kind: str, boxes: np.ndarray, shape: tuple[int, int], scale: float) -> Crops:
-    """Matrices `float64[N, 2, 3]` from image to network pixels, and regions and render for `Canvases`.
-
-    Args:
-      kind: key of `h3r_jax.images.CROPS`.
-      boxes: `float64[N, 4]`, x0, y0, x1, y1, image pixels.
-      shape: `(H, W)` of the network's input.
-      scale: growth of the box.
-    """
-    crop = images.CROPS[kind]
-    matrices = crop.matrix(boxes, shape, scale)
-    if kind == "exact":  # by TensorFlow, as training's canvases
-        return matrices, matrices, render_canvas
-
-    def render(image: tf.Tensor, box: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-        cut = lambda pixels, box: crop.cut(pixels, box, shape, scale)
-        pixels = tf.numpy_function(cut, [decode_image(image), box], tf.uint8, stateful=False)
-        return tf.ensure_shape(pixels, (*shape, 3))
-
-    return matrices, boxes, render
 
 
 def _share(batch_size: int, process_count: int) -> int:
@@ -175,7 +115,7 @@ class TrainInput:
         landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
         # Variant v of record i is crop v * N + i.
         regions = matrices.reshape(-1, 2, 3)
-        self.canvases = Canvases(source, regions, render_canvas, canvas, cache_bytes, annotations.name)
+        self.canvases = Canvases(source, regions, images.crop_image, canvas, cache_bytes)
         self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
 
     def _crops(self, seed: int, positions: np.ndarray) -> np.ndarray:
@@ -245,8 +185,10 @@ class EvalInput:
         self.divided_images = source.divided_images()
         self.annotations = annotations
         self.shape = tuple(shape)
-        self.matrices, regions, render = crops(crop, annotations.boxes(box), shape, box_scale)
-        self.canvases = Canvases(source, regions, render, shape, cache_bytes, annotations.name)
+        boxes, way = annotations.boxes(box), images.CROPS[crop]
+        self.matrices = way.matrix(boxes, shape, box_scale)
+        cut = lambda image, box, shape: way.cut(image, box, shape, box_scale)
+        self.canvases = Canvases(source, boxes, cut, shape, cache_bytes)
 
     @property
     def num_examples(self) -> int:

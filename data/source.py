@@ -1,19 +1,22 @@
-"""One prepared split: its stored records by index, and all its annotations at once."""
+"""One prepared split: its stored images by index, and all its annotations at once.
 
-import contextlib
+Annotations are stored twice: with each image, as TFDS does, and all together in a file of their own, so that to read
+them one need not read the images.
+"""
+
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
-from data import prepared
+from data import columns, prepared
 from data.builder import LandmarkBuilder
+from data.features import stored_image
 from h3r_jax import geometry
-from h3r_jax.errors import UserError
+from h3r_jax.errors import UserError, first_line
+from h3r_jax.images import LazyImage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +64,6 @@ class Annotations:
         return int((beyond & (self.weight > 0)).sum())
 
 
-def reason(error: Exception) -> str:
-    """What an error of reading says, in one line."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.strip().partition("\n")[0].removeprefix("RuntimeError: ")[:200]
-
-
 class Source:
     """The N records of one split of a prepared builder, or of a part of a split.
 
@@ -101,33 +98,23 @@ class Source:
         self.incomplete = ""
         if self.official_count is not None and count < self.official_count:
             self.incomplete = f"not complete: {name} has {count} of its {self.official_count} official records"
-        self._features, self._name_of = builder.info.features, builder.name_of
+        self._name_of = builder.name_of
         # All of the split: an image may be stored with a record outside the part.
+        self._columns = columns.read(builder.data_path, name)
         paths = list(map(str, builder.info.splits[name].filepaths))
-        with self.reading():
+        try:
             self._records = array_record_data_source.ArrayRecordDataSource(paths)
-            if len(self._records) != count:
-                raise prepared.damaged(self.folder, f"{name} has {len(self._records)} records instead of {count}")
+        except RuntimeError as error:
+            raise prepared.damaged(self.folder, first_line(error)) from error
+        for found in (len(self._records), len(self._columns["name"])):
+            if found != count:
+                raise prepared.damaged(self.folder, f"{name} has {found} records instead of {count}")
         self._part = range(part.from_ or 0, len(self._records) if part.to is None else part.to)
         if not self._part:
             raise UserError(f"{self.name} is empty; a split needs at least one image")
 
     def __len__(self) -> int:
         return len(self._part)
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """For a block that reads records.
-
-        Raises:
-          OSError: a record cannot be read; names the prepared set, the reason and the remedy.
-        """
-        try:
-            yield
-        except tf.errors.ResourceExhaustedError:
-            raise
-        except (RuntimeError, tf.errors.OpError) as error:  # of array_record, of TensorFlow
-            raise prepared.damaged(self.folder, reason(error)) from error
 
     def divided_images(self) -> set[int]:
         """The images (`image_id`) that an end of the part may divide: those of the records just outside the part.
@@ -136,61 +123,40 @@ class Source:
         others, the record next to the part is of that image.
         """
         beyond = [place for place in (self._part.start - 1, self._part.stop) if 0 <= place < len(self._records)]
-        records = tf.data.Dataset.from_tensor_slices(np.array(beyond, np.int64)).map(self._read)
-        with self.reading():
-            return {int(record["image_id"]) for record in records.as_numpy_iterator()}
+        return set(self._columns["image_id"][beyond].tolist())
 
-    def examples(self, indices: tf.data.Dataset) -> tf.data.Dataset:
-        """The features (`data.features`) at `indices`, with "index" for "image_of"; images stay encoded.
+    def record_name(self, index: int) -> str:
+        """The name of record `index`, for messages."""
+        return self._name_of(self._columns["name"][self._part[index]].decode())
 
-        `indices` is of `int64[]`; index i is record `i % N`.
+    def image(self, index: int) -> LazyImage:
+        """The image of record `index`, not decoded yet.
+
+        Raises:
+          OSError: the record cannot be read; names the record, the prepared set, the reason and the remedy.
         """
+        place = self._part[index]
+        holder = int(self._columns["image_of"][place])
+        try:
+            if not (record := self._records[place if holder < 0 else holder]):
+                raise RuntimeError("an empty record")  # so array_record reads beyond a file's end
+            (content,) = tf.train.Example.FromString(record).features.feature["image"].bytes_list.value
+        except (RuntimeError, ValueError) as error:
+            raise self.unreadable(index, error) from error
+        return stored_image(content)
 
-        def parse(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = self._read(self._part.start + index % len(self))
-            holder = example.pop("image_of")
-            image = tf.cond(holder < 0, lambda: example["image"], lambda: self._read(holder)["image"])
-            return {**example, "image": image, "index": index}
-
-        return indices.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    def _read(self, place: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The features of the record at a place `int64[]` of the whole split; its image is encoded."""
-        record = tf.numpy_function(self._content, [place], tf.string, stateful=False)
-        decoders = {"image": tfds.decode.SkipDecoding()}
-        return self._features.deserialize_example(tf.ensure_shape(record, ()), decoders=decoders)
-
-    def _content(self, place: np.int64) -> bytes:
-        if content := self._records[int(place)]:
-            return content
-        raise RuntimeError(f"record {place} of {self.name} is empty")  # so array_record reads beyond a file's end
+    def unreadable(self, index: int, error: Exception) -> OSError:
+        """The error of record `index` whose image cannot be read or decoded any more; it names the remedy."""
+        fault = f"its image in {self.folder} cannot be read ({first_line(error)}), though it could"
+        remedy = "check the disk, and remove that folder so that the data is prepared anew"
+        return OSError(f"{self.record_name(index)}: {fault} when the data was prepared; {remedy}")
 
     def annotations(self) -> Annotations:
-        """The Annotations of all N records; errors as `reading`."""
-        columns = self._columns(np.array(self._part, np.int64))
-        holders = columns.pop("image_of")
-        if elsewhere := sorted({int(place) for place in holders if 0 <= place < self._part.start}):
-            beyond = self._columns(np.array(elsewhere, np.int64))["digest"]
-        else:
-            beyond = np.array([], np.int64)
-        digests = dict(zip([*self._part, *elsewhere], [*columns["digest"], *beyond]))
-        places = np.where(holders < 0, np.array(self._part), holders)
-        columns["digest"] = np.array([digests[place] for place in places.tolist()], np.int64)
+        """The Annotations of all N records."""
+        fields = {key: values[self._part.start : self._part.stop] for key, values in self._columns.items()}
+        del fields["image_of"]
         for key in ("landmarks", "box", "object_size", "score"):
-            columns[key] = columns[key].astype(np.float64)
-        columns["subsets"] = tuple(frozenset(names.decode().split()) for names in columns["subsets"])
-        columns["name"] = tuple(self._name_of(name.decode()) for name in columns["name"])
-        return Annotations(**columns)
-
-    def _columns(self, places: np.ndarray) -> dict[str, Any]:
-        """The features of the records at `places` of the whole split, stacked; of a stored image its digest alone."""
-
-        def without_image(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            image = example.pop("image")
-            return {**example, "digest": tf.strings.to_hash_bucket_fast(image, np.iinfo(np.int64).max)}
-
-        examples = tf.data.Dataset.from_tensor_slices(places)
-        examples = examples.map(self._read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).map(without_image)
-        with self.reading():
-            chunks = list(examples.batch(256).as_numpy_iterator())
-        return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+            fields[key] = fields[key].astype(np.float64)
+        subsets = tuple(frozenset(names.decode().split()) for names in fields.pop("subsets"))
+        fields.pop("name")
+        return Annotations(**fields, subsets=subsets, name=tuple(map(self.record_name, range(len(self)))))

@@ -55,6 +55,11 @@ class UserError(ValueError):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().partition("\n")[0][:200]
+
+
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Ends the program with one sentence if the block raises `UserError`, `OSError` or `KeyboardInterrupt`."""

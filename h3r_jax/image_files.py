@@ -17,6 +17,7 @@ from PIL import Image
 
 from h3r_jax.errors import UserError
 
+EXIF_ORIENTATION = 0x0112  # a tag
 LEAST_WHITE = 4096  # of 16 bits; an image that stays below is taken to have fewer bits, which would come out black
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}  # of the two bytes of a value
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284  # tags
@@ -24,11 +25,12 @@ _J2K_SIZE, _J2K_BITS = b"\xff\x4f\xff\x51", 42  # the codestream begins so, and 
 
 
 @contextlib.contextmanager
-def open_image(source: str | os.PathLike | IO[bytes]) -> Iterator[Image.Image]:
+def open_image(source: str | os.PathLike | IO[bytes], reduction: int = 1) -> Iterator[Image.Image]:
     """The loaded PIL image of a file. Values of 16 bits use their range, or are all 0.
 
     Args:
       source: path, or an open file that can be read twice.
+      reduction: 1; or, of a JPEG, 2, 4 or 8: the side in pixels of the file that a pixel of the image stands for.
 
     Raises:
       UserError: a path of a folder, pipe or device; more pixels than PIL reads; or 16 bits a value of which only the
@@ -39,6 +41,8 @@ def open_image(source: str | os.PathLike | IO[bytes]) -> Iterator[Image.Image]:
         raise UserError(f"it is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}; want a file")
     try:
         with Image.open(source) as image:
+            if reduction > 1:
+                image.draft(image.mode, (image.width // reduction, image.height // reduction))
             yield load(image, source)
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)

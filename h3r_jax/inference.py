@@ -111,24 +111,29 @@ class Network:
         crops = jax.ShapeDtypeStruct((1, *self.shape, 3), jnp.float32)
         return jax.eval_shape(self.model.init, jax.random.key(0), crops)
 
-    def cut(self, pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def cut(self, image: images.LazyImage | images.Source, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The crop of a box.
 
         Args:
-          pixels: `uint8[H', W', 3]`, an image.
+          image: LazyImage, or what makes one, such as pixels `uint8[H', W', 3]`.
           box: `[4]`, x0, y0, x1, y1; image pixels.
 
         Returns:
           `uint8[H, W, 3]`, and the map `float64[2, 3]` from image pixels to crop pixels.
 
         Raises:
-          UserError: the box has no size, or a size that cannot be cropped.
+          UserError: the box has no size, or a size that cannot be cropped; or the image cannot be read.
         """
         crop = images.CROPS[self.crop]
         with of_the_user():
             try:
-                matrix = crop.matrix(box, self.shape, self.box_scale)
-                return crop.cut(pixels, box, self.shape, self.box_scale), matrix
+                image, matrix = images.lazy(image), crop.matrix(box, self.shape, self.box_scale)
+                result = crop.cut(image, box, self.shape, self.box_scale)
+                height, width = image.size
+                if (pixel := 1 / matrix[0, 0]) > max(height, width):
+                    reason = f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image"
+                    raise UserError(f"{reason} of {width}x{height} pixels")
+                return result, matrix
             except MemoryError as error:
                 raise UserError(f"box {np.asarray(box).tolist()} needs more memory than there is") from error
 

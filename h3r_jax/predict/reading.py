@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from h3r_jax.errors import UserError
-from h3r_jax.images import read_image
+from h3r_jax.images import LazyImage
 from h3r_jax.inference import Network
 from h3r_jax.predict.boxes import outside
 
@@ -28,6 +28,7 @@ class Job:
     """Some boxes of one image on their way: no more than one batch takes."""
 
     name: str
+    image: LazyImage | None = None
     pixels: np.ndarray | None = None
     boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
     last: bool = True
@@ -68,7 +69,8 @@ def _prepare(network: Network, index: int, image: Picture, boxes: Boxes, most: i
     """The first job of an image, and its boxes `[n, 4]` for further ones."""
     job = Job(os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}")
     try:
-        job.pixels = read_image(image, job.name)
+        job.image = LazyImage(image, job.name)
+        job.pixels = job.image.pixels
         if boxes is None:
             boxes = whole_box(job.pixels, network.box_scale)
         elif callable(boxes):
@@ -83,11 +85,11 @@ def _prepare(network: Network, index: int, image: Picture, boxes: Boxes, most: i
 
 def _cut(network: Network, image: Job, boxes: np.ndarray, last: bool) -> Job:
     """The job of some boxes `[n, 4]` of an image, with their crops."""
-    job, pixels = Job(image.name, image.pixels, boxes, last), image.pixels
-    assert pixels is not None
+    job = Job(image.name, image.image, image.pixels, boxes, last)
+    assert job.image is not None
     try:
         for box in boxes:
-            crop, matrix = network.cut(pixels, box)
+            crop, matrix = network.cut(job.image, box)
             job.crops.append(crop)
             job.matrices.append(matrix)
     except UserError as error:

@@ -22,8 +22,8 @@ FREE = ("data_dir", "prepared_dir", "data.cache_bytes", "data.test_", "train.non
 OF_THE_NETWORK = ("model.", "loss.", "landmarks.")
 OF_THE_PROTOCOL = ("eval.", "data.name", "data.folder", "data.box", "data.test_")
 SAID_ELSEWHERE = ("eval.batch_size", "eval.averaged")  # the first changes nothing, the second is said with the weights
-# Libraries whose versions may change a result, where they are installed; tensorflow decodes and resizes images.
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
+# Libraries whose versions may change a result, where they are installed; pillow decodes and resizes images.
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "tensorflow", "tensorflow-cpu")
 
 Config = Mapping[str, Any]  # nested dicts, as JSON has them
 Differing = dict[str, tuple[Any, Any]]  # "section.field" -> the value there, the value here

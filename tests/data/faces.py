@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 import data.prepare
-from data.features import EXIF_ORIENTATION, decode_image
 from data.source import Source
+from h3r_jax.image_files import EXIF_ORIENTATION
 
 SIZE = (64, 48)  # width and height: unequal, so that a transposed image is found out
 SPACING = 4
@@ -56,7 +55,7 @@ def error(name, folder):
 
 def stored_images(source):
     """The images `uint8[H, W, 3]` of a source, decoded."""
-    return [decode_image(example["image"]).numpy() for example in source.examples(tf.data.Dataset.range(len(source)))]
+    return [source.image(index).pixels for index in range(len(source))]
 
 
 def check_split(builder, split, points):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.features import decode_image, read_image
+from data.features import read_image, stored_image
 from tests.data.faces import turned
 
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def stored(tmp_path, image, name, **options):
     path = tmp_path / name
     image.save(path, **options)
     content, size = read_image(path, "row 7")
-    pixels = decode_image(content).numpy()
+    pixels = stored_image(content).pixels
     assert pixels.dtype == np.uint8 and pixels.shape == (*size, 3) == (24, 40, 3)
     return content, pixels, path.read_bytes()
 
@@ -98,7 +98,7 @@ def test_images_that_ask_to_be_rotated_are_refused(tmp_path, orientation, suffix
     ):
         read_image(path, "row 7")
     content, size = read_image(path, "row 7", stored_pixels=True)  # as stored, not turned
-    assert size == (24, 40) and decode_image(content).shape == (24, 40, 3)
+    assert size == (24, 40) and stored_image(content).pixels.shape == (24, 40, 3)
 
 
 def test_an_upright_exif_image_is_kept(tmp_path):
@@ -115,7 +115,7 @@ def test_a_missing_file_and_a_directory_are_named(tmp_path):
 
 @pytest.mark.parametrize(("suffix", "seed"), [("PNG", 0), ("JPEG", 1)])
 def test_what_passes_decodes_in_training_and_damage_is_one_sentence(tmp_path, suffix, seed):
-    """Cut, changed and shortened files: either TensorFlow reads what is stored, or the message names the row."""
+    """Cut, changed and shortened files: either training reads what is stored, or the message names the row."""
     buffer = io.BytesIO()
     Image.fromarray(NOISE).save(buffer, suffix)
     good, rng, path = buffer.getvalue(), np.random.default_rng(seed), tmp_path / "damaged"
@@ -136,5 +136,5 @@ def test_what_passes_decodes_in_training_and_damage_is_one_sentence(tmp_path, su
             assert str(error).startswith("row 7: ") and str(error).endswith("replace it or remove the row"), error
             assert "\n" not in str(error)
         else:
-            assert decode_image(result).shape == (*size, 3)
+            assert stored_image(result).pixels.shape == (*size, 3)
     assert refused > 100

@@ -11,7 +11,8 @@ from PIL import Image
 import data.prepare
 from data.pipeline import EvalInput, TrainInput
 from data.source import Source
-from h3r_jax import augment
+from h3r_jax import augment, images
+from h3r_jax.inference import make_network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
 from tests.data.made_up import fit_affine, inside, source_positions, texture, warp, write_split
@@ -149,9 +150,35 @@ def test_evaluation_crops_are_a_one_step_antialiased_warp_of_the_original(textur
     for index, image in textures.evaluation():
         expected = warp(textures.images[index], textures.eval.matrices[index], textures.shape)
         difference = np.abs(image.astype(np.float64) - expected)
-        # Rounding to whole grey levels alone makes 0.25 on average, 0.5 at most.
-        assert difference.mean() < 0.3, (index, difference.mean())
-        assert np.quantile(difference, 0.99) < 0.51, index
+        # Rounding to whole grey levels after each axis makes 0.33 on average, 1 at most.
+        assert difference.mean() < 0.35, (index, difference.mean())
+        assert np.quantile(difference, 0.99) < 1.01, index
+
+
+def test_evaluation_and_prediction_see_the_same_pixels(tmp_path):
+    """For each kind of file that both read; the first is decoded at a quarter of its size."""
+    large, small = Image.fromarray(texture(0, 901, 1203)), Image.fromarray(texture(1, 90, 110))
+    deep = Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 257)
+    kinds = {
+        "large.jpg": large, "grey.jpg": large.convert("L"), "ink.jpg": large.convert("CMYK"), "large.png": large,
+        "a.jpg": small, "a.png": small, "grey.png": small.convert("L"), "palette.png": small.quantize(40),
+        "deep.png": deep, "alpha.png": small.convert("RGBA"), "a.webp": small, "a.bmp": small, "a.tif": small,
+    }  # fmt: skip
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    rows = ["image,x0,y0,x1,y1"]
+    for name, image in kinds.items():
+        image.save(tmp_path / "set" / "train" / name)
+        rows.append(f"{name},{0.2 * image.width},{0.1 * image.height},{1.1 * image.width},{0.8 * image.height}")
+    (tmp_path / "set" / "train.csv").write_text("\n".join(rows) + "\n")
+    arguments = {"data_dir": tmp_path, "prepared_dir": tmp_path / "prepared", "folder": "set", "num_landmarks": 2}
+    source = Source(data.prepare.prepare("csv", **arguments), "train")
+    annotations, pair = source.annotations(), LandmarkScheme("pair", 2, (1, 0), (("pair", (0, 1)),))
+    for crop in images.CROPS:
+        network = make_network("mobilenet_v2", pair, input_size=160, crop=crop)
+        inputs = {"shape": network.shape, "box": "landmarks", "box_scale": network.box_scale, "cache_bytes": 0}
+        (batch,) = EvalInput(source, annotations, crop=crop, **inputs).batches(len(kinds))
+        for name, box, crop in zip(kinds, annotations.boxes("landmarks"), batch["image"], strict=True):
+            np.testing.assert_array_equal(network.cut(tmp_path / "set" / "train" / name, box)[0], crop, name)
 
 
 def test_real_faces_arrive_as_a_one_step_warp(tmp_path, shared_data):

@@ -29,7 +29,7 @@ class Canvases:
     """
 
     def __init__(self, source: Source, regions: np.ndarray, render: Render, shape: Sequence[int], cache_bytes: int):
-        self._source, self._regions, self._render = source, regions, render
+        self._source, self.regions, self._render = source, regions, render
         self.shape = (shape[0], shape[1])
         self.nbytes = len(regions) * self.shape[0] * self.shape[1] * 3
         self.cached = self.nbytes <= cache_bytes
@@ -45,7 +45,7 @@ class Canvases:
             yield from self._decode(index_batches)
             return
         if self._cache is None:
-            cache = np.empty((len(self._regions), *self.shape, 3), np.uint8)
+            cache = np.empty((len(self.regions), *self.shape, 3), np.uint8)
             starts = range(0, len(cache), FILLED_AT_ONCE)
             parts = (np.arange(start, min(start + FILLED_AT_ONCE, len(cache))) for start in starts)
             for start, canvases in zip(starts, self._decode(parts)):
@@ -85,6 +85,6 @@ class Canvases:
         record = index % len(self._source)
         image = self._source.image(record)
         try:
-            return self._render(image, self._regions[index], self.shape)
+            return self._render(image, self.regions[index], self.shape)
         except UserError as error:
             raise self._source.unreadable(record, error) from None

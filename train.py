@@ -42,8 +42,9 @@ def train(
       preemption.Preempted: SIGTERM or Ctrl-C stopped the run; the state is saved.
     """
     # ---- What is asked for. A mistake in it is said here, before anything is computed or written.
+    check_config(json.loads(config.to_json()))
+    config = inputs.with_landmarks(config)
     run, mesh, fields = Run(check_workdir(workdir)), sharding.make_mesh(), json.loads(config.to_json())
-    check_config(fields)
     recipe = Recipe.from_config(config)
     network, protocol = recipe.network, Protocol.from_config(config, recipe.network.scheme)
     sharding.check_batch_size(config.train.batch_size, mesh, recipe.accumulation)

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from etils import epath
+
 from data import audit
 from data.builder import LandmarkBuilder
+from data.description import describe
 from data.pipeline import EvalInput, TrainInput
 from data.prepare import prepare
 from data.source import Annotations, Source
@@ -12,6 +15,35 @@ from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import Network
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training.recipe import Recipe
+
+
+def with_landmarks(config: Any) -> Any:
+    """The configuration, with the mirror order and the unit that a data set of one's own says itself.
+
+    It is given back as it is if it names a landmark scheme or a mirror order, or if its data set is not `csv`.
+
+    Raises:
+      UserError, FileNotFoundError: as `data.description.describe`; or nobody says the mirror order.
+    """
+    if config.landmarks.scheme or tuple(config.landmarks.mirror) or config.data.name != "csv":
+        return config
+    folder = epath.Path(config.data_dir).expanduser() / (config.data.folder or "csv")
+    said = describe(folder)
+    if not said.mirror:
+        raise UserError(
+            f"{folder} has {said.num_landmarks} landmarks, and nothing says how they change places in a mirrored "
+            f"image; give one number for each, such as --config.landmarks.mirror='{swapped(said.num_landmarks)}' if "
+            "the first two change places, or write their names or the order into landmarks.json there"
+        )
+    config = config.copy_and_resolve_references()
+    config.landmarks.mirror = said.mirror
+    config.landmarks.normalizer = tuple(config.landmarks.normalizer) or said.unit
+    return config
+
+
+def swapped(num_landmarks: int) -> tuple[int, ...]:
+    """A mirror order for an example."""
+    return (1, 0, *range(2, num_landmarks))
 
 
 def _builder(config: Any, scheme: LandmarkScheme, name: str, folder: str) -> LandmarkBuilder:

@@ -1,0 +1,65 @@
+"""What a data set of one's own says about its landmarks: how many there are, their names, their mirror order, the unit.
+
+The folder of a data set `csv` may hold, beside its CSV files, the file
+
+    landmarks.json    "mirror": landmark i of a mirrored image is landmark mirror[i]
+                      "names": of the landmarks, from which a missing mirror order is worked out
+                      "unit": two landmarks whose distance is the unit of the error
+
+Each entry may be absent.
+"""
+
+import csv
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from data import parsing
+from data.labels import mirror_of
+from h3r_jax.errors import UserError
+
+NAME = "landmarks.json"
+
+
+class Description(NamedTuple):
+    """num_landmarks: K. names: K of them, or (). mirror: K indices, or () if nobody says. unit: two indices, or ()."""
+
+    num_landmarks: int
+    names: tuple[str, ...]
+    mirror: tuple[int, ...]
+    unit: tuple[int, ...]
+
+
+def describe(folder: epath.Path) -> Description:
+    """The Description of the folder of a data set `csv`; K is the number of columns x0, x1, ... of a CSV file.
+
+    Raises:
+      UserError: a file is not as it should be; names it and the entry.
+      FileNotFoundError: there is no CSV file.
+    """
+    paths = [path for split in ("train", "val", "test") if parsing.is_there(path := folder / f"{split}.csv")]
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
+    header = next(csv.reader(parsing.read_text(paths[0]).splitlines()), [])
+    columns = {column.strip() for column in header}
+    count = next(i for i in range(len(columns) + 1) if f"x{i}" not in columns)
+    if not count:
+        raise UserError(f"{paths[0]}: the first line names no column x0; want image, x0, y0, x1, y1, ...")
+    path = folder / NAME
+    content = parsing.read_json(path, dict) if parsing.is_there(path) else {}
+    if unknown := sorted(content.keys() - {"names", "mirror", "unit"}):
+        raise UserError(f"{path}: unknown entry {unknown[0]!r}; want names, mirror, unit")
+    names = _entry(path, content, "names", str, (0, count))
+    mirror = _entry(path, content, "mirror", int, (0, count)) or (mirror_of(names) if names else ())
+    if count == 1:
+        mirror = (0,)
+    return Description(count, names, mirror, _entry(path, content, "unit", int, (0, 2)))
+
+
+def _entry(path: epath.Path, content: dict[str, Any], name: str, kind: type, counts: tuple[int, ...]) -> tuple:
+    values = content.get(name, [])
+    right = isinstance(values, list) and len(values) in counts
+    if not right or any(not isinstance(value, kind) or isinstance(value, bool) for value in values):
+        wanted = "texts" if kind is str else "whole numbers"
+        raise UserError(f"{path}: {name} is {values!r}; want a list of {counts[-1]} {wanted}")
+    return tuple(values)

@@ -1,0 +1,207 @@
+"""Turns the files of labelling programs into a folder for the data set `csv`.
+
+    python -m data.from_labels labelme FOLDER OUT
+    python -m data.from_labels deeplabcut CollectedData_NAME.csv OUT --images=PROJECT
+    python -m data.from_labels sleap ANALYSIS.csv OUT --images='frames/{:05d}.png'
+    python -m data.from_labels yolo DATASET.yaml OUT
+
+The command writes OUT/train.csv, OUT/val.csv and OUT/landmarks.json, and prints the landmarks with their numbers.
+Images stay where they are. All objects of one image go into one split. With --names it takes these landmarks in this
+order; others are left out, and that is printed.
+
+    labelme      a folder of JSON files. A landmark is a shape of type point, and its label is the landmark's name.
+                 Shapes of one group_id are one object; a rectangle of that group is its box.
+    deeplabcut   the CSV file of a folder labeled-data/VIDEO, with one animal or several.
+    sleap        the CSV file that "Export Analysis CSV" writes. --images says, for the number of a frame, its image.
+    yolo         the YAML file of a data set for pose. Its splits are kept; --validation is for the other programs.
+
+Coordinates of labelme and YOLO count from the corner of the first pixel, ours from its centre: half a pixel is
+subtracted. Those of DeepLabCut and SLEAP are taken as they are.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from etils import epath
+
+from data import parsing
+from data.labels import Labelled, Labels, write
+from h3r_jax.errors import UserError, sentences
+from h3r_jax.image_files import open_image
+from h3r_jax.images import EXTENSIONS
+
+
+def read_labelme(folder: Path) -> Labels:
+    """The JSON files of a folder, in the order of their names."""
+    names: dict[str, None] = {}
+    found = []
+    for path in map(Path, parsing.files_in(epath.Path(folder), (".json",))):
+        content = parsing.read_json(epath.Path(path), dict)
+        objects: dict[Any, tuple[dict, list]] = {}
+        for number, shape in enumerate(_field(path, content, "shapes", list)):
+            place = f"{path} shape {number}"
+            label, kind = _field(place, shape, "label", str), _field(place, shape, "shape_type", str)
+            corners = _pairs(place, _field(place, shape, "points", list)) - 0.5
+            points, boxes = objects.setdefault(shape.get("group_id"), ({}, []))
+            if kind == "point":
+                if label in points:
+                    raise UserError(f"{place}: {label!r} is labelled twice in one group; give each object a group_id")
+                points[label] = tuple(corners[0].tolist())
+                names[label] = None
+            elif kind == "rectangle":
+                boxes.append((*corners.min(axis=0).tolist(), *(corners.max(axis=0) - 1).tolist()))
+            else:
+                raise UserError(f"{place}: its shape_type is {kind!r}; want point, or rectangle for a box")
+        image = path.parent / _field(path, content, "imagePath", str).replace("\\", "/")
+        for group, (points, boxes) in objects.items():
+            if len(boxes) > 1:
+                raise UserError(f"{path}: group {group} has {len(boxes)} rectangles; want one box for each object")
+            if points:
+                found.append(Labelled(image, points, boxes[0] if boxes else None))
+    return Labels({"": found}, tuple(names))
+
+
+def read_deeplabcut(path: Path, project: Path) -> Labels:
+    """A CSV file of labels; paths of images are relative to the folder of the project."""
+    rows = _rows(path)
+    heads = {}
+    while rows and rows[0][0] in ("scorer", "individuals", "bodyparts", "coords"):
+        row = rows.pop(0)
+        heads[row[0]] = row
+    if not {"bodyparts", "coords"} <= heads.keys():
+        raise UserError(f"{path}: want DeepLabCut's lines scorer, bodyparts and coords at its head")
+    first = next(i for i, cell in enumerate(heads["coords"]) if cell == "x")
+    individuals = heads.get("individuals", [""] * len(heads["coords"]))
+    names = tuple(dict.fromkeys(heads["bodyparts"][first:]))
+    found = []
+    for number, row in enumerate(rows, start=len(heads) + 1):
+        image = project.joinpath(*(part for cell in row[:first] for part in cell.replace("\\", "/").split("/")))
+        objects: dict[str, dict[str, tuple[float, float]]] = {}
+        for column in range(first, len(row), 2):
+            if row[column] and row[column + 1]:
+                point = _numbers(f"{path} line {number}", row[column : column + 2])
+                objects.setdefault(individuals[column], {})[heads["bodyparts"][column]] = point
+        found += [Labelled(image, points) for points in objects.values()]
+    return Labels({"": found}, names)
+
+
+def read_sleap(path: Path, images: str) -> Labels:
+    """A CSV file of an analysis; `images` makes the path of an image of the number of a frame."""
+    header, *rows = _rows(path)
+    if "frame_idx" not in header or not any(column.endswith(".x") for column in header):
+        raise UserError(f"{path}: want SLEAP's columns frame_idx, NAME.x and NAME.y")
+    names = tuple(column[:-2] for column in header if column.endswith(".x"))
+    found = []
+    for number, row in enumerate(rows, start=2):
+        cells, place = dict(zip(header, row)), f"{path} line {number}"
+        pairs = {name: (cells[f"{name}.x"], cells.get(f"{name}.y", "")) for name in names}
+        points = {name: _numbers(place, pair) for name, pair in pairs.items() if all(pair)}
+        (frame,) = _numbers(place, [cells["frame_idx"]])
+        if points:
+            found.append(Labelled(Path(images.format(int(frame))), points))
+    return Labels({"": found}, names)
+
+
+def read_yolo(path: Path) -> Labels:
+    """A YAML file with `kpt_shape`, and the text files beside its images (`images` -> `labels` in their paths)."""
+    content = yaml.safe_load(parsing.read_text(epath.Path(path)))
+    if not isinstance(content, dict) or "kpt_shape" not in content:
+        raise UserError(f"{path}: it has no kpt_shape; want the YAML file of a data set for pose")
+    count, values = content["kpt_shape"]
+    said = next(iter((content.get("kpt_names") or {}).values()), None)
+    names = tuple(said or (str(number) for number in range(count)))
+    root = path.parent / content.get("path", "")
+    splits: dict[str, list[Labelled]] = {}
+    for split in ("train", "val", "test"):
+        folder = root / content[split] if content.get(split) else None
+        for image in sorted(folder.iterdir()) if folder else ():
+            if image.suffix.lower() in EXTENSIONS:
+                splits.setdefault(split, []).extend(_of_yolo(image, names, values))
+    return Labels(splits, names, tuple(content.get("flip_idx") or ()))
+
+
+def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelled]:
+    parts = list(image.parts)
+    if "images" not in parts:
+        raise UserError(f"{image}: its folder is not below one that is called images, so its labels are not known")
+    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    path = Path(*parts).with_suffix(".txt")
+    if not path.exists():
+        return
+    with open_image(image) as opened:
+        size = np.array(opened.size, np.float64)
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        place, cells = f"{path} line {number}", line.split()
+        if len(cells) != 5 + values * len(names):
+            wanted = 5 + values * len(names)
+            raise UserError(f"{place}: it has {len(cells)} numbers; want {wanted} for {len(names)} landmarks")
+        numbers = np.array(_numbers(place, cells))
+        center, extent = numbers[1:3] * size, numbers[3:5] * size
+        landmarks = numbers[5:].reshape(len(names), values)
+        seen = landmarks[:, 2] > 0 if values == 3 else landmarks[:, :2].any(axis=1)
+        places = landmarks[:, :2] * size - 0.5
+        points = {name: tuple(places[i].tolist()) for i, name in enumerate(names) if seen[i]}
+        box = (*(center - extent / 2 - 0.5).tolist(), *(center + extent / 2 - 1.5).tolist())
+        if points:
+            yield Labelled(image, points, box)
+
+
+def _field(place: Any, content: Any, key: str, kind: type) -> Any:
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
+        raise UserError(f"{place}: its {key} is {value!r}; want a {kind.__name__}")
+    return value
+
+
+def _pairs(place: str, values: list) -> np.ndarray:
+    try:
+        pairs = np.array(values, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        pairs = np.array([[np.nan, np.nan]])
+    if not len(pairs) or not np.isfinite(pairs).all():
+        raise UserError(f"{place}: its points are {values!r}; want pairs of numbers")
+    return pairs
+
+
+def _numbers(place: str, cells: Sequence[str]) -> tuple[float, ...]:
+    return tuple(parsing.numbers(cells, place).tolist())
+
+
+def _rows(path: Path) -> list[list[str]]:
+    lines = parsing.read_text(epath.Path(path)).splitlines()
+    return [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the module's documentation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", choices=("labelme", "deeplabcut", "sleap", "yolo"), help="that exported the labels")
+    parser.add_argument("labels", type=Path, help="its file or folder")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--images", help="deeplabcut: folder of the project; sleap: the path of frame {}")
+    parser.add_argument("--names", default="", help="landmarks to take, in this order, with commas between")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of the images (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    with sentences():
+        if not 0 <= options.validation < 1:
+            raise UserError(f"--validation={options.validation}; want a share from 0 to below 1")
+        if options.program in ("deeplabcut", "sleap") and not options.images:
+            raise UserError(f"{options.program} needs --images: see --help")
+        if options.program == "labelme":
+            labels = read_labelme(options.labels)
+        elif options.program == "yolo":
+            labels = read_yolo(options.labels)
+        elif options.program == "sleap":
+            labels = read_sleap(options.labels, options.images)
+        else:
+            labels = read_deeplabcut(options.labels, Path(options.images))
+        write(labels, options.out, options.validation, tuple(filter(None, options.names.split(","))))
+
+
+if __name__ == "__main__":
+    main()

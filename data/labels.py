@@ -1,0 +1,129 @@
+"""Labelled objects of any program, and the folder for the data set `csv` that is made of them."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from etils import epath
+
+from h3r_jax.errors import UserError
+from h3r_jax.files import write_whole
+
+SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))  # in names
+SIDE_LETTERS = (("l_", "r_"), ("L_", "R_"), ("_l", "_r"), ("_L", "_R"))  # at the beginning or the end of names
+
+
+class Labelled(NamedTuple):
+    """One object.
+
+    image: path.
+    points: name of a landmark -> (x, y), pixels, the centre of the first at 0; of the labelled landmarks alone.
+    box: x0, y0, x1, y1, pixels; None if there is none.
+    """
+
+    image: Path
+    points: dict[str, tuple[float, float]]
+    box: tuple[float, ...] | None = None
+
+
+class Labels(NamedTuple):
+    """What a program exported.
+
+    splits: name of a split -> its objects; "" if the program has no splits.
+    names: of the landmarks, in order.
+    mirror: indices; () to work it out from the names.
+    """
+
+    splits: dict[str, list[Labelled]]
+    names: tuple[str, ...]
+    mirror: tuple[int, ...] = ()
+
+
+def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
+    """The mirror order of landmarks: names that differ by left and right alone change places.
+
+    >>> mirror_of(["nose", "left_eye", "right_eye"])
+    (0, 2, 1)
+    """
+    places = {name: index for index, name in enumerate(names)}
+    return tuple(places.get(_other_side(name), index) for index, name in enumerate(names))
+
+
+def _other_side(name: str) -> str:
+    for pair in SIDES:
+        for side, other in (pair, pair[::-1]):
+            if side in name:
+                return name.replace(side, other)
+    for pair in SIDE_LETTERS:
+        for side, other in (pair, pair[::-1]):
+            if side.endswith("_") and name.startswith(side):
+                return other + name[len(side) :]
+            if side.startswith("_") and name.endswith(side):
+                return name[: -len(side)] + other
+    return name
+
+
+def split_of(labels: Labels, share: float) -> dict[str, list[Labelled]]:
+    """The splits; without any, every so many-th image goes into "val", so that `share` of the images does."""
+    if list(labels.splits) != [""]:
+        return labels.splits
+    images = list(dict.fromkeys(labelled.image for labelled in labels.splits[""]))
+    chosen = {image for i, image in enumerate(images) if int((i + 1) * share) > int(i * share)}
+    parts: dict[str, list[Labelled]] = {"train": [], "val": []}
+    for labelled in labels.splits[""]:
+        parts["val" if labelled.image in chosen else "train"].append(labelled)
+    return {split: part for split, part in parts.items() if part}
+
+
+def write(labels: Labels, out: Path, share: float, names: Sequence[str] = ()) -> None:
+    """Writes the folder of a data set `csv`, and prints what is in it.
+
+    Args:
+      labels: from one of the readers.
+      out: the folder.
+      share: of the images that become validation, if the program has no splits.
+      names: landmarks to take, in this order; all if empty.
+
+    Raises:
+      UserError: nothing is labelled, a name is not known, or an image is not there.
+    """
+    unknown = [name for name in names if name not in labels.names]
+    if unknown:
+        raise UserError(f"there is no landmark {unknown[0]!r}; known are {', '.join(labels.names)}")
+    kept = tuple(names or labels.names)
+    left_out = [name for name in labels.names if name not in kept]
+    mirror = labels.mirror if labels.mirror and not names else mirror_of(kept)
+    splits = {split: [each for each in part if each.points.keys() & set(kept)] for split, part in labels.splits.items()}
+    if not any(splits.values()):
+        raise UserError("no landmark is labelled in these files; are they the right ones?")
+    out.mkdir(parents=True, exist_ok=True)
+    for split, part in split_of(labels._replace(splits=splits), share).items():
+        boxed = all(labelled.box for labelled in part)
+        rows = [["image", *(f"{axis}{i}" for i in range(len(kept)) for axis in "xy")]]
+        rows[0] += [f"v{i}" for i in range(len(kept))] + (["box_x0", "box_y0", "box_x1", "box_y1"] if boxed else [])
+        for labelled in part:
+            if not labelled.image.exists():
+                raise UserError(f"there is no image {labelled.image}; want it where the labels say, or see --images")
+            points = [labelled.points.get(name) for name in kept]
+            row = [os.path.relpath(labelled.image, out)]
+            row += [f"{value:.3f}" if point else "" for point in points for value in (point or (0, 0))]
+            row += ["1" if point else "0" for point in points]
+            rows.append(row + [f"{value:.3f}" for value in (labelled.box if boxed and labelled.box else ())])
+        text = "".join(",".join(map(_quoted, row)) + "\n" for row in rows)
+        path = epath.Path(out / f"{split}.csv")
+        write_whole(path, lambda place, text=text: place.write_text(text))
+        print(f"{path}: {len(part)} objects in {len({labelled.image for labelled in part})} images")
+    description = json.dumps({"names": kept, "mirror": mirror}, indent=2)
+    write_whole(epath.Path(out / "landmarks.json"), lambda place: place.write_text(description))
+    for index, name in enumerate(kept):
+        print(
+            f"{index:4} {name}" + (f"   in a mirrored image: {kept[mirror[index]]}" if mirror[index] != index else "")
+        )
+    if left_out:
+        print(f"left out: {', '.join(left_out)}")
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\n') else cell

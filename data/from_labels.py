@@ -81,7 +81,7 @@ def read_deeplabcut(path: Path, project: Path) -> Labels:
     found = []
     for number, row in enumerate(rows, start=len(heads) + 1):
         image = project.joinpath(*(part for cell in row[:first] for part in cell.replace("\\", "/").split("/")))
-        objects: dict[str, dict[str, tuple[float, float]]] = {}
+        objects: dict[str, dict[str, tuple[float, ...]]] = {}
         for column in range(first, len(row), 2):
             if row[column] and row[column + 1]:
                 point = _numbers(f"{path} line {number}", row[column : column + 2])
@@ -143,7 +143,7 @@ def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelle
         numbers = np.array(_numbers(place, cells))
         center, extent = numbers[1:3] * size, numbers[3:5] * size
         landmarks = numbers[5:].reshape(len(names), values)
-        seen = landmarks[:, 2] > 0 if values == 3 else landmarks[:, :2].any(axis=1)
+        seen = np.asarray(landmarks[:, 2] > 0 if values == 3 else landmarks[:, :2].any(axis=1))
         places = landmarks[:, :2] * size - 0.5
         points = {name: tuple(places[i].tolist()) for i, name in enumerate(names) if seen[i]}
         box = (*(center - extent / 2 - 0.5).tolist(), *(center + extent / 2 - 1.5).tolist())

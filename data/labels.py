@@ -1,5 +1,6 @@
 """Labelled objects of any program, and the folder for the data set `csv` that is made of them."""
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ class Labelled(NamedTuple):
     """
 
     image: Path
-    points: dict[str, tuple[float, float]]
+    points: dict[str, tuple[float, ...]]
     box: tuple[float, ...] | None = None
 
 
@@ -113,16 +114,20 @@ def write(labels: Labels, out: Path, share: float, names: Sequence[str] = ()) ->
             rows.append(row + [f"{value:.3f}" for value in (labelled.box if boxed and labelled.box else ())])
         text = "".join(",".join(map(_quoted, row)) + "\n" for row in rows)
         path = epath.Path(out / f"{split}.csv")
-        write_whole(path, lambda place, text=text: place.write_text(text))
+        write_whole(path, functools.partial(_write_text, text=text))
         print(f"{path}: {len(part)} objects in {len({labelled.image for labelled in part})} images")
     description = json.dumps({"names": kept, "mirror": mirror}, indent=2)
-    write_whole(epath.Path(out / "landmarks.json"), lambda place: place.write_text(description))
+    write_whole(epath.Path(out / "landmarks.json"), functools.partial(_write_text, text=description))
     for index, name in enumerate(kept):
         print(
             f"{index:4} {name}" + (f"   in a mirrored image: {kept[mirror[index]]}" if mirror[index] != index else "")
         )
     if left_out:
         print(f"left out: {', '.join(left_out)}")
+
+
+def _write_text(path: epath.Path, text: str) -> None:
+    path.write_text(text)
 
 
 def _quoted(cell: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
 from benchmarks.study import decoders, grid
 from benchmarks.study.grid import Cell
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.study.report import Results
 
 matplotlib.use("agg")
+TICKS = [base * scale for scale in (0.1, 1.0, 10.0) for base in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)]
 DECODERS = {decoders.OWN: "o-", "DARK": "s--", "quarter shift": "^-.", "argmax": "x:"}
 
 
@@ -87,5 +89,8 @@ def _plot(panel: Any, found: Sequence[tuple[float, float]], line: str, label: st
 
 
 def _legend(panel: Any) -> None:
-    if panel.get_legend_handles_labels()[0]:
-        panel.legend(fontsize="x-small")
+    """The legend of a panel, and labels on its logarithmic axis of errors."""
+    panel.yaxis.set_major_locator(FixedLocator(TICKS))
+    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    if labels := panel.get_legend_handles_labels()[1]:
+        panel.legend(fontsize=6 if len(labels) > 6 else "x-small", ncols=2 if len(labels) > 6 else 1, framealpha=0.6)

@@ -158,8 +158,9 @@ def test_without_a_width_the_target_is_the_scattered_points():
     [
         (Objective(), ("softmax", 9, 1.0)),
         (Objective("binary_cross_entropy", "sampled"), ("sigmoid", 9, 1.0)),
-        (Objective("squared_error", "coordinate", sigma=1.0), ("identity", 29, 1.0)),
-        (Objective("adaptive_wing", "threshold", sigma=1.5), ("identity", 64, 1.0)),
+        (Objective("squared_error", "coordinate", sigma=1.0), ("identity", 25, 1.0)),
+        (Objective("adaptive_wing", "threshold", sigma=1.5), ("identity", 25, 1.0)),
+        (Objective("squared_error", "coordinate", sigma=0.7), ("identity", 14, 1.0)),
         (Objective("integral"), ("softmax", 1024, 1.0)),
         (Objective("structured_hinge", margin=0.1, eps=0.5), ("softmax", 9, 0.5)),
     ],
@@ -171,8 +172,8 @@ def test_the_decoder_of_an_objective(objective, decoder):
 
 
 def test_a_ball_of_cells_in_volumes():
-    """A ball with a radius of three cells has the volume of 4 / 3 pi 27 = 113.1 cells."""
-    assert Objective("squared_error", "coordinate", sigma=1.0).decoder((32, 32, 32)).k == 114
+    """A ball with a radius of 2.4 cells has the volume of 4 / 3 pi 13.8 = 57.9 cells."""
+    assert Objective("squared_error", "coordinate", sigma=0.8).decoder((32, 32, 32)).k == 58
 
 
 @pytest.mark.parametrize(
@@ -209,9 +210,9 @@ def test_the_minimum_decodes_to_the_coordinate(objective):
 
     gradient, decoded = run(coordinates)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
-    # Of a Gaussian, what lies beyond three sigma is left out: at most a fiftieth of a cell.
-    bound = 4 * 0.02 if objective.sigma else 1e-3
-    np.testing.assert_allclose(decoded, coordinates, atol=bound)
+    # Of a Gaussian the cells beyond a disc are left out, which moves the mean by so many cells at most.
+    bound = {0.0: 2.5e-4, 1.0: 0.025, 1.5: 0.12}[objective.sigma]
+    np.testing.assert_allclose(decoded, coordinates, atol=4 * bound)
 
 
 @pytest.mark.trial("C1")

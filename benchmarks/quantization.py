@@ -7,8 +7,8 @@ repository). If there is no such file they are random, and the output says so. E
 square around the landmarks, times 1.25. NME is in percent of the distance between the outer eye corners.
 
 The command prints the analysis of the paper on the same coordinates (bias of threshold rounding, Theorems 1 and 2),
-then the mean error of each codec for several input sizes and strides, and the error of decoding with the wrong
-activation. It writes quantization.png and bias.png.
+then the mean error of each codec for several input sizes and strides, and the errors of decoding with the wrong
+activation, and of Gaussians with few cells. It writes quantization.png and bias.png.
 """
 
 from __future__ import annotations
@@ -134,6 +134,18 @@ def mismatch(count=401):
     return fractions, errors
 
 
+def gaussians(counts=(9, 16, 25, 49, 113)):
+    """Prints the mean error of the mean over the strongest cells of a perfect Gaussian around the coordinate."""
+    coordinates = np.random.default_rng(0).uniform(10, 14, (1, 4000, 2)).astype(np.float32)
+    print("\nPerfect Gaussians around the coordinate, mean distance in cells by the number of strongest cells:")
+    print(f"{'sigma':>10s}" + "".join(f"{k:10d}" for k in counts))
+    for sigma in (1.0, 1.5, 2.0, 3.0):
+        maps = codec.encode_gaussian(coordinates, heatmap_shape=(24, 24), stride=1.0, sigma=sigma, unbiased=True)
+        found = [codec.decode(maps, k=k, stride=1.0, activation="identity") for k in counts]
+        errors = [np.linalg.norm(np.asarray(each) - coordinates, axis=-1).mean() for each in found]
+        print(f"{sigma:10.1f}" + "".join(f"{error:10.4f}" for error in errors))
+
+
 def table(shapes, settings):
     """`{name: [(pixels, NME), ...]}` for `settings`, pairs of input size and stride."""
     results = {name: [] for name in ALL}
@@ -210,6 +222,7 @@ def main():
     thresholds, bias = analysis(shapes)
     middle = arguments.sizes[min(1, len(arguments.sizes) - 1)]
     settings = [(size, 4) for size in arguments.sizes] + [(middle, stride) for stride in arguments.strides]
+    gaussians()
     results = table(shapes, settings)
     draw(arguments.out, arguments.sizes, results, thresholds, bias, *mismatch())
 

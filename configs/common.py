@@ -43,6 +43,8 @@ def get_config() -> ConfigDict:
     # Two landmarks whose distance is the unit of the error; empty: sqrt(w * h) of their box, or with one landmark the
     # diagonal of the box that comes with the dataset.
     landmarks.normalizer = ()
+    landmarks.connections = ()  # pairs of landmarks that pictures join, one pair after the other
+    landmarks.sigmas = ()  # one for each landmark, for eval.metric="coco"
 
     config.model = model = ConfigDict()
     model.name = "mobilenet_v2"  # key of h3r_jax.models.BACKBONES

@@ -92,12 +92,12 @@ def read_box(name: str, entry: Any) -> np.ndarray:
     return box
 
 
-def read_joints(name: str, annotation: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Joints `float64[17, 2]`, NaN where not labelled, and `bool[17]`, whether labelled; UserError names the record."""
+def read_joints(name: str, annotation: Any, count: int = NUM_JOINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Joints `float64[count, 2]`, NaN where not labelled, and `bool[count]`: labelled; UserError names the record."""
     try:
-        values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(NUM_JOINTS, 3)
+        values = np.array(field(name, annotation, "keypoints", list), np.float64).reshape(count, 3)
     except (TypeError, ValueError, OverflowError):
-        fault = f"keypoints are not {NUM_JOINTS} times x, y, v"
+        fault = f"keypoints are not {count} times x, y, v"
         raise UserError(f"{name}: {fault}; correct or remove the annotation") from None
     joints, visible = values[:, :2], values[:, 2] > 0
     bad = ~np.isin(values[:, 2], (0, 1, 2)) | (visible & ~(np.abs(joints) <= parsing.FLOAT32_MAX).all(axis=1))

@@ -16,7 +16,7 @@ import dataclasses
 import io
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,16 +152,19 @@ def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     return rows
 
 
-def find_images(folder: epath.Path, split: str, rows: list[Record]) -> list[Record]:
-    """The Records with the paths of their images; UserError names a row whose image is not there."""
+def find_images(places: Sequence[epath.Path], rows: Sequence[Record]) -> list[Record]:
+    """The Records with the paths of their images, all in the first of `places` that has one of them.
+
+    UserError names a row whose image is not there.
+    """
     names = dict.fromkeys(str(row.image) for row in rows)
-    for place in (folder / split, folder):
+    for place in places:
         paths = {name: epath.Path(os.path.join(place, name)) for name in names}
         absent = {name for name, path in paths.items() if not path.exists()}
         if len(absent) < len(names):
             break
     else:
-        paths = {name: folder / split / name for name in names}
+        paths = {name: places[0] / name for name in names}
     records = []
     for row in rows:
         name = str(row.image)
@@ -191,7 +194,7 @@ def make_builder(folder: epath.Path, prepared_dir: epath.Path, num_landmarks: in
     rows = {split: read_rows(path, num_landmarks) for split, path in files.items() if parsing.is_there(path)}
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    splits = {split: find_images(folder, split, records) for split, records in rows.items()}
+    splits = {split: find_images((folder / split, folder), records) for split, records in rows.items()}
     images = (record.image for records in splits.values() for record in records)
     used = [*(files[split] for split in splits), *images]
     return builder.make_builder(CsvLandmarks, folder, prepared_dir, num_landmarks, splits=splits, files=used)

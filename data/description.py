@@ -1,6 +1,7 @@
 """What a data set of one's own says about its landmarks: how many there are, their names, their mirror order, the unit.
 
-The folder of a data set `csv` may hold, beside its CSV files, the file
+The files of a data set `coco_file` have names, from which the mirror order is worked out, and lines that join
+landmarks. The folder of a data set `csv` may hold, beside its CSV files, the file
 
     landmarks.json    "mirror": landmark i of a mirrored image is landmark mirror[i]
                       "names": of the landmarks, from which a missing mirror order is worked out
@@ -14,23 +15,42 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from data import parsing
+from data import coco_file, parsing
 from data.labels import mirror_of
 from h3r_jax.errors import UserError
 
 NAME = "landmarks.json"
+SIGMA = 0.05  # of a landmark whose sigma nobody says: COCO's are from 0.025 (eyes) to 0.107 (hips)
 
 
 class Description(NamedTuple):
-    """num_landmarks: K. names: K of them, or (). mirror: K indices, or () if nobody says. unit: two indices, or ()."""
+    """What is said.
+
+    num_landmarks: K. names: K of them, or (). mirror: K indices, or () if nobody says. unit: two indices, or ().
+    connections: pairs of landmarks that a picture joins. sigmas: K of COCO's similarity, or ().
+    """
 
     num_landmarks: int
     names: tuple[str, ...]
     mirror: tuple[int, ...]
-    unit: tuple[int, ...]
+    unit: tuple[int, ...] = ()
+    connections: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] = ()
 
 
-def describe(folder: epath.Path) -> Description:
+def of_coco(folder: epath.Path) -> Description:
+    """The Description of the folder of a data set `coco_file`; without sigmas in the file they are `SIGMA`.
+
+    Raises:
+      UserError: as `data.coco_file.read_class`. FileNotFoundError: as `data.coco_file.split_files`.
+    """
+    path = next(iter(coco_file.split_files(folder).values()))[0]
+    found = coco_file.read_class(path, parsing.read_json(path, dict))
+    sigmas = found.sigmas or (SIGMA,) * len(found.names)
+    return Description(len(found.names), found.names, mirror_of(found.names), (), found.skeleton, sigmas)
+
+
+def of_csv(folder: epath.Path) -> Description:
     """The Description of the folder of a data set `csv`; K is the number of columns x0, x1, ... of a CSV file.
 
     Raises:
@@ -63,3 +83,6 @@ def _entry(path: epath.Path, content: dict[str, Any], name: str, kind: type, cou
         wanted = "texts" if kind is str else "whole numbers"
         raise UserError(f"{path}: {name} is {values!r}; want a list of {counts[-1]} {wanted}")
     return tuple(values)
+
+
+DESCRIBERS = {"csv": of_csv, "coco_file": of_coco}  # by the name of the data set

@@ -6,7 +6,7 @@ from etils import epath
 
 from data import audit
 from data.builder import LandmarkBuilder
-from data.description import describe
+from data.description import DESCRIBERS
 from data.pipeline import EvalInput, TrainInput
 from data.prepare import prepare
 from data.source import Annotations, Source
@@ -18,17 +18,17 @@ from h3r_jax.training.recipe import Recipe
 
 
 def with_landmarks(config: Any) -> Any:
-    """The configuration, with the mirror order and the unit that a data set of one's own says itself.
+    """The configuration, with what a data set of one's own says about its landmarks.
 
-    It is given back as it is if it names a landmark scheme or a mirror order, or if its data set is not `csv`.
+    It is given back as it is if it names a landmark scheme or a mirror order, or if its data set is a published one.
 
     Raises:
-      UserError, FileNotFoundError: as `data.description.describe`; or nobody says the mirror order.
+      UserError, FileNotFoundError: as `data.description`; or nobody says the mirror order.
     """
-    if config.landmarks.scheme or tuple(config.landmarks.mirror) or config.data.name != "csv":
+    if config.landmarks.scheme or tuple(config.landmarks.mirror) or config.data.name not in DESCRIBERS:
         return config
-    folder = epath.Path(config.data_dir).expanduser() / (config.data.folder or "csv")
-    said = describe(folder)
+    folder = epath.Path(config.data_dir).expanduser() / (config.data.folder or config.data.name)
+    said = DESCRIBERS[config.data.name](folder)
     if not said.mirror:
         raise UserError(
             f"{folder} has {said.num_landmarks} landmarks, and nothing says how they change places in a mirrored "
@@ -38,6 +38,8 @@ def with_landmarks(config: Any) -> Any:
     config = config.copy_and_resolve_references()
     config.landmarks.mirror = said.mirror
     config.landmarks.normalizer = tuple(config.landmarks.normalizer) or said.unit
+    config.landmarks.connections = tuple(index for pair in said.connections for index in pair)
+    config.landmarks.sigmas = said.sigmas
     return config
 
 

@@ -23,7 +23,20 @@ import numpy as np
 from etils import epath
 
 from configs import common
-from data import aflw, aflw2k3d, aflw2000, coco_keypoints, cofw, csv_landmarks, lapa, mpii, the300w_lp, w300, wflw
+from data import (
+    aflw,
+    aflw2k3d,
+    aflw2000,
+    coco_file,
+    coco_keypoints,
+    cofw,
+    csv_landmarks,
+    lapa,
+    mpii,
+    the300w_lp,
+    w300,
+    wflw,
+)
 from data.builder import LandmarkBuilder, make_builder
 from data.overlays import sheet
 from data.phantom.builder import Phantom
@@ -42,6 +55,7 @@ PUBLISHED: tuple[type[LandmarkBuilder], ...] = (
 DATASETS: dict[str, Callable[[epath.Path, epath.Path, int | None], LandmarkBuilder]] = {
     "phantom": functools.partial(make_builder, Phantom),
     "csv": csv_landmarks.make_builder,
+    "coco_file": coco_file.make_builder,
     **{cls.name: functools.partial(make_builder, cls) for cls in PUBLISHED},
 }
 # name -> directory under `config.data_dir`, for data sets whose directory has another name

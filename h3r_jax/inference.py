@@ -263,7 +263,11 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
             "(range(K) where nothing mirrors)"
         )
     box = BOX if len(mirror) > 1 else DELIVERED_DIAGONAL  # one landmark has no box around it
-    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),))
+    ends, sigmas = tuple(landmarks.get("connections", ())), tuple(landmarks.get("sigmas", ()))
+    if len(ends) % 2:
+        raise UserError(f"config.landmarks.connections has {len(ends)} numbers; want two for each line")
+    lines = tuple(zip(ends[::2], ends[1::2]))
+    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),), connections=lines, sigmas=sigmas)
 
 
 def objective_of(config: Mapping[str, Any]) -> losses.Objective:

@@ -127,6 +127,8 @@ RANGES: dict[str, Number | Text | Switch | Several] = {
     "landmarks.scheme": TEXT,
     "landmarks.mirror": Several(Number(whole=True, least=0), "(1, 0, 2)"),
     "landmarks.normalizer": Several(Number(whole=True, least=0), "(0, 1)", counts=(0, 2)),
+    "landmarks.connections": Several(Number(whole=True, least=0), "(0, 1, 1, 2)"),
+    "landmarks.sigmas": Several(POSITIVE, "(0.05, 0.05)"),
     "model.name": TEXT,
     "model.head": TEXT,
     "model.logits": TEXT,

@@ -36,6 +36,8 @@ VARIABLES, AVERAGE, PROGRESS, ABOUT = "variables", "average", "progress", "about
 # Fields that configurations of older runs lack, with the value that those runs had.
 ADDED = {
     "init_from": "",
+    "landmarks.connections": [],
+    "landmarks.sigmas": [],
     "data.test_name": "",
     "data.test_folder": "",
     "model.logits": "difference",

@@ -162,14 +162,23 @@ def person_results(
 
 
 def _people_of(content: dict[str, Any]) -> dict[str, Any]:
-    """COCO's JSON with people alone: pycocotools averages over all categories. Missing `num_keypoints` are counted.
+    """COCO's JSON with the objects that have landmarks, as one category. What other programs leave out is filled in.
 
-    The people are numbered from 1: pycocotools takes the id 0 of a match for no match.
+    The objects are numbered from 1: pycocotools takes the id 0 of a match for no match.
     """
-    people = [entry for entry in content["annotations"] if entry["category_id"] == PERSON]
+    wanted = {each["id"] for each in content.get("categories", ()) if each.get("keypoints")} or {PERSON}
+    people = [entry for entry in content["annotations"] if entry["category_id"] in wanted]
     for i, person in enumerate(people):
-        person["id"] = i + 1
-        person.setdefault("num_keypoints", sum(visible > 0 for visible in person["keypoints"][2::3]))
+        points = person["keypoints"]
+        labelled = [(x, y) for x, y, visible in zip(points[::3], points[1::3], points[2::3]) if visible > 0]
+        low, high = ([end(values) for values in zip(*labelled)] or [0, 0] for end in (min, max))
+        person |= {"id": i + 1, "category_id": PERSON}
+        person.setdefault("num_keypoints", len(labelled))
+        person.setdefault("iscrowd", 0)
+        if not person.get("bbox"):
+            person["bbox"] = [*low, *(last - first + 1 for first, last in zip(low, high))]
+        if not person.get("area"):
+            person["area"] = person["bbox"][2] * person["bbox"][3]
     return {"images": content["images"], "annotations": people, "categories": [{"id": PERSON, "name": "person"}]}
 
 

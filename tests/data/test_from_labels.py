@@ -9,7 +9,7 @@ from PIL import Image
 
 import data.prepare
 from data import from_labels
-from data.description import describe
+from data.description import of_csv
 from data.source import Source
 
 POINTS = {"left_ear": (11.5, 8.25), "right_ear": (30.0, 9.0), "nose": (20.5, 21.0)}
@@ -55,7 +55,7 @@ def test_labelme(tmp_path, images, capsys):
     assert len(train.name) == 8 and len(annotations(tmp_path, "val").name) == 2
     np.testing.assert_allclose(train.landmarks[0], list(POINTS.values()), atol=1e-3)
     np.testing.assert_allclose(train.box[0], [4.5, 3.5, 34.5, 28.5])
-    assert describe(tmp_path / "out") == (3, NAMES, (1, 0, 2), ())
+    assert of_csv(tmp_path / "out")[:3] == (3, NAMES, (1, 0, 2))
 
 
 def test_two_objects_of_an_image_stay_in_one_split_and_a_missing_landmark_has_no_weight(tmp_path, images):
@@ -120,7 +120,7 @@ def test_yolo(tmp_path, images):
     np.testing.assert_array_equal(train.weight[:, 2], 0)
     # 20x8 pixels in the middle of 40x32: the first pixel is (10, 12), the last (29, 19).
     np.testing.assert_allclose(train.box[0], [9.5, 11.5, 28.5, 18.5])
-    assert describe(tmp_path / "out").mirror == (1, 0, 2)
+    assert of_csv(tmp_path / "out").mirror == (1, 0, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,179 @@
+"""`coco_file`: objects of any class with any landmarks, in files of COCO's form, as labelling programs export them.
+
+    FOLDER/train.json, FOLDER/val.json (and test.json)      one file for each split
+    FOLDER/train/*.json                                     or several, whose objects are put together
+
+`file_name` of an image is relative to `FOLDER/train`, else to `FOLDER/images`, else to `FOLDER`. The categories with
+`keypoints` are read; several must have the same ones, such as animals with one skeleton. What belongs to other
+categories, is a crowd or has no labelled landmark is left out, and counted. A landmark with `v` of 0 is not labelled.
+
+`bbox` and `area` may be missing. A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`.
+`object_size` is the square root of the area, or of the box's. `image_id` is the number of the image; if a split has
+several files, the numbers are new.
+"""
+
+import collections
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from data import builder, parsing
+from data.builder import LandmarkBuilder, Record, Splits
+from data.coco_keypoints import field, image_of, number_of, read_box, read_images, read_joints
+from data.csv_landmarks import find_images
+from h3r_jax.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+class Class(NamedTuple):
+    """The landmarks of a file.
+
+    categories: ids. names: K of them. skeleton: pairs of indices. sigmas: K of COCO's similarity, or ().
+    """
+
+    categories: frozenset[int]
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+
+
+class Objects(list[Record]):
+    """The Records of a split. left_out: reason -> number of annotations."""
+
+    def __init__(self, records: list[Record], left_out: dict[str, int]):
+        super().__init__(records)
+        self.left_out = left_out
+
+
+def split_files(folder: epath.Path) -> dict[str, list[epath.Path]]:
+    """split -> its files; FileNotFoundError if there is none."""
+    files = {}
+    for split in SPLITS:
+        if parsing.is_there(path := folder / f"{split}.json"):
+            files[split] = [path]
+        elif found := [path for path in parsing.list_folder(folder / split)[0] if path.suffix.lower() == ".json"]:
+            files[split] = found
+    if not files:
+        raise FileNotFoundError(f"{folder} holds none of train.json, val.json, test.json; is config.data_dir right?")
+    return files
+
+
+def read_class(path: epath.Path, content: Any) -> Class:
+    """The Class of an annotation file; UserError names it."""
+    found: dict[tuple, list[int]] = {}
+    sigmas: tuple[float, ...] = ()
+    for number, category in enumerate(field(path, content, "categories", list)):
+        name = f"{path} category {number}"
+        if not isinstance(category, dict) or not category.get("keypoints"):
+            continue
+        names = tuple(map(str, field(name, category, "keypoints", list)))
+        found.setdefault(names, []).append(field(name, category, "id", int))
+        skeleton = category.get("skeleton") or []
+        sigmas = tuple(category.get("sigmas") or ())
+    if not found:
+        raise UserError(f"{path}: none of its categories has keypoints; want a file of keypoints")
+    if len(found) > 1:
+        raise UserError(f"{path}: its categories have different keypoints; want classes with the same ones")
+    ((names, categories),) = found.items()
+    try:
+        pairs = tuple((int(a) - 1, int(b) - 1) for a, b in skeleton)
+        sigmas = tuple(float(sigma) for sigma in sigmas)
+        good = all(0 <= index < len(names) for pair in pairs for index in pair) and len(sigmas) in (0, len(names))
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        wanted = f"pairs of numbers from 1 to {len(names)}, and one sigma for each of {len(names)} keypoints"
+        raise UserError(f"{path}: its skeleton or its sigmas are wrong; want {wanted}")
+    return Class(frozenset(categories), names, pairs, sigmas)
+
+
+def read_objects(path: epath.Path, content: Any, klass: Class) -> Objects:
+    """The labelled objects of an annotation file; UserError names the annotation."""
+    records, left_out, seen = [], collections.Counter[str](), set[int]()
+    images = read_images(path, content)
+    for place, annotation in enumerate(field(path, content, "annotations", list)):
+        number = number_of(f"{path} annotation at place {place}", annotation, seen)
+        name = f"{path} annotation {number}"
+        seen.add(number)
+        if field(name, annotation, "category_id", int) not in klass.categories:
+            left_out["of another category"] += 1
+            continue
+        image = image_of(name, annotation, images)
+        landmarks, labelled = read_joints(name, annotation, len(klass.names))
+        box, area = None, annotation.get("area") or 0
+        if annotation.get("bbox"):
+            corner, size = read_box(name, annotation)
+            if (size > 0).all():
+                box, area = np.concatenate([corner, corner + np.maximum(0, size - 1)]), area or float(size.prod())
+        if annotation.get("iscrowd"):
+            left_out["a crowd"] += 1
+        elif not labelled.any():
+            left_out["without a labelled landmark"] += 1
+        else:
+            numbers = {"object_size": math.sqrt(area) if area > 0 else math.nan, "image_id": image["id"]}
+            records.append(Record(name, image["file_name"], landmarks, labelled, box, **numbers))
+    records.sort(key=lambda record: record.image_id)
+    return Objects(records, dict(left_out))
+
+
+def read_split(folder: epath.Path, split: str, files: list[epath.Path]) -> Objects:
+    """All objects of a split, with the paths of their images."""
+    everything, left_out, first = [], collections.Counter[str](), None
+    for number, path in enumerate(files):
+        content = parsing.read_json(path, dict)
+        klass = read_class(path, content)
+        first = first or klass
+        if klass.names != first.names:
+            raise UserError(f"{path}: its keypoints are others than those of {files[0]}; want one class of objects")
+        objects = read_objects(path, content, klass)
+        left_out.update(objects.left_out)
+        everything += objects if len(files) == 1 else [_renumbered(record, number) for record in objects]
+    if not everything:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are no annotations"
+        raise UserError(f"{files[0]}: no object is left: {reasons}; want objects with labelled landmarks")
+    places = [folder / split, folder / "images", folder]
+    return Objects(find_images(places, everything), dict(left_out))
+
+
+def _renumbered(record: Record, file: int) -> Record:
+    return dataclasses.replace(record, image_id=(file << 40) + record.image_id)
+
+
+class CocoFile(LandmarkBuilder):
+    """Objects of files of COCO's form (see the module's documentation)."""
+
+    STORED_PIXELS = False
+
+    @classmethod
+    def annotation_files(cls, folder: epath.Path) -> list[epath.Path]:
+        """The annotation files of all splits."""
+        return [path for files in split_files(folder).values() for path in files]
+
+    @classmethod
+    def read_splits(cls, folder: epath.Path) -> Splits:
+        """split -> Objects."""
+        return {split: read_split(folder, split, files) for split, files in split_files(folder).items()}
+
+    @classmethod
+    def truth_file(cls, folder: epath.Path, split: str) -> epath.Path | None:
+        """The annotation file of the split; None if it has several."""
+        files = split_files(folder)[split]
+        return files[0] if len(files) == 1 else None
+
+
+def make_builder(folder: epath.Path, prepared_dir: epath.Path, num_landmarks: int | None) -> LandmarkBuilder:
+    """The builder of a folder; K is that of its files.
+
+    Raises:
+      FileNotFoundError: as `split_files`.
+      UserError: as `read_class`; or K is another one than `num_landmarks`.
+    """
+    path = next(iter(split_files(folder).values()))[0]
+    found = len(read_class(path, parsing.read_json(path, dict)).names)
+    if num_landmarks not in (None, found):
+        raise UserError(f"{path} has {found} keypoints, but the landmark scheme has {num_landmarks}")
+    return builder.make_builder(CocoFile, folder, prepared_dir, found)

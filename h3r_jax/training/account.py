@@ -1,7 +1,7 @@
 """What a training is going to do, in words and pictures, before it does it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from h3r_jax.run import Run
 from h3r_jax.training import distributed, step
 from h3r_jax.training.recipe import Durations, Recipe
 from h3r_jax.training.state import TrainState
+
+MOST_PAIRS = 8  # that are listed
 
 
 def show(run: Run, config: Any, recipe: Recipe, protocol: Protocol, of_data: Any, *more: Any) -> None:
@@ -71,6 +73,7 @@ def describe(
         "model": f"{config.model.name}, head {network.head}, {network.scheme.num_landmarks} landmarks, "
         f"{models.count_parameters(state.variables['params']):,} parameters, {config.model.dtype}, "
         f"stride {network.stride}",
+        "mirror": mirrored_pairs(network.scheme.mirror) if recipe.augmentation.mirror else "no image is mirrored",
         "weights": weights,
         "loss": str(recipe.objective),
         "scores": f"{report.describe_protocol(network, protocol, config.data.box)}, "
@@ -81,6 +84,15 @@ def describe(
     }
     described = [*lines.items(), *(("warning", warning) for warning in (*warnings, durations.warning()) if warning)]
     return "\n".join(f"{name:<12}{text}" for name, text in described)
+
+
+def mirrored_pairs(mirror: Sequence[int]) -> str:
+    """The landmarks that change places in a mirrored image, in words."""
+    pairs = [f"{i} and {other}" for i, other in enumerate(mirror) if other > i]
+    if not pairs:
+        return "no landmark changes its place in a mirrored image"
+    more = f" and {len(pairs) - MOST_PAIRS} more pairs" if len(pairs) > MOST_PAIRS else ""
+    return f"in a mirrored image {', '.join(pairs[:MOST_PAIRS])}{more} change places"
 
 
 def typical_sizes(boxes: np.ndarray, sizes: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from h3r_jax.training.account import typical_sizes
+from h3r_jax.training.account import mirrored_pairs, typical_sizes
 
 
 @pytest.mark.trial("C13")
@@ -18,3 +18,9 @@ from h3r_jax.training.account import typical_sizes
 def test_the_median_box_and_image_are_said_in_pixels(boxes, expected):
     sizes = np.array([[400, 640], [300, 500], [500, 800]])
     assert typical_sizes(np.array(boxes, np.float64), sizes) == expected
+
+
+def test_the_landmarks_that_change_places_are_said():
+    assert mirrored_pairs((1, 0, 2, 4, 3)) == "in a mirrored image 0 and 1, 3 and 4 change places"
+    assert mirrored_pairs((0, 1)) == "no landmark changes its place in a mirrored image"
+    assert mirrored_pairs(tuple(range(19, -1, -1))).endswith("7 and 12 and 2 more pairs change places")

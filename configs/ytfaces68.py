@@ -18,7 +18,7 @@ VARIANTS = {
         "train": {"batch_size": 8, "average_decay": 0.995},
         "augment": {"rotation": 10.0, "scale": 0.1, "shift": 0.03, "color": 0.1, "blur": 0.0, "occlusion": 0.0},
     },
-    # It overfits after ten epochs; a stronger augmentation was not tried yet.
+    # It overfits after ten epochs; a stronger augmentation did not help: docs/results.md.
     "hrnet_w18_small_128": {
         "model": {"name": "hrnet_w18_small"},
         "train": {"batch_size": 8, "average_decay": 0.998},

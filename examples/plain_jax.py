@@ -5,20 +5,9 @@ python examples/plain_jax.py        # jax and h3r_jax alone; about half a minute
 
 import jax
 import jax.numpy as jnp
+from discs import STRIDE, batch, report
 
-from h3r_jax import codec, losses
-
-SIZE, STRIDE = 48, 4
-grid = jnp.arange(float(SIZE))
-
-
-def batch(key, count=32):
-    """Noisy images `[N, SIZE, SIZE, 1]` and the discs' centres `[N, 1, 2]`, pixels."""
-    place, noise = jax.random.split(key)
-    center = jax.random.uniform(place, (count, 1, 2), minval=6.0, maxval=SIZE - 10.0)
-    x, y = grid[None, None, :] - center[:, :, :1], grid[None, :, None] - center[:, :, 1:]
-    disc = jax.nn.sigmoid(2 * (4 - jnp.sqrt(x**2 + y**2)))
-    return (disc + 0.2 * jax.random.normal(noise, disc.shape))[..., None], center
+from h3r_jax import losses
 
 
 def network(params, images):
@@ -33,9 +22,7 @@ def network(params, images):
 
 
 def loss(params, images, centers):
-    logits = network(params, images)
-    points = codec.activation_points(centers, heatmap_shape=logits.shape[1:3], stride=STRIDE)
-    return losses.spatial_cross_entropy(logits, points).mean()
+    return losses.landmark_loss(network(params, images), centers, stride=STRIDE)
 
 
 @jax.jit
@@ -56,6 +43,4 @@ speed = jax.tree.map(jnp.zeros_like, params)
 for key in keys[5:]:
     params, speed = step(params, speed, key)
 images, centers = batch(keys[4], 500)
-found = codec.decode_with_statistics(network(params, images), k=9, stride=STRIDE)
-error = jnp.linalg.norm(found.coordinates - centers, axis=-1)
-print(f"mean error {error.mean():.3f} pixels; the nearest cell alone would be off by {0.383 * STRIDE:.2f}")
+report(network(params, images), centers)

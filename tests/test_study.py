@@ -15,6 +15,7 @@ from h3r_jax import codec, models
 from h3r_jax.claims import Claim
 from h3r_jax.errors import UserError
 from h3r_jax.run import flatten
+from tests.pages import ROOT
 
 CELLS = {cell.name: cell for cell in (grid.make("phantom", seed=seed) for seed in range(3))}
 SCORE = dict.fromkeys((*table.ACCURACY, "landmarks"), 1)
@@ -250,17 +251,28 @@ def test_the_report_shows_spreads_and_invents_nothing(tmp_path, monkeypatch, cap
         table.add(path, rows_of(cell, error_cells=error))
     high = next(cell for cell in grid.GROUPS["threshold"].cells if cell.threshold == 1)
     table.add(path, rows_of(high, bias_x=-0.49, bias_y=-0.51))
-    monkeypatch.setattr(sys, "argv", ["report", f"--table={path}", f"--out={tmp_path / 'figures'}"])
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n<!-- study: bias -->\n\n| old |\n|---|\n| 1 |\n\nafter\n")
+    arguments = [f"--table={path}", f"--out={tmp_path / 'figures'}", f"--page={page}"]
+    monkeypatch.setattr(sys, "argv", ["report", *arguments])
     report.main()
     lines = capsys.readouterr().out.splitlines()
     spread = "0.5000 (0.2500 to 0.7500)"
-    seconds = "4 (4 to 4)"
-    sampled = f"| spatial cross entropy sampled | 2 | {spread} | {spread} | {spread} | - | - | {seconds} |"
-    assert sampled in lines
-    assert "| integral | 0 | - | - | - | - | - | - |" in lines
+    assert f"| spatial cross entropy sampled | 2 | {spread} | {spread} | {spread} | - | - |" in lines
+    assert "| integral | 0 | - | - | - | - | - |" in lines
     assert "| 1 | own | -0.4900 | -0.5100 | -0.5000 |" in lines
     assert "| 0 | own | - | - | +0.5000 |" in lines
     assert len(list((tmp_path / "figures").glob("study_*.png"))) == 3
+    written = page.read_text()
+    assert written.startswith("before\n\n<!-- study: bias -->\n\n| threshold |") and written.endswith("|\n\nafter\n")
+    assert "| 1 | own | -0.4900 | -0.5100 | -0.5000 |" in written and "old" not in written
+    assert report.fill(written, report.tables(table.read(path))) == written
+
+
+def test_the_page_shows_the_committed_results():
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert "<!-- study: objectives -->" in page
+    assert report.fill(page, report.tables(table.read(ROOT / "benchmarks" / "study" / "results.csv"))) == page
 
 
 def test_the_study_needs_neither_tensorflow_nor_configurations():

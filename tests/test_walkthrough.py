@@ -171,7 +171,8 @@ def test_weights(place, images, faces68):
 def test_codec(place):
     (block,) = command_blocks(CODEC)
     printed = type_in(place, block)
-    assert "pixels" in printed and "voxels" in printed, printed
+    errors = [float(error) for error in re.findall(r"mean error ([\d.]+) pixels", printed)]
+    assert len(errors) == 3 and max(errors) < 0.3 and "voxels" in printed, printed
 
 
 def test_python(place):

@@ -1,14 +1,16 @@
-"""Prints the tables of the study and draws its figures, from the table of results alone.
+"""Prints the tables of the study, writes them into a page, and draws the figures, from the table of results alone.
 
-    python -m benchmarks.study.report [--table=FILE --out=docs/figures]
+    python -m benchmarks.study.report [--table=FILE --out=docs/figures --page=docs/results.md]
 
 Errors are in cells of the heatmap where nothing else is said. Of several seeds a table shows the mean, then the least
-and the greatest. What the table does not have yet is shown as "-".
+and the greatest. What the table does not have yet is shown as "-". In the page a table stands below the line
+`<!-- study: NAME -->`, where NAME is a key of `tables`; the text around it is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +18,7 @@ from typing import NamedTuple
 from benchmarks.study import decoders, figures, grid, table, training
 from benchmarks.study.grid import Cell
 from h3r_jax import codec
-from h3r_jax.errors import sentences
+from h3r_jax.errors import UserError, sentences
 
 ABSENT = "-"
 
@@ -71,38 +73,34 @@ def seeds(*groups: str) -> dict[str, list[Cell]]:
     return found
 
 
-def markdown(title: str, question: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of texts; the first column is to the left, the others to the right."""
-    lines = [f"### {title}", "", question, "", "| " + " | ".join(columns) + " |"]
-    lines.append("|" + "|".join(["---", *["---:"] * (len(columns) - 1)]) + "|")
+    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join(["---", *["---:"] * (len(columns) - 1)]) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows), ""])
 
 
-def ranking(results: Results, title: str, groups: tuple[str, ...], column: str, form: str) -> str:
+def ranking(results: Results, groups: tuple[str, ...], column: str, form: str) -> str:
     """Objectives by the error of their own decoder."""
     rows = []
     ordered = sorted(seeds(*groups).items(), key=lambda item: results.of(item[1], decoders.OWN, column).mean)
     for objective, cells in ordered:
         k, least = results.best(cells, column)
         errors = [results.of(cells, name, column).text(form) for name in (decoders.OWN, "argmax", "DARK")]
-        seconds = results.of(cells, decoders.OWN, "seconds").text(".0f")
-        rows.append((objective, str(results.done(cells)), *errors, k, least.text(form), seconds))
-    columns = ("objective", "seeds", "own decoder", "argmax", "DARK", "best k", "with it", "seconds")
-    return markdown(title, grid.GROUPS[groups[0]].question, columns, rows)
+        rows.append((objective, str(results.done(cells)), *errors, k, least.text(form)))
+    return markdown(("objective", "seeds", "own decoder", "argmax", "DARK", "best k", "with it"), rows)
 
 
 def points(results: Results) -> str:
     """The error against the number of strongest cells."""
-    shown = (1, 4, 9, 16, 25, 36, 49)
+    shown = (1, 4, 9, 16, 25, 49)
     rows = [
         (objective, *(results.of(cells, f"top {k}", "error_cells").text() for k in shown))
         for objective, cells in seeds("objectives", "contenders").items()
     ]
-    question = "How many activation points does each objective and width want?"
-    return markdown("Number of activation points", question, ("objective", *(f"k = {k}" for k in shown)), rows)
+    return markdown(("objective", *(f"k = {k}" for k in shown)), rows)
 
 
-def resolution(results: Results, title: str, group: str) -> str:
+def resolution(results: Results, group: str) -> str:
     """The error against input size and stride, in input pixels."""
     shown, rows = (decoders.OWN, "argmax", "quarter shift", "DARK"), []
     for cell in sorted(grid.GROUPS[group].cells, key=lambda cell: (cell.loss, cell.input_size, cell.stride)):
@@ -121,7 +119,7 @@ def resolution(results: Results, title: str, group: str) -> str:
         "own / argmax",
         "M MAC",
     )
-    return markdown(title, grid.GROUPS[group].question, columns, rows)
+    return markdown(columns, rows)
 
 
 def bias(results: Results) -> str:
@@ -131,8 +129,7 @@ def bias(results: Results) -> str:
         for name in (decoders.OWN, "argmax"):
             found = [results.of([cell], name, f"bias_{axis}").text("+.4f") for axis in "xy"]
             rows.append((f"{cell.threshold:g}", name, *found, f"{0.5 - cell.threshold:+.4f}"))
-    columns = ("threshold", "decoder", "bias x, cells", "bias y, cells", "predicted: 1/2 - t")
-    return markdown("Bias of threshold rounding", grid.GROUPS["threshold"].question, columns, rows)
+    return markdown(("threshold", "decoder", "bias x, cells", "bias y, cells", "predicted: 1/2 - t"), rows)
 
 
 def mismatched(results: Results) -> str:
@@ -143,8 +140,7 @@ def mismatched(results: Results) -> str:
         errors = {name: results.of(cells, f"mismatched: {name}", "error_cells").text() for name in codec.ACTIVATIONS}
         errors[own] = f"**{results.of(cells, 'top 9', 'error_cells').text()}**"
         rows.append((objective, *errors.values()))
-    question = "What does the activation of another objective cost? Nine activation points; bold is the right one."
-    return markdown("Matched and mismatched activations", question, ("objective", *codec.ACTIVATIONS), rows)
+    return markdown(("objective", *codec.ACTIVATIONS), rows)
 
 
 def calibration(results: Results) -> str:
@@ -154,35 +150,49 @@ def calibration(results: Results) -> str:
         for objective, cells in seeds("objectives", "contenders").items()
     ]
     columns = ("objective", "error / predicted", "in 50 %", "in 90 %", "in 50 %, rescaled", "in 90 %, rescaled")
-    return markdown("Calibration", "Is the predicted covariance that of the error?", columns, rows)
+    return markdown(columns, rows)
 
 
-def tables(rows: Sequence[table.Row]) -> str:
-    """All tables, as markdown."""
+def tables(rows: Sequence[table.Row]) -> dict[str, str]:
+    """name -> a table, as markdown."""
     results = Results(rows)
-    return "\n".join(
-        [
-            ranking(results, "Objectives, phantom", ("objectives", "contenders"), "error_cells", ".4f"),
-            ranking(results, "Objectives, faces: NME in percent", ("faces",), "nme", ".3f"),
-            points(results),
-            resolution(results, "Resolution", "resolution"),
-            resolution(results, "Resolution of larger inputs", "resolution_256"),
-            resolution(results, "Well-trained networks", "long"),
-            bias(results),
-            mismatched(results),
-            calibration(results),
-        ]
-    )
+    return {
+        "objectives": ranking(results, ("objectives", "contenders"), "error_cells", ".4f"),
+        "faces": ranking(results, ("faces",), "nme", ".3f"),
+        "points": points(results),
+        "resolution": resolution(results, "resolution"),
+        "resolution_256": resolution(results, "resolution_256"),
+        "long": resolution(results, "long"),
+        "bias": bias(results),
+        "activations": mismatched(results),
+        "calibration": calibration(results),
+    }
+
+
+def fill(page: str, found: dict[str, str]) -> str:
+    """The text of a page with the tables below their lines in place of those that were there."""
+
+    def place(match: re.Match) -> str:
+        if match[2] not in found:
+            raise UserError(f"there is no table {match[2]!r}; known are {', '.join(found)}")
+        return match[1] + found[match[2]]
+
+    return re.sub(r"(<!-- study: (\w+) -->\n\n?)(?:\|.*\n)*", place, page)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=Path("benchmarks/study/results.csv"), help="the CSV file")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="folder for the figures")
+    parser.add_argument("--page", type=Path, help="markdown file to write the tables into")
     options = parser.parse_args()
     with sentences():
         rows = table.read(options.table)
-        print(tables(rows))
+        found = tables(rows)
+        for name, text in found.items():
+            print(f"{name}\n\n{text}")
+        if options.page:
+            options.page.write_text(fill(options.page.read_text(), found))
         drawings: dict[str, Callable[[Results], object]] = {
             "study_points.png": figures.points,
             "study_resolution.png": figures.resolution,

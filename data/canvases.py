@@ -17,6 +17,11 @@ FILLED_AT_ONCE = 64  # canvases
 AHEAD = 2  # batches that are worked on while the network takes another one
 
 
+def processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Canvases:
     """The canvases of a split.
 
@@ -55,31 +60,31 @@ class Canvases:
             yield self._cache[indices]
 
     def _decode(self, index_batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        errors: list[Exception] = []
+        pool, errors = concurrent.futures.ThreadPoolExecutor(processors()), list[Exception]()
 
-        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-
-            def decode(indices: np.ndarray) -> np.ndarray:
-                try:
-                    return np.stack(list(pool.map(self._canvas, indices.tolist())))
-                except Exception as error:
-                    errors.append(error)  # TensorFlow would pass on its text alone
-                    raise
-
-            indices = tf.data.Dataset.from_generator(
-                lambda: iter(index_batches), output_signature=tf.TensorSpec([None], tf.int64)
-            )
-            stream = indices.map(
-                lambda batch: tf.numpy_function(decode, [batch], tf.uint8, stateful=False),
-                num_parallel_calls=AHEAD,
-                deterministic=True,
-            ).prefetch(1)
+        def decode(indices: np.ndarray) -> np.ndarray:
             try:
-                yield from stream.as_numpy_iterator()
-            except tf.errors.OpError:
-                if errors:
-                    raise errors[0] from None
+                return np.stack(list(pool.map(self._canvas, indices.tolist())))
+            except Exception as error:
+                errors.append(error)  # TensorFlow would pass on its text alone
                 raise
+
+        def canvases(indices: tf.Tensor) -> tf.Tensor:
+            return tf.numpy_function(decode, [indices], tf.uint8, stateful=False)
+
+        spec = tf.TensorSpec([None], tf.int64)
+        indices = tf.data.Dataset.from_generator(lambda: iter(index_batches), output_signature=spec)
+        stream = indices.map(canvases, num_parallel_calls=AHEAD, deterministic=True).prefetch(1)
+        batches = stream.as_numpy_iterator()
+        try:
+            yield from batches
+        except tf.errors.OpError:
+            if errors:
+                raise errors[0] from None
+            raise
+        finally:
+            del batches  # which ends TensorFlow's work before that of the threads
+            pool.shutdown(cancel_futures=True)
 
     def _canvas(self, index: int) -> np.ndarray:
         record = index % len(self._source)

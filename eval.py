@@ -52,8 +52,9 @@ def evaluate(
     """
     # ---- What is asked for: the network of the configuration, which must be the run's, and the protocol.
     runs.check_workdir(workdir)
+    check_config(json.loads(config.to_json()))
+    config = inputs.with_landmarks(config)
     mesh, fields = sharding.make_mesh(), json.loads(config.to_json())
-    check_config(fields)
     source = workdir if checkpoint is None else checkpoint
     found = runs.find(source)
     if not found and checkpoint is None:

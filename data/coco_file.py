@@ -65,7 +65,7 @@ def split_files(folder: epath.Path) -> dict[str, list[epath.Path]]:
 def read_class(path: epath.Path, content: Any) -> Class:
     """The Class of an annotation file; UserError names it."""
     found: dict[tuple, list[int]] = {}
-    sigmas: tuple[float, ...] = ()
+    sigmas: Any = ()
     for number, category in enumerate(field(path, content, "categories", list)):
         name = f"{path} category {number}"
         if not isinstance(category, dict) or not category.get("keypoints"):
@@ -73,7 +73,7 @@ def read_class(path: epath.Path, content: Any) -> Class:
         names = tuple(map(str, field(name, category, "keypoints", list)))
         found.setdefault(names, []).append(field(name, category, "id", int))
         skeleton = category.get("skeleton") or []
-        sigmas = tuple(category.get("sigmas") or ())
+        sigmas = category.get("sigmas") or ()
     if not found:
         raise UserError(f"{path}: none of its categories has keypoints; want a file of keypoints")
     if len(found) > 1:
@@ -104,7 +104,7 @@ def read_objects(path: epath.Path, content: Any, klass: Class) -> Objects:
             continue
         image = image_of(name, annotation, images)
         landmarks, labelled = read_joints(name, annotation, len(klass.names))
-        box, area = None, annotation.get("area") or 0
+        box, area = None, field(name, annotation, "area", "number") if annotation.get("area") else 0
         if annotation.get("bbox"):
             corner, size = read_box(name, annotation)
             if (size > 0).all():
@@ -120,27 +120,28 @@ def read_objects(path: epath.Path, content: Any, klass: Class) -> Objects:
     return Objects(records, dict(left_out))
 
 
-def read_split(folder: epath.Path, split: str, files: list[epath.Path]) -> Objects:
-    """All objects of a split, with the paths of their images."""
-    everything, left_out, first = [], collections.Counter[str](), None
-    for number, path in enumerate(files):
+def read_split(folder: epath.Path, split: str, files: list[epath.Path], names: tuple[str, ...]) -> Objects:
+    """All objects of a split, with the paths of their images; `names` are the keypoints that its files must have."""
+    everything, left_out, images = [], collections.Counter[str](), dict[tuple[epath.Path, int], int]()
+    for path in files:
         content = parsing.read_json(path, dict)
         klass = read_class(path, content)
-        first = first or klass
-        if klass.names != first.names:
-            raise UserError(f"{path}: its keypoints are others than those of {files[0]}; want one class of objects")
+        if klass.names != names:
+            raise UserError(
+                f"{path}: its keypoints are {', '.join(klass.names)}; those of the first file are {', '.join(names)}"
+            )
         objects = read_objects(path, content, klass)
         left_out.update(objects.left_out)
-        everything += objects if len(files) == 1 else [_renumbered(record, number) for record in objects]
+        for record in objects:
+            if len(files) > 1:
+                number = images.setdefault((path, record.image_id), len(images))
+                record = dataclasses.replace(record, image_id=number)
+            everything.append(record)
     if not everything:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are no annotations"
         raise UserError(f"{files[0]}: no object is left: {reasons}; want objects with labelled landmarks")
     places = [folder / split, folder / "images", folder]
     return Objects(find_images(places, everything), dict(left_out))
-
-
-def _renumbered(record: Record, file: int) -> Record:
-    return dataclasses.replace(record, image_id=(file << 40) + record.image_id)
 
 
 class CocoFile(LandmarkBuilder):
@@ -156,7 +157,10 @@ class CocoFile(LandmarkBuilder):
     @classmethod
     def read_splits(cls, folder: epath.Path) -> Splits:
         """split -> Objects."""
-        return {split: read_split(folder, split, files) for split, files in split_files(folder).items()}
+        files = split_files(folder)
+        path = next(iter(files.values()))[0]
+        names = read_class(path, parsing.read_json(path, dict)).names
+        return {split: read_split(folder, split, paths, names) for split, paths in files.items()}
 
     @classmethod
     def truth_file(cls, folder: epath.Path, split: str) -> epath.Path | None:

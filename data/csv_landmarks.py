@@ -16,7 +16,7 @@ import dataclasses
 import io
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,20 @@ def read_layout(path: str, header: list[str], num_landmarks: int) -> Layout:
     return Layout(num_landmarks, header, header.index("image"), columns, bool(optional[0]), bool(optional[1]))
 
 
+def read_header(path: epath.Path) -> list[str]:
+    """The names of the columns; if there is no x0 among them, the UserError of `read_layout`."""
+    lines = csv.reader(io.StringIO(parsing.read_text(path), newline=""))
+    header = _header(lines)
+    if "x0" not in header:
+        read_layout(str(path), header, 1)
+    return header
+
+
+def _header(lines: Iterable[list[str]]) -> list[str]:
+    first = next((cells for cells in lines if any(map(str.strip, cells))), [])
+    return [column.strip() for column in first]
+
+
 def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     """All rows of a CSV file, as Records with K landmarks whose image is the name in the row.
 
@@ -138,8 +152,7 @@ def read_rows(path: epath.Path, num_landmarks: int) -> list[Record]:
     """
     lines = csv.reader(io.StringIO(parsing.read_text(path), newline=""), strict=True)
     try:
-        first = next((cells for cells in lines if any(map(str.strip, cells))), [])
-        layout = read_layout(str(path), [column.strip() for column in first], num_landmarks)
+        layout = read_layout(str(path), _header(lines), num_landmarks)
         rows = list(layout.rows(str(path), lines))
     except csv.Error as error:
         place = f"{path} line {lines.line_num}"

@@ -10,12 +10,11 @@ landmarks. The folder of a data set `csv` may hold, beside its CSV files, the fi
 Each entry may be absent.
 """
 
-import csv
 from typing import Any, NamedTuple
 
 from etils import epath
 
-from data import coco_file, parsing
+from data import coco_file, csv_landmarks, parsing
 from data.labels import mirror_of
 from h3r_jax.errors import UserError
 
@@ -60,11 +59,8 @@ def of_csv(folder: epath.Path) -> Description:
     paths = [path for split in ("train", "val", "test") if parsing.is_there(path := folder / f"{split}.csv")]
     if not paths:
         raise FileNotFoundError(f"{folder} holds none of train.csv, val.csv, test.csv; is config.data_dir right?")
-    header = next(csv.reader(parsing.read_text(paths[0]).splitlines()), [])
-    columns = {column.strip() for column in header}
-    count = next(i for i in range(len(columns) + 1) if f"x{i}" not in columns)
-    if not count:
-        raise UserError(f"{paths[0]}: the first line names no column x0; want image, x0, y0, x1, y1, ...")
+    header = csv_landmarks.read_header(paths[0])
+    count = next(i for i in range(len(header) + 1) if f"x{i}" not in header)
     path = folder / NAME
     content = parsing.read_json(path, dict) if parsing.is_there(path) else {}
     if unknown := sorted(content.keys() - {"names", "mirror", "unit"}):

@@ -18,34 +18,33 @@ from h3r_jax.training.recipe import Recipe
 
 
 def with_landmarks(config: Any) -> Any:
-    """The configuration, with what a data set of one's own says about its landmarks.
+    """The configuration, with what a data set of one's own says about its landmarks; fields that are set stay.
 
-    It is given back as it is if it names a landmark scheme or a mirror order, or if its data set is a published one.
+    It is given back as it is if it names a landmark scheme, or if its data set is a published one.
 
     Raises:
       UserError, FileNotFoundError: as `data.description`; or nobody says the mirror order.
     """
-    if config.landmarks.scheme or tuple(config.landmarks.mirror) or config.data.name not in DESCRIBERS:
+    if config.landmarks.scheme or config.data.name not in DESCRIBERS:
         return config
     folder = epath.Path(config.data_dir).expanduser() / (config.data.folder or config.data.name)
     said = DESCRIBERS[config.data.name](folder)
-    if not said.mirror:
-        raise UserError(
-            f"{folder} has {said.num_landmarks} landmarks, and nothing says how they change places in a mirrored "
-            f"image; give one number for each, such as --config.landmarks.mirror='{swapped(said.num_landmarks)}' if "
-            "the first two change places, or write their names or the order into landmarks.json there"
-        )
     config = config.copy_and_resolve_references()
-    config.landmarks.mirror = said.mirror
-    config.landmarks.normalizer = tuple(config.landmarks.normalizer) or said.unit
-    config.landmarks.connections = tuple(index for pair in said.connections for index in pair)
-    config.landmarks.sigmas = said.sigmas
+    for field, value in {
+        "mirror": said.mirror,
+        "normalizer": said.unit,
+        "connections": tuple(index for pair in said.connections for index in pair),
+        "sigmas": said.sigmas,
+    }.items():
+        config.landmarks[field] = tuple(config.landmarks[field]) or value
+    if not config.landmarks.mirror:
+        count = said.num_landmarks
+        raise UserError(
+            f"{folder} has {count} landmarks, and nothing says how they change places in a mirrored image; give one "
+            f"number for each: --config.landmarks.mirror='{(1, 0, *range(2, count))}' if the first two change places, "
+            f"'{tuple(range(count))}' if none does"
+        )
     return config
-
-
-def swapped(num_landmarks: int) -> tuple[int, ...]:
-    """A mirror order for an example."""
-    return (1, 0, *range(2, num_landmarks))
 
 
 def _builder(config: Any, scheme: LandmarkScheme, name: str, folder: str) -> LandmarkBuilder:

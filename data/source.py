@@ -42,7 +42,8 @@ class Annotations:
         """
         if kind == "landmarks":
             several = self.landmarks.shape[1] > 1
-            remedy = "label at least two different landmarks" if several else 'set config.data.box="dataset"'
+            boxes_there = 'set config.data.box="dataset" if the data has boxes'
+            remedy = f"label at least two different landmarks, or {boxes_there}" if several else boxes_there
             boxes = geometry.landmark_box(self.landmarks, self.weight)
         elif kind == "dataset":
             boxes, remedy = self.box, 'set config.data.box="landmarks"'

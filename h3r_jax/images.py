@@ -138,6 +138,8 @@ class LazyImage:
     def _naming(self) -> Iterator[None]:
         try:
             yield
+        except MemoryError:
+            raise
         except FileNotFoundError:
             raise UserError(f"{self._name}: there is no such file") from None
         except UnidentifiedImageError:

@@ -192,7 +192,8 @@ def check_head_size(protocol: Protocol, split: Any) -> None:
 def check_truth(protocol: Protocol, split: Any) -> None:
     """UserError if there is no official file to score against, no sigmas, or no image whose people are all there."""
     if split.truth_file is None:
-        raise UserError(f"{split.name} has no official file to score against; eval.metric=coco is for coco_keypoints")
+        wanted = "want coco_keypoints, or coco_file with one annotation file for the split"
+        raise UserError(f"{split.name} has no file that eval.metric=coco scores against; {wanted}")
     if not protocol.scheme.sigmas:
         raise UserError(
             f"scheme {protocol.scheme.name} has no sigmas of object keypoint similarity, which eval.metric=coco needs"

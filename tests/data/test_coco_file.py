@@ -122,6 +122,16 @@ def test_several_files_and_classes_with_the_same_landmarks(folder):
     assert len(annotations.name) == 8 and len(set(annotations.image_id.tolist())) == 8
 
 
+def test_every_file_has_the_same_landmarks_in_the_same_order(folder):
+    folder.write()
+    folder.content["categories"][1] = CATEGORY | {"keypoints": NAMES[::-1]}
+    folder.write("val.json")
+    with pytest.raises(
+        UserError, match="val.json: its keypoints are tail, nose, .* those of the first file are left_ear"
+    ):
+        folder.builder()
+
+
 def test_the_file_says_the_scheme(folder):
     folder.content["categories"][1] = CATEGORY | {"sigmas": [0.03, 0.03, 0.02, 0.1]}
     folder.write()

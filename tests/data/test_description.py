@@ -29,7 +29,6 @@ def write(folder, **content):
         ({"mirror": [1, 0, 2]}, (1, 0, 2), "box"),
         ({"mirror": [1, 0, 2], "unit": [0, 2]}, (1, 0, 2), (0, 2)),
         ({"names": ["nose", "left ear", "right ear"]}, (0, 2, 1), "box"),
-        ({"names": ["a", "b", "c"]}, (0, 1, 2), "box"),
     ],
 )
 def test_what_the_folder_says_becomes_the_scheme(tmp_path, content, mirror, unit):
@@ -40,11 +39,13 @@ def test_what_the_folder_says_becomes_the_scheme(tmp_path, content, mirror, unit
 
 def test_what_the_command_says_counts(tmp_path):
     config = write(tmp_path, mirror=[1, 0, 2])
-    config.landmarks.mirror = (2, 1, 0)
-    assert inputs.with_landmarks(config) is config
-    config.landmarks.mirror, config.landmarks.normalizer = (), (1, 2)
-    assert tuple(inputs.with_landmarks(config).landmarks.normalizer) == (1, 2)
+    config.landmarks.normalizer = (1, 2)
+    found = inputs.with_landmarks(config).landmarks
+    assert (tuple(found.mirror), tuple(found.normalizer)) == ((1, 0, 2), (1, 2))
     assert tuple(config.landmarks.mirror) == ()  # the configuration of the caller stays as it is
+    config.landmarks.mirror, config.landmarks.normalizer = (2, 1, 0), ()
+    assert tuple(inputs.with_landmarks(config).landmarks.mirror) == (2, 1, 0)
+    assert inputs.with_landmarks(inputs.with_landmarks(config)) == inputs.with_landmarks(config)
 
 
 def test_one_landmark_has_one_mirror_order(tmp_path):
@@ -55,7 +56,8 @@ def test_one_landmark_has_one_mirror_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, r"3 landmarks, .*such as --config.landmarks.mirror='\(1, 0, 2\)' if"),
+        ({}, r"3 landmarks, .*--config.landmarks.mirror='\(1, 0, 2\)' if .* '\(0, 1, 2\)' if none does"),
+        ({"names": ["a", "b", "c"]}, "3 landmarks, and nothing says how they change places"),
         ({"mirror": [0, 1]}, r"landmarks.json: mirror is \[0, 1\]; want a list of 3 whole numbers"),
         ({"names": ["a", 1, "c"]}, "landmarks.json: names is .*; want a list of 3 texts"),
         ({"unit": [1]}, r"landmarks.json: unit is \[1\]; want a list of 2 whole numbers"),
@@ -72,7 +74,10 @@ def test_a_file_without_landmarks(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds none of train.csv"):
         of_csv(tmp_path)
     (tmp_path / "train.csv").write_text("picture,left\n")
-    with pytest.raises(UserError, match="train.csv: the first line names no column x0"):
+    with pytest.raises(UserError, match="train.csv: the first line must name the columns image, x0"):
+        of_csv(tmp_path)
+    (tmp_path / "train.csv").write_text("image;x0;y0\n")
+    with pytest.raises(UserError, match="it is separated by ';'"):
         of_csv(tmp_path)
 
 
@@ -83,8 +88,8 @@ def test_a_file_without_landmarks(tmp_path):
         (("Right ear", "Left ear"), (1, 0)),
         (("l_hip", "knee", "r_hip"), (2, 1, 0)),
         (("paw_R", "paw_L", "tail"), (1, 0, 2)),
-        (("left_eye", "nose"), (0, 1)),  # its other side is not there
-        (("bright", "blight"), (0, 1)),
+        (("left_eye", "nose"), ()),  # its other side is not there
+        (("bright", "blight"), ()),
     ],
 )
 def test_a_mirror_order_from_names(names, mirror):

@@ -54,7 +54,7 @@ def test_labelme(tmp_path, images, capsys):
     train = annotations(tmp_path, "train")
     assert len(train.name) == 8 and len(annotations(tmp_path, "val").name) == 2
     np.testing.assert_allclose(train.landmarks[0], list(POINTS.values()), atol=1e-3)
-    np.testing.assert_allclose(train.box[0], [4.5, 3.5, 34.5, 28.5])
+    np.testing.assert_allclose(train.box[0], [5, 4, 35, 29])  # its outermost pixels
     assert of_csv(tmp_path / "out")[:3] == (3, NAMES, (1, 0, 2))
 
 
@@ -97,11 +97,14 @@ def test_deeplabcut(tmp_path, images, animals):
 def test_sleap(tmp_path, images):
     header = "track,frame_idx,instance.score," + ",".join(f"{n}.x,{n}.y,{n}.score" for n in NAMES)
     values = ",".join(f"{x},{y},0.9" for x, y in POINTS.values())
-    rows = [f",{number},0.8,{values}" for number in range(10)]
+    rows = [f",{number},,{values}" for number in range(10)]
+    rows.append(f",3,0.8,{values}")  # a prediction
     (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     pattern = f"{images}/{{}}.png"
     from_labels.main(["sleap", str(tmp_path / "labels.csv"), str(tmp_path / "out"), f"--images={pattern}"])
-    np.testing.assert_allclose(annotations(tmp_path, "train").landmarks[3], list(POINTS.values()), atol=1e-3)
+    train = annotations(tmp_path, "train")
+    assert len(train.name) == 9
+    np.testing.assert_allclose(train.landmarks[3], list(POINTS.values()), atol=1e-3)
 
 
 def test_yolo(tmp_path, images):
@@ -119,7 +122,7 @@ def test_yolo(tmp_path, images):
     np.testing.assert_allclose(train.landmarks[0, :2], list(POINTS.values())[:2], atol=1e-3)
     np.testing.assert_array_equal(train.weight[:, 2], 0)
     # 20x8 pixels in the middle of 40x32: the first pixel is (10, 12), the last (29, 19).
-    np.testing.assert_allclose(train.box[0], [9.5, 11.5, 28.5, 18.5])
+    np.testing.assert_allclose(train.box[0], [10, 12, 29, 19])
     assert of_csv(tmp_path / "out").mirror == (1, 0, 2)
 
 
@@ -163,3 +166,34 @@ def test_other_faults(tmp_path, images):
     assert "want SLEAP's columns" in error("sleap", tmp_path / "a.csv", tmp_path / "o", "--images={}")
     (tmp_path / "a.yaml").write_text("names: [cat]\n")
     assert "it has no kpt_shape" in error("yolo", tmp_path / "a.yaml", tmp_path / "o")
+    (tmp_path / "a.yaml").write_text("kpt_shape: [2, 2]\ntrain: [a, b]\n")
+    assert "train is ['a', 'b']" in error("yolo", tmp_path / "a.yaml", tmp_path / "o")
+    (tmp_path / "a.yaml").write_text("kpt_shape: [2, 2]\nflip_idx: [0]\n")
+    assert "want kpt_shape: [K, 2]" in error("yolo", tmp_path / "a.yaml", tmp_path / "o")
+    assert "names one image for all frames" in error("sleap", tmp_path / "a.csv", tmp_path / "o", "--images=a.png")
+    deeplabcut(tmp_path / "b.csv")
+    (tmp_path / "b.csv").write_text((tmp_path / "b.csv").read_text() + "images,train,1.png,1\n")
+    assert "b.csv line 14: it has 4 columns" in error("deeplabcut", tmp_path / "b.csv", tmp_path / "o", "--images=.")
+
+
+def test_nothing_is_written_before_all_is_right_and_nothing_is_replaced_unasked(tmp_path, images):
+    for number in range(10):
+        labelme(images, number)
+    (images / "9.png").unlink()  # of the validation
+    arguments = ["labelme", str(images), str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="there is no image"):
+        from_labels.main(arguments)
+    assert not (tmp_path / "out").exists()
+    (images / "9.json").unlink()
+    from_labels.main(arguments)
+    with pytest.raises(SystemExit, match="exists already"):
+        from_labels.main(arguments)
+    from_labels.main([*arguments, "--overwrite"])
+
+
+def test_names_without_sides_leave_the_mirror_order_to_the_user(tmp_path, images, capsys):
+    labelme(images, 0, points={"a": (1.0, 2.0), "b": (3.0, 4.0)})
+    labelme(images, 1, points={"a": (1.0, 2.0), "b": (3.0, 4.0)})
+    from_labels.main(["labelme", str(images), str(tmp_path / "out")])
+    assert "write the mirror order into" in capsys.readouterr().out
+    assert of_csv(tmp_path / "out").mirror == ()

@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import yaml
 from etils import epath
-from PIL import Image
 
 from data import parsing
 from data.labels import Labelled, Labels, write
 from h3r_jax.errors import UserError, first_line, sentences
+from h3r_jax.image_files import opened
 from h3r_jax.images import EXTENSIONS
 
 
@@ -181,9 +181,9 @@ def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelle
     if not path.exists():
         return
     try:
-        with Image.open(image) as opened:
-            size = np.array(opened.size, np.float64)
-    except OSError as error:
+        with opened(image) as header:
+            size = np.array(header.size, np.float64)
+    except (OSError, UserError) as error:
         raise UserError(f"{image} is not a readable image ({first_line(error)})") from None
     for number, line in enumerate(parsing.read_text(epath.Path(path)).splitlines(), start=1):
         place, cells = f"{path} line {number}", line.split()

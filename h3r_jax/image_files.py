@@ -25,6 +25,19 @@ _J2K_SIZE, _J2K_BITS = b"\xff\x4f\xff\x51", 42  # the codestream begins so, and 
 
 
 @contextlib.contextmanager
+def opened(source: str | os.PathLike | IO[bytes]) -> Iterator[Image.Image]:
+    """The PIL image of a file, not loaded yet; arguments and errors as `open_image`."""
+    if isinstance(source, (str, os.PathLike)) and not stat.S_ISREG(mode := os.stat(source).st_mode):
+        raise UserError(f"it is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}; want a file")
+    try:
+        with Image.open(source) as image:
+            yield image
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UserError(f"it has more than {most:,} pixels; shrink it, or cut it into parts") from None
+
+
+@contextlib.contextmanager
 def open_image(source: str | os.PathLike | IO[bytes], reduction: int = 1) -> Iterator[Image.Image]:
     """The loaded PIL image of a file. Values of 16 bits use their range, or are all 0.
 
@@ -37,16 +50,10 @@ def open_image(source: str | os.PathLike | IO[bytes], reduction: int = 1) -> Ite
         lower ones are used, or in a layout that PIL misreads.
       OSError: there is no such file, or PIL does not know or cannot read it. Damaged bytes may raise anything.
     """
-    if isinstance(source, (str, os.PathLike)) and not stat.S_ISREG(mode := os.stat(source).st_mode):
-        raise UserError(f"it is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}; want a file")
-    try:
-        with Image.open(source) as image:
-            if reduction > 1:
-                image.draft(image.mode, (image.width // reduction, image.height // reduction))
-            yield load(image, source)
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise UserError(f"it has more than {most:,} pixels; shrink it, or cut it into parts") from None
+    with opened(source) as image:
+        if reduction > 1:
+            image.draft(image.mode, (image.width // reduction, image.height // reduction))
+        yield load(image, source)
 
 
 def load(image: Image.Image, source: str | os.PathLike | IO[bytes] | None = None) -> Image.Image:

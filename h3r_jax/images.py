@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from h3r_jax import geometry, reference_crop
 from h3r_jax.errors import UserError
-from h3r_jax.image_files import EXIF_ORIENTATION, load, open_image
+from h3r_jax.image_files import EXIF_ORIENTATION, load, open_image, opened
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 REDUCTIONS = (8, 4, 2)  # of the sides of a JPEG, which save its decoder a part of the work
@@ -115,7 +115,7 @@ class LazyImage:
     def _reducible(self) -> tuple[int, int]:
         """`(H, W)` of a JPEG that can be decoded at a part of its size; zeros of every other image."""
         if self.file is not None:
-            with Image.open(_open(self.file)) as image:
+            with opened(_open(self.file)) as image:
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and not self._is_turned(image):
                     return image.height, image.width
         return 0, 0

@@ -35,6 +35,7 @@ def points(results: Results) -> Figure:
         panel.set(title=loss.replace("_", " "), xlabel="k", ylabel="error, cells", xscale="log", yscale="log")
         panel.set_xticks((1, 4, 9, 25, 49), ("1", "4", "9", "25", "49"))
         panel.minorticks_off()
+        panel.set_ylim(bottom=0.08)  # room for the legend
         _legend(panel)
     figure.suptitle("error against the number of cells: strongest (solid), around the maximum (dotted)")
     return figure

@@ -58,11 +58,15 @@ class Results:
         """How many of the cells have run."""
         return len(self.of(cells, decoders.OWN, "error_cells").values)
 
-    def best(self, cells: Sequence[Cell], column: str) -> tuple[str, Numbers]:
-        """The number of strongest cells with the least mean of a column, and that column."""
-        counts = {str(k): self.of(cells, f"top {k}", column) for k in decoders.TOP_K}
-        k = min(counts, key=lambda name: counts[name].mean)
-        return (k if counts[k].values else ABSENT), counts[k]
+    def best(self, cells: Sequence[Cell], column: str, names: Iterable[str]) -> tuple[str, Numbers]:
+        """The decoder with the least mean of a column, and that column."""
+        found = {name: self.of(cells, name, column) for name in names}
+        least = min(found, key=lambda name: found[name].mean)
+        return (least if found[least].values else ABSENT), found[least]
+
+    def decoders(self) -> list[str]:
+        """The names of all decoders but of the mismatched ones."""
+        return sorted({name for _, name in self._rows if not name.startswith("mismatched")} | {decoders.OWN})
 
 
 def seeds(*groups: str) -> dict[str, list[Cell]]:
@@ -84,10 +88,10 @@ def ranking(results: Results, groups: tuple[str, ...], column: str, form: str) -
     rows = []
     ordered = sorted(seeds(*groups).items(), key=lambda item: results.of(item[1], decoders.OWN, column).mean)
     for objective, cells in ordered:
-        k, least = results.best(cells, column)
         errors = [results.of(cells, name, column).text(form) for name in (decoders.OWN, "argmax", "DARK")]
-        rows.append((objective, str(results.done(cells)), *errors, k, least.text(form)))
-    return markdown(("objective", "seeds", "own decoder", "argmax", "DARK", "best k", "with it"), rows)
+        name, least = results.best(cells, column, results.decoders())
+        rows.append((objective, str(results.done(cells)), *errors, name, least.text(form)))
+    return markdown(("objective", "seeds", "own decoder", "argmax", "DARK", "best decoder", "with it"), rows)
 
 
 def points(results: Results) -> str:
@@ -173,11 +177,11 @@ def fill(page: str, found: dict[str, str]) -> str:
     """The text of a page with the tables below their lines in place of those that were there."""
 
     def place(match: re.Match) -> str:
-        if match[2] not in found:
-            raise UserError(f"there is no table {match[2]!r}; known are {', '.join(found)}")
-        return match[1] + found[match[2]]
+        if match[1] not in found:
+            raise UserError(f"there is no table {match[1]!r}; known are {', '.join(found)}")
+        return f"<!-- study: {match[1]} -->\n\n{found[match[1]]}\n"
 
-    return re.sub(r"(<!-- study: (\w+) -->\n\n?)(?:\|.*\n)*", place, page)
+    return re.sub(r"<!-- study: (\w+) -->\n\n?(?:\|.*\n)*\n?", place, page)
 
 
 def main() -> None:

@@ -258,7 +258,7 @@ def test_the_report_shows_spreads_and_invents_nothing(tmp_path, monkeypatch, cap
     report.main()
     lines = capsys.readouterr().out.splitlines()
     spread = "0.5000 (0.2500 to 0.7500)"
-    assert f"| spatial cross entropy sampled | 2 | {spread} | {spread} | {spread} | - | - |" in lines
+    assert f"| spatial cross entropy sampled | 2 | {spread} | {spread} | {spread} | DARK | {spread} |" in lines
     assert "| integral | 0 | - | - | - | - | - |" in lines
     assert "| 1 | own | -0.4900 | -0.5100 | -0.5000 |" in lines
     assert "| 0 | own | - | - | +0.5000 |" in lines

@@ -242,6 +242,9 @@ def make_network(
     return Network(module, scheme, shape, stride, head, **decoding)
 
 
+OWN_LANDMARKS = ("mirror", "normalizer", "connections", "sigmas")  # fields that describe landmarks without a scheme
+
+
 def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
     """The landmark scheme that a configuration (nested mappings, such as a ConfigDict) asks for in "landmarks".
 
@@ -249,21 +252,21 @@ def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
       UserError: an unknown name; or a mirror order and a unit that do not make a scheme.
     """
     landmarks = config["landmarks"]
-    name, mirror, unit = landmarks["scheme"], tuple(landmarks["mirror"]), tuple(landmarks["normalizer"])
+    name, own = landmarks["scheme"], {field: tuple(landmarks[field]) for field in OWN_LANDMARKS}
     if name:
-        if mirror or unit:
+        if given := [field for field, values in own.items() if values]:
             raise UserError(
-                f"config.landmarks has the scheme {name!r}, and a mirror order or normalizer as well; "
-                "for those of one's own leave the scheme empty (--config.landmarks.scheme=)"
+                f"config.landmarks has the scheme {name!r}, and {' and '.join(given)} as well; "
+                "for landmarks of one's own leave the scheme empty (--config.landmarks.scheme=)"
             )
         return get_scheme(name)
+    mirror, unit, ends, sigmas = own.values()
     if not mirror:
         raise UserError(
             "config.landmarks needs a scheme, or a mirror order with one index per landmark "
             "(range(K) where nothing mirrors)"
         )
     box = BOX if len(mirror) > 1 else DELIVERED_DIAGONAL  # one landmark has no box around it
-    ends, sigmas = tuple(landmarks.get("connections", ())), tuple(landmarks.get("sigmas", ()))
     if len(ends) % 2:
         raise UserError(f"config.landmarks.connections has {len(ends)} numbers; want two for each line")
     lines = tuple(zip(ends[::2], ends[1::2]))

@@ -252,7 +252,7 @@ def test_the_report_shows_spreads_and_invents_nothing(tmp_path, monkeypatch, cap
     high = next(cell for cell in grid.GROUPS["threshold"].cells if cell.threshold == 1)
     table.add(path, rows_of(high, bias_x=-0.49, bias_y=-0.51))
     page = tmp_path / "page.md"
-    page.write_text("before\n\n<!-- study: bias -->\n\n| old |\n|---|\n| 1 |\n\nafter\n")
+    page.write_text("before\n\n<!-- study: bias -->\n\n| earlier |\n|---|\n| 1 |\n\nafter\n")
     arguments = [f"--table={path}", f"--out={tmp_path / 'figures'}", f"--page={page}"]
     monkeypatch.setattr(sys, "argv", ["report", *arguments])
     report.main()
@@ -265,7 +265,7 @@ def test_the_report_shows_spreads_and_invents_nothing(tmp_path, monkeypatch, cap
     assert len(list((tmp_path / "figures").glob("study_*.png"))) == 3
     written = page.read_text()
     assert written.startswith("before\n\n<!-- study: bias -->\n\n| threshold |") and written.endswith("|\n\nafter\n")
-    assert "| 1 | own | -0.4900 | -0.5100 | -0.5000 |" in written and "old" not in written
+    assert "| 1 | own | -0.4900 | -0.5100 | -0.5000 |" in written and "earlier" not in written
     assert report.fill(written, report.tables(table.read(path))) == written
 
 

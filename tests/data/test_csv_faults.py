@@ -195,7 +195,7 @@ def test_one_landmark_needs_a_box(folder, columns):
     np.testing.assert_array_equal(annotations.boxes("dataset"), [[1, 1, 9, 9]])
     with pytest.raises(ValueError, match='its landmarks box .* has no size; set config.data.box="dataset"'):
         annotations.boxes("landmarks")
-    scheme = scheme_of({"landmarks": {"scheme": "", "mirror": (0,), "normalizer": ()}})
+    scheme = scheme_of({"landmarks": {"scheme": "", "mirror": (0,), "normalizer": (), "connections": (), "sigmas": ()}})
     assert scheme.normalizing_distance(annotations.landmarks, box=annotations.box) == pytest.approx(8 * 2**0.5)
 
 

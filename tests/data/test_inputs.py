@@ -75,7 +75,7 @@ def check(place, **changes):
         ({"eval.k": 6, "eval.selection": "neighbours"}, "k=6 is no neighbourhood"),
         ({"eval.normalizers": ("pupils",)}, "has no normaliser 'pupils'; it has custom"),
         ({"eval.thresholds": ()}, "eval.metric=nme: want at least one"),
-        ({"eval.metric": "coco", "eval.thresholds": ()}, "has no official file to score against"),
+        ({"eval.metric": "coco", "eval.thresholds": ()}, "has no file that eval.metric=coco scores against"),
         ({"eval.metric": "pckh", "eval.thresholds": (0.5,), "data.test_split": "train"}, "first: its head size is nan"),
         ({"eval.subsets": ("pose",)}, "has 'pose', and no record of .* test is in it; its subsets are even"),
         ({"eval.subsets": ("even", "odd")}, "has 'odd', and no record of .* test is in it; its subsets are even"),

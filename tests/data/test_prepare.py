@@ -172,7 +172,7 @@ def test_what_is_missing_ends_with_an_error(tmp_path, capsys):
     assert caught.value.code == 2 and "invalid choice: 'wlfw'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(set(prepare.DATASETS) - {"csv"}))
+@pytest.mark.parametrize("name", sorted(set(prepare.DATASETS) - {"csv", "coco_file"}))
 def test_another_number_of_landmarks_than_the_schemes_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=r"has \d+ landmarks, but the landmark scheme has 5"):
         prepare.prepare(name, data_dir=tmp_path, prepared_dir=tmp_path, folder="", num_landmarks=5)

@@ -105,7 +105,7 @@ def test_unknown_names_and_fields():
     refused("loss", "target", "all", "unknown target 'all'; known are expected, sampled")
     refused("train", "nonfinite", "go", "unknown nonfinite 'go'; known are stop, skip")
     refused("augment", "mirror", 1.5, "config.augment.mirror is 1.5; want a finite number from 0 to 1")
-    refused("landmarks", "scheme", "ibug68", "has the scheme 'ibug68', and a mirror order or normalizer as well")
+    refused("landmarks", "scheme", "ibug68", "has the scheme 'ibug68', and mirror as well")
     refused("landmarks", "mirror", (), "needs a scheme, or a mirror order")
     config.landmarks.mirror = ()
     refused("landmarks", "scheme", "ibug70", "unknown landmark scheme 'ibug70'; known are wflw98, ibug68")

@@ -1,6 +1,6 @@
 """The canvases of a split: kept in memory if they fit, else decoded anew each time."""
 
-import concurrent.futures
+import collections
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,7 +14,8 @@ from h3r_jax.images import LazyImage
 # From an image, a region and `(H, W)` to `uint8[H, W, 3]`.
 Render = Callable[[LazyImage, np.ndarray, tuple[int, int]], np.ndarray]
 FILLED_AT_ONCE = 64  # canvases
-AHEAD = 2  # batches that are worked on while the network takes another one
+NO_MORE = np.zeros(0, np.int64)
+CHUNK = 16  # canvases that a thread makes at a time
 
 
 def processors() -> int:
@@ -60,11 +61,15 @@ class Canvases:
             yield self._cache[indices]
 
     def _decode(self, index_batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        pool, errors = concurrent.futures.ThreadPoolExecutor(processors()), list[Exception]()
+        sizes, errors = collections.deque[int](), list[Exception]()
+        chunks = self._chunks(index_batches, sizes)
+
+        def following(_: tf.Tensor) -> tf.Tensor:
+            return tf.numpy_function(lambda: next(chunks, NO_MORE), [], tf.int64)
 
         def decode(indices: np.ndarray) -> np.ndarray:
             try:
-                return np.stack(list(pool.map(self._canvas, indices.tolist())))
+                return np.stack([self._canvas(index) for index in indices.tolist()])
             except Exception as error:
                 errors.append(error)  # TensorFlow would pass on its text alone
                 raise
@@ -72,19 +77,30 @@ class Canvases:
         def canvases(indices: tf.Tensor) -> tf.Tensor:
             return tf.numpy_function(decode, [indices], tf.uint8, stateful=False)
 
-        spec = tf.TensorSpec([None], tf.int64)
-        indices = tf.data.Dataset.from_generator(lambda: iter(index_batches), output_signature=spec)
-        stream = indices.map(canvases, num_parallel_calls=AHEAD, deterministic=True).prefetch(1)
-        batches = stream.as_numpy_iterator()
+        # Not from_generator: it makes glibc give memory back at every chance (M_TRIM_THRESHOLD), in the whole process.
+        # Every image then waits for fresh pages, three times as long as its decoding takes.
+        indices = tf.data.Dataset.counter().map(following).take_while(lambda chunk: tf.size(chunk) > 0)
+        stream = indices.map(canvases, num_parallel_calls=processors(), deterministic=True).prefetch(1)
+        parts: list[np.ndarray] = []
         try:
-            yield from batches
+            for part in stream.as_numpy_iterator():
+                parts.append(part)
+                if sum(map(len, parts)) == sizes[0]:
+                    yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                    sizes.popleft()
+                    parts = []
         except tf.errors.OpError:
             if errors:
                 raise errors[0] from None
             raise
-        finally:
-            del batches  # which ends TensorFlow's work before that of the threads
-            pool.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _chunks(index_batches: Iterable[np.ndarray], sizes: collections.deque[int]) -> Iterator[np.ndarray]:
+        """The parts of batches that one thread decodes; `sizes` gets the size of each batch."""
+        for indices in index_batches:
+            sizes.append(len(indices))
+            for start in range(0, len(indices), CHUNK):
+                yield indices[start : start + CHUNK]
 
     def _canvas(self, index: int) -> np.ndarray:
         record = index % len(self._source)

@@ -128,12 +128,12 @@ class Network:
         with of_the_user():
             try:
                 image, matrix = images.lazy(image), crop.matrix(box, self.shape, self.box_scale)
-                result = crop.cut(image, box, self.shape, self.box_scale)
-                height, width = image.size
-                if (pixel := 1 / matrix[0, 0]) > max(height, width):
-                    reason = f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image"
-                    raise UserError(f"{reason} of {width}x{height} pixels")
-                return result, matrix
+                if (pixel := 1 / matrix[0, 0]) > max(image.size):
+                    size = f"{image.size[1]}x{image.size[0]} pixels"
+                    raise UserError(
+                        f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {size}"
+                    )
+                return crop.cut(image, box, self.shape, self.box_scale), matrix
             except MemoryError as error:
                 raise UserError(f"box {np.asarray(box).tolist()} needs more memory than there is") from error
 
@@ -242,35 +242,24 @@ def make_network(
     return Network(module, scheme, shape, stride, head, **decoding)
 
 
-OWN_LANDMARKS = ("mirror", "normalizer", "connections", "sigmas")  # fields that describe landmarks without a scheme
-
-
 def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
-    """The landmark scheme that a configuration (nested mappings, such as a ConfigDict) asks for in "landmarks".
-
-    Raises:
-      UserError: an unknown name; or a mirror order and a unit that do not make a scheme.
-    """
+    """The landmark scheme of `config["landmarks"]`; UserError for an unknown name or fields that do not make a scheme."""
     landmarks = config["landmarks"]
-    name, own = landmarks["scheme"], {field: tuple(landmarks[field]) for field in OWN_LANDMARKS}
-    if name:
+    own = {field: tuple(landmarks[field]) for field in ("mirror", "normalizer", "connections", "sigmas")}
+    if name := landmarks["scheme"]:
         if given := [field for field, values in own.items() if values]:
-            raise UserError(
-                f"config.landmarks has the scheme {name!r}, and {' and '.join(given)} as well; "
-                "for landmarks of one's own leave the scheme empty (--config.landmarks.scheme=)"
-            )
+            remedy = "for landmarks of one's own leave the scheme empty (--config.landmarks.scheme=)"
+            raise UserError(f"config.landmarks has the scheme {name!r}, and {' and '.join(given)} as well; {remedy}")
         return get_scheme(name)
     mirror, unit, ends, sigmas = own.values()
     if not mirror:
-        raise UserError(
-            "config.landmarks needs a scheme, or a mirror order with one index per landmark "
-            "(range(K) where nothing mirrors)"
-        )
-    box = BOX if len(mirror) > 1 else DELIVERED_DIAGONAL  # one landmark has no box around it
+        wanted = "a mirror order with one index per landmark (range(K) where nothing mirrors)"
+        raise UserError(f"config.landmarks needs a scheme, or {wanted}")
     if len(ends) % 2:
         raise UserError(f"config.landmarks.connections has {len(ends)} numbers; want two for each line")
-    lines = tuple(zip(ends[::2], ends[1::2]))
-    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),), connections=lines, sigmas=sigmas)
+    box = BOX if len(mirror) > 1 else DELIVERED_DIAGONAL  # one landmark has no box around it
+    more = {"connections": tuple(zip(ends[::2], ends[1::2])), "sigmas": sigmas}
+    return LandmarkScheme("custom", len(mirror), mirror, (("custom", unit or box),), **more)
 
 
 def objective_of(config: Mapping[str, Any]) -> losses.Objective:

@@ -21,9 +21,9 @@ from h3r_jax.losses.heatmaps import (
 )
 from h3r_jax.losses.points import binary_cross_entropy, spatial_cross_entropy
 
-# Cells. The tails of a Gaussian say little, and the background that comes with them moves the mean. Of 5, 9, 16, 25, 36
-# and 49 cells, trained networks with a sigma of 1.5, 2 or 3 read best from 25, a disc of this radius: docs/results.md.
-WIDEST = 2.8
+WIDEST = (
+    2.8  # cells: the radius of a disc of 25, from which trained networks read wide Gaussians best (docs/results.md)
+)
 
 
 class Decoder(NamedTuple):
@@ -136,12 +136,10 @@ class Objective:
         """The decoder that belongs to the objective, of maps of `heatmap_shape`.
 
         Of activation points these are nine cells, as in the paper; of Gaussians as many as a disc, or a ball, of radius
-        three sigma has, but of no larger one than `WIDEST`; and all cells of the map if the objective takes the mean
-        over it.
+        three sigma has, at most `WIDEST`; and all cells of the map if the objective takes the mean over it.
         """
         form, cells, ndim = OBJECTIVES[self.name], math.prod(heatmap_shape), len(heatmap_shape)
-        radius = min(3 * self.sigma, WIDEST)
-        ball = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1) * radius**ndim
+        ball = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1) * min(3 * self.sigma, WIDEST) ** ndim
         k = cells if form.whole_map else max(9, math.ceil(ball))
         return Decoder(form.activation, min(k, cells), self.eps)
 

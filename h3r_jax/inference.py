@@ -243,7 +243,7 @@ def make_network(
 
 
 def scheme_of(config: Mapping[str, Any]) -> LandmarkScheme:
-    """The landmark scheme of `config["landmarks"]`; UserError for an unknown name or fields that do not make a scheme."""
+    """The landmark scheme of `config["landmarks"]`; UserError if its fields do not make one."""
     landmarks = config["landmarks"]
     own = {field: tuple(landmarks[field]) for field in ("mirror", "normalizer", "connections", "sigmas")}
     if name := landmarks["scheme"]:

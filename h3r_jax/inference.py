@@ -128,12 +128,13 @@ class Network:
         with of_the_user():
             try:
                 image, matrix = images.lazy(image), crop.matrix(box, self.shape, self.box_scale)
+                result = crop.cut(image, box, self.shape, self.box_scale)
                 if (pixel := 1 / matrix[0, 0]) > max(image.size):
                     size = f"{image.size[1]}x{image.size[0]} pixels"
                     raise UserError(
                         f"a crop with {pixel:.3g} image pixels to a pixel shows nothing of an image of {size}"
                     )
-                return crop.cut(image, box, self.shape, self.box_scale), matrix
+                return result, matrix
             except MemoryError as error:
                 raise UserError(f"box {np.asarray(box).tolist()} needs more memory than there is") from error
 

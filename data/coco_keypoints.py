@@ -58,7 +58,7 @@ class People(list[Record]):
         self.left_out = dict(left_out)
 
 
-def field(name: str, entry: Any, key: str, kind: Any) -> Any:
+def field(name: object, entry: Any, key: str, kind: Any) -> Any:
     """`entry[key]`, which must be a `kind`: a type, or "number" for a finite number; UserError names the record."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if kind == "number":

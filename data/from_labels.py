@@ -32,6 +32,7 @@ import yaml
 from etils import epath
 
 from data import parsing
+from data.coco_keypoints import field
 from data.labels import Labelled, Labels, write
 from h3r_jax.errors import UserError, first_line, sentences
 from h3r_jax.image_files import opened
@@ -45,10 +46,10 @@ def read_labelme(folder: Path) -> Labels:
     for path in map(Path, parsing.files_in(epath.Path(folder), (".json",))):
         content = parsing.read_json(epath.Path(path), dict)
         objects: dict[Any, tuple[dict, list]] = {}
-        for number, shape in enumerate(_field(path, content, "shapes", list)):
+        for number, shape in enumerate(field(path, content, "shapes", list)):
             place = f"{path} shape {number}"
-            label, kind = _field(place, shape, "label", str), _field(place, shape, "shape_type", str)
-            corners = _pairs(place, _field(place, shape, "points", list))
+            label, kind = field(place, shape, "label", str), field(place, shape, "shape_type", str)
+            corners = _pairs(place, field(place, shape, "points", list))
             points, boxes = objects.setdefault(shape.get("group_id"), ({}, []))
             if kind == "point":
                 if label in points:
@@ -59,7 +60,7 @@ def read_labelme(folder: Path) -> Labels:
                 boxes.append((*corners.min(axis=0).tolist(), *(corners.max(axis=0) - 1).tolist()))
             else:
                 raise UserError(f"{place}: its shape_type is {kind!r}; want point, or rectangle for a box")
-        image = path.parent / _field(path, content, "imagePath", str).replace("\\", "/")
+        image = path.parent / field(path, content, "imagePath", str).replace("\\", "/")
         for group, (points, boxes) in objects.items():
             if len(boxes) > 1:
                 raise UserError(f"{path}: group {group} has {len(boxes)} rectangles; want one box for each object")
@@ -201,13 +202,6 @@ def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelle
         box = (*(center - extent / 2).tolist(), *(center + extent / 2 - 1).tolist())  # its outermost pixels
         if points:
             yield Labelled(image, points, box)
-
-
-def _field(place: Any, content: Any, key: str, kind: type) -> Any:
-    value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, kind):
-        raise UserError(f"{place}: its {key} is {value!r}; want a {kind.__name__}")
-    return value
 
 
 def _pairs(place: str, values: list) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_yolo(tmp_path, images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda shape: shape.pop("label"), "shape 0: its label is None; want a str"),
+        (lambda shape: shape.pop("label"), "shape 0: label is missing; want a str"),
         (lambda shape: shape.update(points=[["a", 1]]), "its points are .* want pairs of numbers"),
         (lambda shape: shape.update(shape_type="circle"), "its shape_type is 'circle'; want point, or rectangle"),
         (

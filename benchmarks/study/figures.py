@@ -43,10 +43,12 @@ def points(results: Results) -> Figure:
 
 def resolution(results: Results) -> Figure:
     """The error in input pixels against the stride, a panel for each objective and input size."""
-    figure, panels = _panels(2, 3, shared=True)
-    places = [(loss, size) for loss in ("spatial_cross_entropy", "squared_error") for size in (64, 96, 128)]
+    declared = grid.GROUPS["resolution"].cells
+    sizes = [s for s in (64, 96, 128) if results.done([cell for cell in declared if cell.input_size == s])] or [96]
+    figure, panels = _panels(2, len(sizes), shared=True)
+    places = [(loss, size) for loss in ("spatial_cross_entropy", "squared_error") for size in sizes]
     for panel, (loss, size) in zip(panels, places):
-        cells = [cell for cell in grid.GROUPS["resolution"].cells if (cell.loss, cell.input_size) == (loss, size)]
+        cells = [cell for cell in declared if (cell.loss, cell.input_size) == (loss, size)]
         for name, line in DECODERS.items():
             _plot(panel, [(cell.stride, results.of([cell], name, "error_pixels").mean) for cell in cells], line, name)
         panel.set(title=f"{loss.replace('_', ' ')}, input {size}", xlabel="stride, pixels", ylabel="error, pixels")
@@ -72,6 +74,8 @@ def cost(results: Results) -> Figure:
                 _plot(panel, sorted(found), line, f"{size}, {name}", color=f"C{number}")
         panel.set(title=loss.replace("_", " "), xlabel="multiply-adds, millions", ylabel="NME, percent")
         panel.set(xscale="log", yscale="log")
+        panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.xaxis.set_minor_formatter(FormatStrFormatter("%g"))
         _legend(panel)
     return figure
 

@@ -14,7 +14,7 @@ from h3r_jax.images import LazyImage
 # From an image, a region and `(H, W)` to `uint8[H, W, 3]`.
 Render = Callable[[LazyImage, np.ndarray, tuple[int, int]], np.ndarray]
 FILLED_AT_ONCE = 64  # canvases
-NO_MORE = np.zeros(0, np.int64)
+NO_MORE = np.zeros(0, np.int64)  # what follows the last chunk
 CHUNK = 16  # canvases that a thread makes at a time
 
 
@@ -78,7 +78,7 @@ class Canvases:
             return tf.numpy_function(decode, [indices], tf.uint8, stateful=False)
 
         # Not from_generator: it makes glibc give memory back at every chance (M_TRIM_THRESHOLD), in the whole process.
-        # Every image then waits for fresh pages, three times as long as its decoding takes.
+        # With it, the host made half as many images a second: docs/benchmarks.md.
         indices = tf.data.Dataset.counter().map(following).take_while(lambda chunk: tf.size(chunk) > 0)
         stream = indices.map(canvases, num_parallel_calls=processors(), deterministic=True).prefetch(1)
         parts: list[np.ndarray] = []

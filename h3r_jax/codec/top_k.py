@@ -1,5 +1,6 @@
 """The strongest cells of channels-last heatmaps, exactly as `lax.top_k` chooses them."""
 
+import functools
 import math
 
 import jax
@@ -9,18 +10,27 @@ from jax import lax
 
 BLOCK = 8  # cells; 4, 16 and 32 are slower at 64x64 and k = 9
 SMALL = 256  # cells of a map that is searched directly
+# XLA has a kernel for GPUs that finds so many of so large a map in one pass. It sorts other maps in full.
+KERNEL_K = 16
+KERNEL_CELLS = 1024
+PASSES = 64  # more than these take longer than a sort
 
 
 def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The `k` largest values of each map and their cells; ties go to the lowest index.
 
     Equal to `lax.top_k` of the transposed maps on everything free of NaN, signed
-    zeros and subnormal numbers included (16-bit ones with jax 0.10 only). On a CPU
-    it reads the maps once, where they are, instead of transposing them: the
-    maximum of each block of 8 cells, the k best blocks (found in the same way),
-    then the k best of their cells. Elsewhere it is `lax.top_k`.
+    zeros and subnormal numbers included (16-bit ones with jax 0.10 only). XLA sorts
+    the whole map for many a `lax.top_k`. Here it does not, up to 64 cells:
 
-    The stages lose nothing. Order cells by (value down, index up). If the
+    - On a TPU, each of k passes finds the next cell in the order (value down, index up).
+    - On a GPU, XLA's kernel finds up to 16 cells. Maps of fewer than 1,024 cells
+      are filled up with -inf, so that it takes them. Beyond 16 there are k passes.
+    - On a CPU, the maps are read once, where they are, instead of transposed: the
+      maximum of each block of 8 cells, the k best blocks (found in the same way),
+      then the k best of their cells.
+
+    The stages for a CPU lose nothing. Order cells by (value down, index up). If the
     block of a chosen cell were not among the k best blocks, ordered by (maximum
     down, index up), then k blocks would come before it, and each holds a cell that
     comes before the chosen one; so it would not be among the first k.
@@ -33,7 +43,15 @@ def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
       Values `[..., K, k]` in the dtype of `maps`, descending, and indices
       `int32[..., K, k]` into S. Differentiable through the values.
     """
-    return lax.platform_dependent(maps, cpu=lambda maps: _on_cpu(maps, k), default=lambda maps: _transposed(maps, k))
+    if maps.dtype.itemsize > 4 or math.prod(maps.shape) == 0:
+        return _transposed(maps, k)  # the other forms are for 32 and 16 bits
+    in_passes = functools.partial(_in_passes if k <= PASSES else _transposed, k=k)
+    return lax.platform_dependent(
+        maps,
+        cpu=functools.partial(_on_cpu, k=k),
+        cuda=functools.partial(_by_kernel, k=k) if k <= KERNEL_K else in_passes,
+        default=in_passes,
+    )
 
 
 def argmax(maps: jax.Array) -> jax.Array:
@@ -53,11 +71,51 @@ def _transposed(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     return values, index
 
 
+def _by_kernel(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """`top_k` as XLA's kernel for GPUs wants it: two axes, at least 1,024 cells, no float16."""
+    *lead, size, num_landmarks = maps.shape
+    rows = jnp.swapaxes(maps, -1, -2).reshape(-1, size)
+    if maps.dtype == jnp.float16:
+        rows = rows.astype(jnp.float32)
+    rows = jnp.pad(rows, ((0, 0), (0, max(KERNEL_CELLS - size, 0))), constant_values=-jnp.inf)
+    values, index = lax.top_k(rows, k)
+    return values.astype(maps.dtype).reshape(*lead, num_landmarks, k), index.reshape(*lead, num_landmarks, k)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _in_passes(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """`top_k` by k passes, each of which finds the next cell in the order (value down, index up)."""
+    axis, size = maps.ndim - 2, np.int32(maps.shape[-2])
+    order, cells = _ordered_bits(maps).astype(jnp.int32), lax.broadcasted_iota(jnp.int32, maps.shape, axis)
+    lowest = np.int32(np.iinfo(np.int32).min)
+
+    def first(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
+        before = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
+        return [lax.select(before, *pair) for pair in zip(a, b)]
+
+    found = []
+    for _ in range(k):
+        bits, index = lax.reduce([order, cells], [lowest, size], first, (axis,))
+        found.append((bits, index))
+        # A cell that was found comes behind all others from now on.
+        taken = cells == index[..., None, :]
+        order, cells = jnp.where(taken, lowest, order), jnp.where(taken, size, cells)
+    bits, index = (jnp.stack(each, axis=-1) for each in zip(*found))
+    return _value_of_order(bits, maps.dtype), index
+
+
+@_in_passes.defjvp
+def _in_passes_jvp(
+    k: int, maps: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, np.ndarray]]:
+    values, index = _in_passes(*maps, k)
+    tangent = jnp.take_along_axis(jnp.swapaxes(*tangents, -1, -2), index, axis=-1)
+    return (values, index), (tangent, np.zeros(index.shape, jax.dtypes.float0))
+
+
 def _on_cpu(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     *lead, size, num_landmarks = maps.shape
-    if maps.dtype.itemsize > 4:
-        return _transposed(maps, k)  # only float32 has a fast kernel
-    if math.prod(maps.shape) == 0 or size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
+    if size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
         values, index = _strongest(jnp.swapaxes(maps, -1, -2).astype(jnp.float32), k)
         return values.astype(maps.dtype), index
     maps = maps.reshape(-1, size, num_landmarks)
@@ -105,6 +163,12 @@ def _ordered_bits(values: jax.Array) -> jax.Array:
     """Integers `[...]` in the order in which `lax.top_k` sees floats: -0 < 0, and subnormal numbers differ."""
     bits = _bits(values)
     return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+
+
+def _value_of_order(order: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The floats of `_ordered_bits`, `[...]`."""
+    bits = order.astype({2: np.int16, 4: np.int32}[dtype.itemsize])
+    return lax.bitcast_convert_type(jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits), dtype)
 
 
 def _maximum(blocks: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from h3r_jax import codec
+from h3r_jax.codec import top_k as forms
 from h3r_jax.codec.top_k import BLOCK, top_k
 
 DTYPES = [np.float32, ml_dtypes.bfloat16, np.float16]
@@ -77,6 +78,39 @@ def test_equal_to_lax_top_k(size, k, dtype):
             continue  # from 0.11 on XLA takes subnormal 16-bit numbers for zero on the way through the blocks
         for a, b in zip(got, want):
             np.testing.assert_array_equal(bits(a[n]), bits(b[n]), err_msg=kind)
+
+
+@pytest.mark.parametrize("size, k", [(1300, K), (200, K), (K, K), (2000, 1), (300, 20)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", [forms._in_passes, forms._by_kernel])
+def test_forms_for_accelerators_equal_lax_top_k(form, dtype, size, k):
+    maps = jnp.stack([jnp.asarray(m) for m in maps_of_every_kind((2, size, 3), dtype).values()])
+    assert_equal_bits(jax.jit(form, static_argnums=1)(maps, k), reference(maps, k))
+
+
+@pytest.mark.parametrize("form", [forms._in_passes, forms._by_kernel])
+def test_gradient_of_forms_for_accelerators(form):
+    maps = jnp.asarray(np.random.default_rng(2).normal(size=(2, 200, 3)).astype(np.float32))
+    factors = jnp.arange(1.0, K + 1).reshape(1, 1, K)
+    got, want = (jax.jit(jax.grad(lambda m, f=f: jnp.sum(f(m, K)[0] ** 2 * factors)))(maps) for f in (form, reference))
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("cells", [24, 64])
+@pytest.mark.parametrize("k", [1, 9, 16, 17, 49])
+def test_no_platform_sorts_a_map(k, cells):
+    """The decoder's program for an accelerator hands `top_k` only what XLA has a kernel for, and sorts nothing."""
+    maps = jax.ShapeDtypeStruct((2, cells, cells, 3), jnp.float32)
+    traced = jax.jit(functools.partial(codec.decode, k=k)).trace(maps)
+    for platform in ("tpu", "cuda"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert "sort" not in text and "lax.reduce" not in text
+        of_maps = [line for line in text.splitlines() if "top_k" in line and "call" not in line]
+        if platform == "tpu" or k > forms.KERNEL_K:
+            assert not of_maps
+        else:
+            (line,) = of_maps
+            assert f"tensor<6x{max(cells * cells, forms.KERNEL_CELLS)}xf32>" in line
 
 
 def test_ties_at_the_last_place_occur():

@@ -46,7 +46,8 @@ def count(model: nn.Module, size: int) -> tuple[int, int]:
         module = context.module
         if context.method_name == "__call__" and module.has_variable("params", "kernel"):
             # Every output pixel of a convolution meets every number of its kernel once, groups included.
-            macs += math.prod(output.shape[:-1]) * math.prod(module.get_variable("params", "kernel").shape)
+            kernel = module.get_variable("params", "kernel").shape
+            macs += math.prod(output.shape) // kernel[-1] * math.prod(kernel)
         if context.method_name == "__call__" and module.has_variable("params", "scale"):
             macs += 2 * math.prod(output.shape)
         return output

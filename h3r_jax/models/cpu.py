@@ -1,7 +1,6 @@
 """3x3 convolutions and sums over pixels for a CPU, where XLA's own forms are slow.
 
-The results are those of the plain forms in `layers`. A program for a GPU or a TPU holds the plain forms and their
-derivatives, and nothing of this file.
+The results are those of the plain forms in `layers`. A program for a GPU or a TPU holds nothing of this file.
 
 Why XLA is slow on a CPU (`python -m benchmarks.step` measures a train step):
 - Its grouped convolution takes 8 times as long as PyTorch's. Nine shifted multiply-adds are faster.
@@ -28,48 +27,20 @@ Convolution = Callable[[jax.Array, jax.Array, int], jax.Array]  # of images, ker
 Gradients = tuple[jax.Array, jax.Array]  # by the images and by the kernel
 
 
-def replaced_on_cpu(plain: Convolution) -> Convolution:
-    """Decorates XLA's 3x3 convolution: on a CPU the fastest form for the shapes takes its place.
+def faster(channels: int, kernel: jax.Array) -> Convolution | None:
+    """The form of a 3x3 convolution of so many channels that is faster than XLA's, if there is one."""
+    if kernel.shape[2] != channels:
+        return depthwise
+    return gathered if channels == 3 else None
 
-    Reverse mode only: `jax.grad` and `jax.vjp` work; forward mode, `jax.jvp`, raises a TypeError on every platform.
-    """
 
-    def fastest_gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
-        if kernel.shape[2] != images.shape[-1]:
-            return depthwise_gradients(images, kernel, stride, gradient)
-        if kernel.shape[2] == 3:
-            return derived(gathered, images, kernel, stride, gradient)
-        return dense_gradients(images, kernel, stride, gradient)
-
-    def derived(form: Convolution, x: jax.Array, k: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
-        return jax.vjp(lambda x, k: form(x, k, stride), x, k)[1](gradient)
-
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-    @functools.wraps(plain)
-    def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-        if kernel.shape[2] != images.shape[-1]:
-            fastest = depthwise
-        elif kernel.shape[2] == 3:
-            fastest = gathered
-        else:
-            return plain(images, kernel, stride)
-        return lax.platform_dependent(
-            images, kernel, cpu=lambda x, k: fastest(x, k, stride), default=lambda x, k: plain(x, k, stride)
-        )
-
-    def forward(images: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, Gradients]:
-        return convolution(images, kernel, stride), (images, kernel)
-
-    def backward(stride: int, operands: Gradients, gradient: jax.Array) -> Gradients:
-        return lax.platform_dependent(
-            *operands,
-            gradient,
-            cpu=lambda x, k, g: fastest_gradients(x, k, stride, g),
-            default=lambda x, k, g: derived(plain, x, k, stride, g),
-        )
-
-    convolution.defvjp(forward, backward)
-    return convolution
+def gradients(images: jax.Array, kernel: jax.Array, stride: int, gradient: jax.Array) -> Gradients:
+    """The gradients of a 3x3 convolution by the images and by the kernel, of the gradient by its output."""
+    if kernel.shape[2] != images.shape[-1]:
+        return depthwise_gradients(images, kernel, stride, gradient)
+    if kernel.shape[2] == 3:
+        return jax.vjp(lambda x, k: gathered(x, k, stride), images, kernel)[1](gradient)
+    return dense_gradients(images, kernel, stride, gradient)
 
 
 def _windows(padded: jax.Array, stride: int) -> list[jax.Array]:
@@ -139,8 +110,8 @@ def channel_sums(*values: jax.Array) -> list[jax.Array]:
     return [value.sum((0, 1, 2)) for value in partial]
 
 
-def sum_again(value: jax.Array, total: jax.Array) -> jax.Array:
-    """The sum `total` [C] of a value [B, H, W, C] once more, in XLA's own form, which `channel_sums` replaces.
+def sum_again(value: jax.Array) -> jax.Array:
+    """The sum [C] of a value [B, H, W, C] once more, in XLA's own form, which `channel_sums` replaces.
 
     XLA cannot fuse this form with what computes the value. So it stores the value, and the other operations that need
     it read it, where each would compute it anew.

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from h3r_jax.errors import UserError
+from h3r_jax.models import tpu
 from h3r_jax.models.layers import BatchNorm, Conv3x3, Layer, PointwiseConv, resize_bilinear
 
 STEM_FEATURES = 64
@@ -58,18 +59,21 @@ class ConvNorm(Layer):
 
 @functools.partial(nn.jit, static_argnums=(2,))
 class BasicBlock(Layer):
-    """Two 3x3 convolutions, then the input is added: [B, H, W, C] -> the same shape.
+    """Two 3x3 convolutions, then the input is added: [B, H, W, C] -> the same shape; or of blocked images.
 
     A network has up to a hundred blocks, but they have few shapes. Each block is jitted by itself, so JAX traces and
     lowers it once for each shape, which halves the time to trace and lower a train step. XLA inlines it again.
     """
 
+    block: tpu.Block = tpu.ONE_PIXEL
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = Conv3x3(x.shape[-1], **self.types, name="conv1")(x)
-        y = nn.relu(BatchNorm(self.param_dtype, name="bn1")(y, train))
-        y = Conv3x3(x.shape[-1], **self.types, name="conv2")(y)
-        return nn.relu(x + BatchNorm(self.param_dtype, name="bn2")(y, train))
+        features = tpu.plain_shape(x.shape, self.block)[-1]
+        y = Conv3x3(features, block=self.block, **self.types, name="conv1")(x)
+        y = nn.relu(BatchNorm(self.param_dtype, self.block, name="bn1")(y, train))
+        y = Conv3x3(features, block=self.block, **self.types, name="conv2")(y)
+        return nn.relu(x + BatchNorm(self.param_dtype, self.block, name="bn2")(y, train))
 
 
 class Bottleneck(Layer):
@@ -101,10 +105,13 @@ class Exchange(Layer):
 
     @nn.compact
     def __call__(self, branches: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        filtered = list(branches)
-        for i in range(len(filtered)):
-            for block in range(self.blocks):
-                filtered[i] = BasicBlock(**self.types, name=f"branches_{i}_{block}")(filtered[i], train)
+        filtered = []
+        for i, x in enumerate(branches):
+            block = tpu.block_of(x.shape)
+            x = tpu.blocked(x, block)
+            for number in range(self.blocks):
+                x = BasicBlock(block, **self.types, name=f"branches_{i}_{number}")(x, train)
+            filtered.append(tpu.unblocked(x, block))
         widths = [branch.shape[-1] for branch in filtered]
 
         def bring(source: int, target: int) -> jax.Array:

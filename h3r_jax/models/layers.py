@@ -10,6 +10,8 @@ work; forward mode, `jax.jvp`, raises a TypeError.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from h3r_jax.models import cpu
+from h3r_jax.models import cpu, tpu
+from h3r_jax.models.tpu import ONE_PIXEL, Block
 
 BATCH_NORM_MOMENTUM = 0.9  # share of the running value that stays; PyTorch calls it 0.1
 BATCH_NORM_EPSILON = 1e-5
@@ -25,9 +28,7 @@ BATCH_NORM_EPSILON = 1e-5
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-@cpu.replaced_on_cpu
-def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """[B, H, W, C] and [3, 3, C / groups, features] -> [B, H/stride, W/stride, features], rounded up."""
+def _plain_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return lax.conv_general_dilated(
         images,
         kernel,
@@ -36,6 +37,63 @@ def convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=images.shape[-1] // kernel.shape[2],
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolution(images: jax.Array, kernel: jax.Array, stride: int, block: Block = ONE_PIXEL) -> jax.Array:
+    """A 3x3 convolution, in the form that is fast on the platform of the program.
+
+    [B, H, W, C] and [3, 3, C / groups, features] -> [B, H/stride, W/stride, features], rounded up. With a `block`,
+    images and result are blocked (`tpu.blocked`), the kernel is not, and the stride is 1.
+
+    Reverse mode only: `jax.grad` and `jax.vjp` work; forward mode, `jax.jvp`, raises a TypeError on every platform.
+    """
+    forms = {"default": _default_form(stride, block)}
+    if block != ONE_PIXEL:
+        forms["tpu"] = _tpu_form(block)
+    elif faster := cpu.faster(images.shape[-1], kernel):
+        forms["cpu"] = lambda images, kernel: faster(images, kernel, stride)
+    return lax.platform_dependent(images, kernel, **forms) if len(forms) > 1 else forms["default"](images, kernel)
+
+
+def _default_form(stride: int, block: Block) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+        if block == ONE_PIXEL:
+            return _plain_convolution(images, kernel, stride)
+        plain = images.reshape(tpu.plain_shape(images.shape, block))
+        return _plain_convolution(plain, kernel, stride).reshape(*images.shape[:3], -1)
+
+    return convolve
+
+
+def _tpu_form(block: Block) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    return lambda images, kernel: _plain_convolution(images, tpu.block_kernel(kernel, block), 1)
+
+
+def _convolution_forward(
+    images: jax.Array, kernel: jax.Array, stride: int, block: Block
+) -> tuple[jax.Array, cpu.Gradients]:
+    return convolution(images, kernel, stride, block), (images, kernel)
+
+
+def _convolution_backward(
+    stride: int, block: Block, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> cpu.Gradients:
+    def derived(form: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., cpu.Gradients]:
+        return lambda images, kernel, gradient: jax.vjp(form, images, kernel)[1](gradient)
+
+    def on_cpu(images: jax.Array, kernel: jax.Array, gradient: jax.Array) -> cpu.Gradients:
+        x, y = (each.reshape(tpu.plain_shape(each.shape, block)) for each in (images, gradient))
+        by_images, by_kernel = cpu.gradients(x, kernel, stride, y)
+        return by_images.reshape(images.shape), by_kernel
+
+    forms = {"cpu": on_cpu, "default": derived(_default_form(stride, block))}
+    if block != ONE_PIXEL:
+        forms["tpu"] = derived(_tpu_form(block))
+    return lax.platform_dependent(*operands, gradient, **forms)
+
+
+convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
 class Layer(nn.Module, kw_only=True):
@@ -51,15 +109,20 @@ class Layer(nn.Module, kw_only=True):
 
 
 class Conv3x3(Layer):
-    """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features]."""
+    """Dense 3x3 convolution, no bias: [B, H, W, C] -> [B, H/stride, W/stride, features].
+
+    With a `block`, images and result are blocked (`tpu.blocked`), and the stride is 1.
+    """
 
     features: int
     stride: int = 1
+    block: Block = ONE_PIXEL
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", he_normal, (3, 3, x.shape[-1], self.features), self.param_dtype)
-        return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        channels = tpu.plain_shape(x.shape, self.block)[-1]
+        kernel = self.param("kernel", he_normal, (3, 3, channels, self.features), self.param_dtype)
+        return convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.block)
 
 
 class DepthwiseConv(Layer):
@@ -92,14 +155,23 @@ class PointwiseConv(Layer):
         return product.reshape(*x.shape[:-1], self.features)
 
 
-def _channel_sums(*values: jax.Array) -> list[jax.Array]:
-    """The sums [C] of several [B, H, W, C] of one shape and type."""
+# The functions of batch normalisation also take blocked images (`tpu.blocked`): pixels of the C channels of `scale`
+# may lie in the last axis.
+
+
+def _channel_sums(channels: int, *values: jax.Array) -> list[jax.Array]:
+    """The sums [channels] of several [B, H, W, C] of one shape and type."""
     plain = lambda *values: [value.sum((0, 1, 2)) for value in values]
-    return lax.platform_dependent(*values, cpu=cpu.channel_sums, default=plain)
+    sums = lax.platform_dependent(*values, cpu=cpu.channel_sums, default=plain)
+    return [_over_pixels(each, channels) for each in sums]
 
 
-def _per_channel(values: jax.Array) -> jax.Array:
-    return values.reshape(1, 1, 1, -1)
+def _over_pixels(sums: jax.Array, channels: int) -> jax.Array:
+    return sums if sums.shape[0] == channels else sums.reshape(-1, channels).sum(0)
+
+
+def _per_channel(values: jax.Array, images: jax.Array) -> jax.Array:
+    return jnp.tile(values, images.shape[-1] // values.shape[0]).reshape(1, 1, 1, -1)
 
 
 def normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -108,7 +180,7 @@ def normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Arr
     Computed in the type of `scale`; the result has the type of x.
     """
     factor = scale * lax.rsqrt(variance + BATCH_NORM_EPSILON)
-    y = x.astype(scale.dtype) * _per_channel(factor) + _per_channel(bias - mean * factor)
+    y = x.astype(scale.dtype) * _per_channel(factor, x) + _per_channel(bias - mean * factor, x)
     return y.astype(x.dtype)
 
 
@@ -121,9 +193,10 @@ def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[ja
 
     The derivative is the one of Ioffe and Szegedy, "Batch Normalization", ICML 2015 (arXiv 1502.03167), section 3.
     """
-    count = x.size // x.shape[-1]
+    channels = scale.shape[0]
+    count = x.size // channels
     values = x.astype(scale.dtype)
-    total, squares = _channel_sums(values, values * values)
+    total, squares = _channel_sums(channels, values, values * values)
     mean = total / count
     variance = jnp.maximum(squares / count - mean * mean, 0)
     return normalize(x, mean, variance, scale, bias), (mean, variance)
@@ -141,17 +214,19 @@ def _normalize_batch_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale, (mean, variance) = residuals
     gradient = gradients[0].astype(scale.dtype)
-    count = x.size // x.shape[-1]
+    channels = scale.shape[0]
+    count = x.size // channels
     inverse = lax.rsqrt(variance + BATCH_NORM_EPSILON)
     factor = scale * inverse
-    centred = x.astype(scale.dtype) - _per_channel(mean)
-    by_bias, product = _channel_sums(gradient, gradient * centred)
-    total = lax.platform_dependent(gradient, by_bias, cpu=cpu.sum_again, default=lambda _, total: total)
+    centred = x.astype(scale.dtype) - _per_channel(mean, x)
+    by_bias, product = _channel_sums(channels, gradient, gradient * centred)
+    again = lambda gradient, _: _over_pixels(cpu.sum_again(gradient), channels)
+    total = lax.platform_dependent(gradient, by_bias, cpu=again, default=lambda _, total: total)
     by_scale = product * inverse
     by_x = (
-        _per_channel(factor) * gradient
-        - _per_channel(factor * inverse * by_scale / count) * centred
-        - _per_channel(factor * total / count)
+        _per_channel(factor, x) * gradient
+        - _per_channel(factor * inverse * by_scale / count, x) * centred
+        - _per_channel(factor * total / count, x)
     )
     return by_x.astype(x.dtype), by_scale, by_bias
 
@@ -168,10 +243,11 @@ class BatchNorm(nn.Module):
     """
 
     param_dtype: jnp.dtype = jnp.float32
+    block: Block = ONE_PIXEL  # of a blocked image, see `tpu.blocked`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        shape = (x.shape[-1],)
+        shape = (tpu.plain_shape(x.shape, self.block)[-1],)
         scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
@@ -180,7 +256,7 @@ class BatchNorm(nn.Module):
             return normalize(x, running_mean.value, running_var.value, scale, bias)
         y, (mean, var) = normalize_batch(x, scale, bias)
         if not self.is_initializing():
-            count = x.size // x.shape[-1]
+            count = x.size // shape[0]
             self._move(running_mean, mean)
             self._move(running_var, var * (count / max(count - 1, 1)))
         return y

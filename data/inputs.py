@@ -1,5 +1,6 @@
 """Makes the inputs of training and evaluation from a configuration."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -133,17 +134,20 @@ def warnings(
 ) -> list[str]:
     """Sentences for the account of a training, of `check_test` (with its errors) and `findings`; some may be empty."""
     test, unchecked = check_test(config, network, protocol)
-    return [unchecked, *findings(examples, validation, test)]
+    mirror = network.scheme.mirror if config.augment.mirror else ()
+    return [unchecked, *findings(examples, validation, test, mirror)]
 
 
-def findings(examples: TrainInput, validation: EvalInput | None, test: EvalInput | None) -> list[str]:
+def findings(
+    examples: TrainInput, validation: EvalInput | None, test: EvalInput | None, mirror: Sequence[int] = ()
+) -> list[str]:
     """Sentences of `data.audit.findings` about the splits of a training; validation that is also tested counts once."""
     parts = {"train": audit.Part(examples.annotations)}
     if validation:
         parts["validation"] = audit.Part(validation.annotations, validation.divided_images)
     if test and not (validation and validation.name == test.name):
         parts["test"] = audit.Part(test.annotations, test.divided_images)
-    return audit.findings(parts)
+    return audit.findings(parts, mirror)
 
 
 def _test_input(config: Any, network: Network, builder: LandmarkBuilder) -> EvalInput:

@@ -1,18 +1,21 @@
 """The train and evaluation steps of a recipe, compiled for TPU chips and lowered for GPUs, without any of them.
 
     pip install "libtpu==0.0.42.*"
-    python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16]
+    python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16 --per_device=64]
 
 The command compiles for TPU topologies, by default 4, 8 and 256 chips of a v5e: the training step of train.py, the
 network with its decoder as eval.py runs it, and the loss with its gradient alone. It prints for each
 
-- the bytes and operations per device, and the bytes that the compiler counts as moved,
+- the memory and the operations per device,
+- the cycles by the compiler's estimates, and the bytes to and from memory (`benchmarks.tpu_program`),
+- examples a second per chip, as a range: up to this many if memory and computation overlap in full, and so many if not
+  at all, at 1.5 GHz and 819 GB/s. Neither was measured.
 - the collectives: how often each stands in the compiled program, and the bytes of its result on one device.
 
 Then it lowers all three for CUDA, which checks that every operation has a form there; to compile that takes a GPU.
 
 The global batch is `per_device` examples on every chip; 0 takes the recipe's batch sizes as they are. To save time
-the compiler for TPUs works with its least effort, so the figures are upper bounds.
+the compiler for TPUs works with its least effort, so the costs are upper bounds; `--effort=0` is what train.py has.
 """
 
 import os
@@ -26,6 +29,7 @@ from absl import app, flags
 from jax.experimental import topologies
 from ml_collections import config_flags
 
+from benchmarks import tpu_program
 from benchmarks.collectives import collectives
 from h3r_jax import augment
 from h3r_jax.errors import sentences
@@ -35,7 +39,8 @@ from h3r_jax.training.state import create_state, optimizer_of
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2 v5e:2x4 v5e:16x16", "TPU topologies, separated by spaces")
-PER_DEVICE = flags.DEFINE_integer("per_device", 16, "examples of a batch on every chip; 0 for the recipe's batch sizes")
+PER_DEVICE = flags.DEFINE_multi_integer("per_device", [16], "examples on every chip; 0 for the recipe's batch sizes")
+STEPS = flags.DEFINE_string("steps", "", "only those steps whose name contains this, such as train")
 EFFORT = flags.DEFINE_float("effort", -1.0, "of the compiler, from -1 to 1; train.py compiles with 0")
 flags.mark_flag_as_required("config")
 
@@ -78,8 +83,8 @@ def steps(config, mesh, per_device):
     }
 
 
-def report(name, compiled, seconds):
-    """One line about a compiled step."""
+def report(name, compiled, seconds, per_chip):
+    """One line about a compiled step of so many examples per chip."""
     memory = compiled.memory_analysis()
     parts = {"arguments": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}
     parts["in all"] = sum(parts.values()) + memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -87,8 +92,10 @@ def report(name, compiled, seconds):
     moved = ", ".join(
         f"{n} x {kind} ({size / 2**20:.2f} MiB)" for kind, (n, size) in collectives(compiled.as_text()).items()
     )
-    cost = compiled.cost_analysis()
-    work = f"{cost['flops'] / 1e9:.1f} GFLOP, {cost['bytes accessed'] / 2**30:.2f} GiB moved"
+    cost = tpu_program.account(compiled.as_text())
+    overlapped, memory = cost.cycles / tpu_program.CLOCK, cost.memory_bytes / tpu_program.MEMORY_RATE
+    rate = f"{per_chip / (overlapped + memory):.0f} to {per_chip / max(overlapped, memory):.0f} examples a second"
+    work = f"{compiled.cost_analysis()['flops'] / 1e9:.1f} GFLOP, {cost}; {rate}"
     print(f"  {name}: per device {sizes}; {work}; {moved or 'no collectives'}; compiled in {seconds:.0f} s", flush=True)
 
 
@@ -102,12 +109,16 @@ def main(_):
             mesh = sharding.make_mesh(devices)
             chips = f"{mesh.size} chips of {devices[0].device_kind}"
             print(f"{config.model.name} {config.model.input_size} on {name}, {chips}:")
-            for label, (function, arguments) in steps(config, mesh, PER_DEVICE.value).items():
-                start = time.perf_counter()
-                compiled = function.lower(*arguments).compile()
-                report(label, compiled, time.perf_counter() - start)
+            for per_device in PER_DEVICE.value:
+                for label, (function, arguments) in steps(config, mesh, per_device).items():
+                    if STEPS.value not in label:
+                        continue
+                    start = time.perf_counter()
+                    compiled = function.lower(*arguments).compile()
+                    examples = int(label.rpartition(" ")[2]) / mesh.size
+                    report(label, compiled, time.perf_counter() - start, examples)
         one = sharding.make_mesh(jax.devices()[:1])
-        for label, (function, arguments) in steps(config, one, PER_DEVICE.value).items():
+        for label, (function, arguments) in steps(config, one, PER_DEVICE.value[0]).items():
             text = function.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
             print(f"cuda, {label}: lowered to {len(text.splitlines())} lines of StableHLO")
 

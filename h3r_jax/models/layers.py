@@ -171,7 +171,7 @@ def _over_pixels(sums: jax.Array, channels: int) -> jax.Array:
 
 
 def _per_channel(values: jax.Array, images: jax.Array) -> jax.Array:
-    return jnp.tile(values, images.shape[-1] // values.shape[0]).reshape(1, 1, 1, -1)
+    return jnp.concatenate([values] * (images.shape[-1] // values.shape[0])).reshape(1, 1, 1, -1)
 
 
 def normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """The train and evaluation steps of a recipe, compiled for TPU chips and lowered for GPUs, without any of them.
 
     pip install "libtpu==0.0.42.*"
-    python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16 --per_device=64]
+    python -m benchmarks.topology --config=configs/NAME.py [--topology="v5e:2x2 v5e:2x4 v5e:16x16" --per_device=16]
 
 The command compiles for TPU topologies, by default 4, 8 and 256 chips of a v5e: the training step of train.py, the
 network with its decoder as eval.py runs it, and the loss with its gradient alone. It prints for each

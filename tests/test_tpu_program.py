@@ -11,8 +11,8 @@ PROGRAM = """
 
 ENTRY %main (x: f32[4,130]) -> f32[] {
   %x = f32[4,130]{1,0:T(8,128)} parameter(0)
-  %fast = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} fusion(%x), kind=kLoop, calls=%f, backend_config={"estimated_cycles":"120"}
-  %rows = u32[64,3]{0,1:T(4,128)} fusion(%fast, %x), kind=kCustom, calls=%fused_computation, metadata={op_name="gather"}
+  %fast = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} fusion(%x), calls=%f, backend_config={"estimated_cycles":"120"}
+  %rows = u32[64,3]{0,1:T(4,128)} fusion(%fast, %x), calls=%fused_computation, metadata={op_name="gather"}
   %same = f32[4,130]{1,0:T(8,128)} bitcast(%x)
   ROOT %out = (f32[2]{0:T(128)}, s32[2]{0:T(128)}) sort(%rows), dimensions={0}
 }

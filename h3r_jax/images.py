@@ -145,6 +145,8 @@ class LazyImage:
         except UnidentifiedImageError:
             raise UserError(f"{self._name} is not an image of a known format") from None
         except Exception as error:  # noqa: BLE001 - whatever a decoder makes of broken bytes
+            if isinstance(error, OSError) and error.errno is not None:  # of the system, such as too many open files
+                raise UserError(f"{self._name} cannot be read: {error.strerror}") from None
             raise UserError(f"{self._name} is not a readable image ({error})") from None
 
 

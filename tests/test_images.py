@@ -1,12 +1,15 @@
 """Odd image files come in right or end in an error that names them; crops are those of the input pipeline."""
 
+import errno
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from h3r_jax import geometry
+from h3r_jax.errors import UserError
 from h3r_jax.images import LazyImage, crop_image, read_image
 from tests.data.made_up import texture, warp
 
@@ -169,3 +172,14 @@ def test_broken_files_are_named(tmp_path):
         read_image(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"frame 3 is uint8\[4, 4, 2\]"):
         read_image(np.zeros((4, 4, 2), np.uint8), "frame 3")
+
+
+def test_what_the_system_refuses_is_no_fault_of_the_image(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def too_many(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Image, "open", too_many)
+    with pytest.raises(UserError, match=r"a\.png cannot be read: Too many open files$"):
+        read_image(tmp_path / "a.png")

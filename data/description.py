@@ -41,10 +41,9 @@ def of_coco(folder: epath.Path) -> Description:
     """The Description of the folder of a data set `coco_file`; without sigmas in the file they are `SIGMA`.
 
     Raises:
-      UserError: as `data.coco_file.read_class`. FileNotFoundError: as `data.coco_file.split_files`.
+      UserError, FileNotFoundError: as `data.coco_file.first_class`.
     """
-    path = next(iter(coco_file.split_files(folder).values()))[0]
-    found = coco_file.read_class(path, parsing.read_json(path, dict))
+    _, found = coco_file.first_class(folder)
     sigmas = found.sigmas or (SIGMA,) * len(found.names)
     return Description(len(found.names), found.names, mirror_of(found.names), (), found.skeleton, sigmas)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import data.prepare
 from configs import own
-from data import inputs
+from data import coco_file, inputs
 from data.description import SIGMA, of_coco
 from data.prepare import left_out
 from data.source import Source
@@ -197,3 +197,16 @@ def test_another_number_of_landmarks_and_no_file(folder):
     folder.write()
     with pytest.raises(UserError, match="has 4 keypoints, but the landmark scheme has 5"):
         folder.builder(5)
+
+
+def test_a_class_is_read_without_the_objects(folder):
+    """At a start of a training, from the entry "categories" alone, wherever it stands; not from one of an object."""
+    folder.write()
+    path, expected = coco_file.first_class(folder.path)
+    assert expected.names == tuple(NAMES)
+    for content in (folder.content, dict(reversed(folder.content.items()))):
+        path.write_text(json.dumps(content).replace('"annotations": [', '"annotations": [nonsense', 1))
+        assert coco_file.first_class(folder.path) == (path, expected)
+    folder.content["images"][0]["categories"] = [{"id": 5, "keypoints": ["another"]}]
+    folder.write()
+    assert coco_file.first_class(folder.path) == (path, expected)

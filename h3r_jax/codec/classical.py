@@ -30,10 +30,10 @@ from h3r_jax.codec.selection import (
     last_cell,
     take,
     take_or_nothing,
-    usable,
     widened,
 )
 from h3r_jax.codec.separable import bell, combine, offsets
+from h3r_jax.codec.top_k import usable
 
 Matrix = list[list[Any]]  # of arrays
 

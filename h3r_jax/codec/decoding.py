@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from h3r_jax.codec.activation import along_last, expectation
 from h3r_jax.codec.arguments import Stride, choice, is_traced, positive, strides, whole
-from h3r_jax.codec.selection import SELECTIONS, down_scale, flatten, usable, widened
+from h3r_jax.codec.selection import SELECTIONS, down_scale, flatten, widened
 
 Mass = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -150,10 +150,10 @@ def _choose(
     if k > math.prod(shape):
         raise ValueError(f"k={k} cells cannot be chosen from a map of {'x'.join(map(str, shape))}")
     mass = mass_function(activation, temperature)
-    values, cells = SELECTIONS[selection](maps, shape, k, functools.partial(_weights, mass))
+    values, cells, usable = SELECTIONS[selection](maps, shape, k, functools.partial(_weights, mass))
     values = widened(values)
     weights = _weights(mass, values).astype(jnp.float32)
-    known = usable(maps) & ~jnp.isnan(jnp.sum(weights, axis=-1))
+    known = usable & ~jnp.isnan(jnp.sum(weights, axis=-1))
     weights = jnp.where(known[..., None], weights, jnp.nan)
     return mass, _peak(values), _Chosen(cells, weights, known, values)
 

@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from h3r_jax.codec.activation import along_last
 from h3r_jax.codec.arguments import Stride, number, odd, positive, strides, whole
 from h3r_jax.codec.decoding import decode, divided_difference, mass_function
-from h3r_jax.codec.selection import flatten, usable, widened
+from h3r_jax.codec.selection import flatten, widened
+from h3r_jax.codec.top_k import usable
 
 
 def decode_soft_argmax(

@@ -76,27 +76,22 @@ def argmax(maps: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return unravel(strongest.argmax(maps), shape)
 
 
-def usable(maps: jax.Array) -> jax.Array:
-    """`bool[..., K]`: neither NaN nor +inf in the map.
-
-    Not by the maximum, from which XLA on a CPU loses NaNs, nor by what
-    `lax.top_k` finds, which ranks a NaN with the sign bit set last.
-    """
-    return jnp.all(maps < jnp.inf, axis=-2)
+Selected = tuple[jax.Array, jax.Array, jax.Array]  # values `[..., K, k]`, cells `[..., K, k, D]`, `usable` maps
 
 
-def _top_k(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> tuple[jax.Array, jax.Array]:
-    """Values `[..., K, k]` and cells `[..., K, k, D]` of the k strongest cells of `maps [..., S, K]`."""
+def _top_k(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> Selected:
+    """The k strongest cells of `maps [..., S, K]`."""
     del activation  # grows with the value, so the order is that of the values
     if k == maps.shape[-2]:  # all cells, in no matter what order
         values = jnp.swapaxes(maps, -1, -2)
-        return values, jnp.broadcast_to(unravel(jnp.arange(k), shape), (*values.shape, len(shape)))
-    values, index = strongest.top_k(maps, k)
-    return values, unravel(index, shape)
+        cells = jnp.broadcast_to(unravel(jnp.arange(k), shape), (*values.shape, len(shape)))
+        return values, cells, strongest.usable(maps)
+    values, index, usable = strongest.search(maps, k)
+    return values, unravel(index, shape), usable
 
 
-def _neighbours(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> tuple[jax.Array, jax.Array]:
-    """Values and cells around the maximum; those beyond the border are at -inf (no weight)."""
+def _neighbours(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Weigh) -> Selected:
+    """Cells around the maximum; those beyond the border are at -inf (no weight)."""
     ndim = len(shape)
     if k == 2**ndim:
         offsets = _window(1, ndim)
@@ -113,7 +108,7 @@ def _neighbours(maps: jax.Array, shape: tuple[int, ...], k: int, activation: Wei
     values, cells = take_or_nothing(maps, around(argmax(maps, shape), offsets), shape)
     if k == 2**ndim:
         values, cells = _heaviest_block(values, cells, activation, offsets)
-    return values, cells
+    return values, cells, strongest.usable(maps)
 
 
 def _window(reach: int, ndim: int) -> list[tuple[int, ...]]:

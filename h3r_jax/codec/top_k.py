@@ -43,15 +43,31 @@ def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
       Values `[..., K, k]` in the dtype of `maps`, descending, and indices
       `int32[..., K, k]` into S. Differentiable through the values.
     """
+    values, index, _ = search(maps, k)
+    return values, index
+
+
+def search(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`top_k`, and `usable`, which on a CPU costs nothing besides."""
     if maps.dtype.itemsize > 4 or math.prod(maps.shape) == 0:
-        return _transposed(maps, k)  # the other forms are for 32 and 16 bits
-    in_passes = functools.partial(_in_passes if k <= PASSES else _transposed, k=k)
+        return *_transposed(maps, k), usable(maps)  # the other forms are for 32 and 16 bits
+    in_passes = _in_passes if k <= PASSES else _transposed
+    on_gpu = _by_kernel if k <= KERNEL_K else in_passes
     return lax.platform_dependent(
         maps,
-        cpu=functools.partial(_on_cpu, k=k),
-        cuda=functools.partial(_by_kernel, k=k) if k <= KERNEL_K else in_passes,
-        default=in_passes,
+        cpu=lambda maps: _on_cpu(maps, k),
+        cuda=lambda maps: (*on_gpu(maps, k), usable(maps)),
+        default=lambda maps: (*in_passes(maps, k), usable(maps)),
     )
+
+
+def usable(maps: jax.Array) -> jax.Array:
+    """`bool[..., K]`: neither NaN nor +inf in the map `[..., S, K]`.
+
+    Not by the maximum, from which XLA on a CPU loses NaNs, nor by what `lax.top_k` finds, which ranks a NaN with the
+    sign bit set last.
+    """
+    return jnp.all(maps < jnp.inf, axis=-2)
 
 
 def argmax(maps: jax.Array) -> jax.Array:
@@ -113,25 +129,26 @@ def _in_passes_jvp(
     return (values, index), (tangent, np.zeros(index.shape, jax.dtypes.float0))
 
 
-def _on_cpu(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+def _on_cpu(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     *lead, size, num_landmarks = maps.shape
     if size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
         values, index = _strongest(jnp.swapaxes(maps, -1, -2).astype(jnp.float32), k)
-        return values.astype(maps.dtype), index
+        return values.astype(maps.dtype), index, usable(maps)
     maps = maps.reshape(-1, size, num_landmarks)
     # The last block is filled up at -inf, behind whatever -inf the map itself holds.
     filled = jnp.pad(maps, ((0, 0), (0, -size % BLOCK), (0, 0)), constant_values=-jnp.inf)
     blocks = filled.reshape(maps.shape[0], -1, BLOCK, num_landmarks)  # [N, blocks, BLOCK, K]
     # Held apart, or XLA merges the maximum with a transposition into one slow loop.
     maxima = lax.optimization_barrier(_maximum(blocks))
-    best, chosen = _on_cpu(maxima, k)  # [N, K, k]
+    best, chosen, numbers = _on_cpu(maxima, k)  # [N, K, k] twice, [N, K]
     chosen = jnp.sort(chosen, axis=-1)  # ascending, so that position orders like index
     cells = _take_blocks(blocks, chosen).astype(jnp.float32).reshape(*chosen.shape[:-1], k * BLOCK)
     # Cells below the least of the k maxima are out; the kernel is quick with what never enters its heap.
     cells = jnp.where(cells >= best[..., -1:].astype(jnp.float32), cells, -jnp.inf)
     values, position = _strongest(cells, k)
     index = jnp.take_along_axis(chosen, position // BLOCK, axis=-1) * BLOCK + position % BLOCK
-    return values.astype(maps.dtype).reshape(*lead, num_landmarks, k), index.reshape(*lead, num_landmarks, k)
+    shape = (*lead, num_landmarks, k)
+    return values.astype(maps.dtype).reshape(shape), index.reshape(shape), numbers.reshape(shape[:-1])
 
 
 def _strongest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
@@ -172,18 +189,21 @@ def _value_of_order(order: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def _maximum(blocks: jax.Array) -> jax.Array:
-    """The largest cell of each block `[N, blocks, BLOCK, K]`, `[N, blocks, K]`.
+    """The largest cell of each block `[N, blocks, BLOCK, K]`, `[N, blocks, K]`; NaN if the block has a NaN.
 
     XLA compares floats with subnormal numbers taken for zero, so compare their
     bits: the greater integer, unless both are negative. (To reduce
-    `_ordered_bits` says the same and takes half as long again.)
+    `_ordered_bits` says the same and takes half as long again.) A NaN without
+    the sign bit is the greatest of all; one with it becomes one without it.
     """
 
     def greater(a: jax.Array, b: jax.Array) -> jax.Array:
         return lax.select(a & b < 0, lax.min(a, b), lax.max(a, b))
 
     bits = _bits(blocks)
-    lowest = np.array(-1, bits.dtype)  # all ones, a NaN below -inf
+    infinity = np.array(-np.inf, blocks.dtype).view(bits.dtype)
+    bits = jnp.where((bits > infinity) & (bits < 0), bits & np.iinfo(bits.dtype).max, bits)
+    lowest = np.array(-1, bits.dtype)  # all ones: below everything that is left
     return lax.bitcast_convert_type(lax.reduce(bits, lowest, greater, (2,)), blocks.dtype)
 
 

@@ -160,3 +160,19 @@ def test_sharded_decoding_moves_nothing_between_devices(selection, dtype):
     got, want = decode(sharded), decode(heatmaps)
     assert got.coordinates.sharding.spec[0] == "data"
     np.testing.assert_allclose(got.coordinates, want.coordinates, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [200, 1001, 9000])
+def test_maps_with_nan_of_either_sign_or_infinity_are_told(size, dtype):
+    """Wherever the cell lies, in the midst of -inf as well; -inf alone is usable."""
+    nan = np.array(np.nan, dtype)
+    negative = np.array(-nan) if np.signbit(-nan) else nan
+    assert np.signbit(negative) and np.isnan(negative)
+    kinds = {"NaN": nan, "-NaN": negative, "inf": np.inf, "-inf": -np.inf}
+    for ground in (0.0, -np.inf, 5.0):
+        maps = np.full((3, size, len(kinds)), ground, dtype)
+        for number, cell in enumerate((0, size // 2, size - 1)):
+            maps[number, cell] = np.array([kinds[name] for name in kinds], dtype)
+        told = np.asarray(jax.jit(forms.search, static_argnums=1)(jnp.asarray(maps), K)[2])
+        np.testing.assert_array_equal(told, np.tile([False, False, False, True], (3, 1)))

@@ -49,8 +49,8 @@ def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 def search(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`top_k`, and `usable`, which on a CPU costs nothing besides."""
-    if maps.dtype.itemsize > 4 or math.prod(maps.shape) == 0:
-        return *_transposed(maps, k), usable(maps)  # the other forms are for 32 and 16 bits
+    if maps.dtype.itemsize > 4 or math.prod(maps.shape) == 0:  # the other forms are for 32 and 16 bits
+        return *_transposed(maps, k), usable(maps)
     in_passes = _in_passes if k <= PASSES else _transposed
     on_gpu = _by_kernel if k <= KERNEL_K else in_passes
     return lax.platform_dependent(
@@ -131,7 +131,7 @@ def _in_passes_jvp(
 
 def _on_cpu(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     *lead, size, num_landmarks = maps.shape
-    if size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
+    if math.prod(maps.shape) == 0 or size <= max(2 * BLOCK * k, SMALL):  # no gain from blocks
         values, index = _strongest(jnp.swapaxes(maps, -1, -2).astype(jnp.float32), k)
         return values.astype(maps.dtype), index, usable(maps)
     maps = maps.reshape(-1, size, num_landmarks)

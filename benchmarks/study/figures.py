@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from benchmarks.study import decoders, grid
 from benchmarks.study.grid import Cell
@@ -74,8 +74,9 @@ def cost(results: Results) -> Figure:
                 _plot(panel, sorted(found), line, f"{size}, {name}", color=f"C{number}")
         panel.set(title=loss.replace("_", " "), xlabel="multiply-adds, millions", ylabel="NME, percent")
         panel.set(xscale="log", yscale="log")
+        panel.xaxis.set_major_locator(FixedLocator((20, 50, 100, 200, 500)))
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-        panel.xaxis.set_minor_formatter(FormatStrFormatter("%g"))
         _legend(panel)
     return figure
 

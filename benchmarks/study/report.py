@@ -113,7 +113,8 @@ def resolution(results: Results, group: str) -> str:
         macs = Numbers(tuple(x / 1e6 for x in results.of([cell], decoders.OWN, "multiply_adds").values)).text(".1f")
         own = results.of([cell], decoders.OWN, "error_cells").text()
         place = (cell.objective, str(cell.input_size), str(cell.stride))
-        rows.append((*place, own, *(error.text(".3f") for error in errors), share, macs))
+        nme = results.of([cell], decoders.OWN, "nme").text(".2f")
+        rows.append((*place, own, *(error.text(".3f") for error in errors), share, nme, macs))
     columns = (
         "objective",
         "input",
@@ -121,6 +122,7 @@ def resolution(results: Results, group: str) -> str:
         "own, cells",
         *(f"{name}, px" for name in shown),
         "own / argmax",
+        "own, NME",
         "M MAC",
     )
     return markdown(columns, rows)

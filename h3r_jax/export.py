@@ -1,10 +1,10 @@
 """A trained network as a file that runs without this library: crops in, landmarks out, the decoder inside.
 
-    python -m h3r_jax.export SOURCE DESTINATION [--format=stablehlo|savedmodel] [--input_size=SIDE|H,W --k=K ...]
+    python -m h3r_jax.export SOURCE DESTINATION [--format=stablehlo|savedmodel|onnx] [--input_size=SIDE|H,W --k=K ...]
 
 SOURCE is what `h3r_jax.load_predictor` takes: a workdir, a step of it, a PyTorch checkpoint, a `.safetensors`
 file or a converted directory. A run's config.json says how its maps are decoded, and what was converted from a run
-keeps that. DESTINATION is a file ("stablehlo") or a directory ("savedmodel") to create. Either maps
+keeps that. DESTINATION is a file ("stablehlo", "onnx") or a directory ("savedmodel") to create. Each maps
 
     images uint8[b, H, W, 3] -> {"landmarks": float32[b, K, 2] in input pixels, "confidence": float32[b, K]}
 
@@ -12,9 +12,11 @@ for every b, with normalisation, network and decoder inside:
 
     stablehlo   what `jax.export` writes, for CPU, CUDA and TPU; runs wherever JAX is, without Flax
     savedmodel  a TensorFlow SavedModel for CPU, without JAX; needs TensorFlow to be written
+    onnx        what `jax2onnx` writes, for onnxruntime and other runtimes of ONNX; the default for a name in .onnx.
+                The network computes in float32. Needs requirements-onnx.txt to be written
 
-Neither format has checksums. The command prints the SHA-256 of the file; the directory has a file SHA256SUMS. What is
-at DESTINATION already is replaced only with --overwrite.
+No format has checksums. The command prints the SHA-256 of a file; the directory has a file SHA256SUMS. What is at
+DESTINATION already is replaced only with --overwrite.
 """
 
 import argparse
@@ -26,7 +28,7 @@ import jax.export  # not an attribute of jax by itself
 import numpy as np
 from etils import epath
 
-from h3r_jax import digests
+from h3r_jax import digests, onnx_export
 from h3r_jax.convert import destinations
 from h3r_jax.errors import UserError, sentences
 from h3r_jax.files import write_whole
@@ -105,8 +107,28 @@ def write_savedmodel(path: str | os.PathLike, predictor: Predictor, *, overwrite
     write_whole(path, write, overwrite=overwrite)
 
 
-FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel}
-FOLDERS = {"stablehlo": (), "savedmodel": ("saved_model.pb", "variables")}  # what is in a folder of the format
+def write_onnx(path: str | os.PathLike, predictor: Predictor, *, overwrite: bool = False) -> None:
+    """Writes an ONNX file with the input "images" and the outputs "landmarks" and "confidence"; whole or not at all.
+
+    For every number of crops. The description in the file says which network it is, and how crops are cut for it.
+
+    Raises:
+      UserError: there is something at `path`, and `overwrite` is not set; or jax2onnx is not installed, or cannot
+        convert the network, such as one that computes in bfloat16.
+      OSError: it cannot be written; names the path.
+    """
+
+    def write(temporary: epath.Path) -> None:
+        description = f"{predictor.description}; {predictor.network}"
+        names = ("landmarks", "confidence")
+        shape = predictor.network.shape
+        temporary.write_bytes(onnx_export.to_onnx(landmark_function(predictor), shape, names, description))
+
+    write_whole(path, write, overwrite=overwrite)
+
+
+FORMATS = {"stablehlo": write_stablehlo, "savedmodel": write_savedmodel, "onnx": write_onnx}
+FOLDERS = {"savedmodel": ("saved_model.pb", "variables")}  # what is in a folder of the format; the others are files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,18 +138,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help="a workdir, a step of one, or what h3r_jax.convert reads")
     parser.add_argument("destination", metavar="DESTINATION", help="file or directory to create")
-    parser.add_argument("--format", choices=FORMATS, default="stablehlo", help="kind of file, see above")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="kind of file, see above (default: onnx for .onnx, else stablehlo)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is at DESTINATION, if it is of its kind")
     options.add_network(parser)
     settings = vars(parser.parse_args(arguments))
     source, destination, form = (settings.pop(name) for name in ("source", "destination", "format"))
+    form = form or ("onnx" if destination.endswith(".onnx") else "stablehlo")
+    if form == "onnx":
+        settings["dtype"] = "float32"  # onnxruntime has no convolution in bfloat16
     overwrite = settings.pop("overwrite")
     with sentences():
-        destinations.check(destination, source, overwrite=overwrite, folder=FOLDERS[form])
+        destinations.check(destination, source, overwrite=overwrite, folder=FOLDERS.get(form, ()))
         predictor = load_predictor(source, devices=jax.local_devices()[:1], **settings)
         FORMATS[form](destination, predictor, overwrite=overwrite)
         print(f"{predictor.description}; {predictor.network}\nWrote {destination}")
-        if form == "stablehlo":
+        if form not in FOLDERS:
             with epath.Path(destination).expanduser().open("rb") as file:
                 print(f"SHA-256 {digests.of_file(file)}")
 

@@ -17,6 +17,7 @@ pytest.importorskip("torch")
         ("export", ["--rounds=0"]),
         ("export", ["--batches", "1", "0"]),
         ("networks", ["--size=0"]),
+        ("onnx", ["faces68", "--data_dir=.", "--count=0"]),
         ("predict", ["--images=.", "--count=0"]),
         ("preemption", ["--kills=0"]),
         ("quantization", ["--sizes", "64", "0"]),

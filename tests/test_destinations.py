@@ -39,7 +39,7 @@ def tree(place):
     return {path: path.read_bytes() if path.is_file() else None for path in place.rglob("*")}
 
 
-ANY = ["convert", "stablehlo", "savedmodel"]
+ANY = ["convert", "stablehlo", "savedmodel", "onnx"]
 CASES = [
     # source, destination, overwrite, the commands, sentence
     ("a.pth", "file", False, ANY, "file exists already; choose another destination, or give --overwrite"),
@@ -48,7 +48,7 @@ CASES = [
     ("a.pth", "file.safetensors", False, ANY, "file.safetensors exists already"),
     ("a.pth", "folder", True, ["convert"], "replaces only a folder with model.json and variables; choose another"),
     ("a.pth", "link", True, ["savedmodel"], "replaces only a folder with saved_model.pb and variables; choose another"),
-    ("a.pth", "folder", True, ["stablehlo"], "folder is a folder, and --overwrite replaces only a file"),
+    ("a.pth", "folder", True, ["stablehlo", "onnx"], "folder is a folder, and --overwrite replaces only a file"),
     ("a.pth", "folder.safetensors", True, ["convert"], "is a folder, and --overwrite replaces only a file"),
     ("a.pth", "file", True, ["convert", "savedmodel"], "file is a file, and a folder is to be written"),
     ("a.pth", "file/below", False, ANY, "below cannot be written: "),

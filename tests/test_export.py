@@ -1,36 +1,29 @@
 """Exported networks in processes of their own, which have the runtime and nothing else."""
 
-import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from jax import export as jax_export
 
 from configs import common
-from h3r_jax import digests, export, load_predictor, models
+from h3r_jax import digests, export, load_predictor
 from h3r_jax.convert import Report, files
 from h3r_jax.convert.naming import NAMING_OF_HEAD, Spec
-from h3r_jax.models import hrnet, layers
 from h3r_jax.run import Run
 from h3r_jax.training import checkpoints
 from h3r_jax.training import state as training_state
 from h3r_jax.training.recipe import Recipe
 from tests import pages
+from tests.exporting import IMAGES, SHAPE, TOLERANCE, more_backbones, variables_of  # noqa: F401  (a fixture)
 
-SHAPE = (64, 32)
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), dtype=np.uint8)
-TOLERANCE = 1e-3  # pixels; of confidence too
-
-RUN_STABLEHLO, RUN_SAVEDMODEL = pages.python_blocks(pages.EXPORT)
+RUN_STABLEHLO, RUN_SAVEDMODEL, _ = pages.python_blocks(pages.EXPORT)
 NO_JAX = """
 import sys
 sys.modules["jax"] = None  # TensorFlow imports it where it can
@@ -48,34 +41,6 @@ for count in (1, len(data["images"])):
 absent = {{{absent}}} & {{name.split(".")[0] for name in sys.modules}}
 assert not absent, absent
 """
-
-
-class Small(nn.Module):
-    """A backbone of every kind of layer that has a form for each platform."""
-
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, images, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = layers.relu6(layers.Conv3x3(8, 2, **types, name="stem")(images))
-        x = layers.DepthwiseConv(2, **types, name="filter")(x)
-        return layers.BatchNorm(self.param_dtype, name="bn1")(layers.PointwiseConv(16, **types, name="mix")(x), train)
-
-
-@pytest.fixture(autouse=True)
-def more_backbones(monkeypatch):
-    fields = {"widths": (4, 8, 16, 32), "modules": (1, 1, 1), "blocks": 1, "bottlenecks": 1}
-    monkeypatch.setitem(models.BACKBONES, "small", Small)
-    monkeypatch.setitem(models.BACKBONES, "tiny_hrnet", functools.partial(hrnet.HRNet, **fields))
-
-
-def variables_of(name, landmarks, head):
-    """Of a network whose maps have clear maxima, so that rounding does not choose other cells."""
-    variables = models.initialize(models.build(name, landmarks, head=head), 0, (*SHAPE, 3))
-    variables["params"]["head"]["predict"]["kernel"] *= 1000
-    return jax.tree.map(np.asarray, variables)
 
 
 def directory(path, name="small", head="heatmap", landmarks=6):

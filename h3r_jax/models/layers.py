@@ -96,6 +96,14 @@ def _convolution_backward(
 convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
+def pointwise_convolution(images: jax.Array, kernel: jax.Array, output_dtype: jnp.dtype | None) -> jax.Array:
+    """[B, H, W, C] and [1, 1, C, features] -> [B, H, W, features], in `output_dtype` or that of the images."""
+    # As a matrix of pixels: with four axes, the derivative by the kernel would transpose whole images on a CPU.
+    rows = images.reshape(-1, images.shape[-1])
+    product = jnp.matmul(rows, kernel[0, 0].astype(images.dtype), preferred_element_type=output_dtype)
+    return product.reshape(*images.shape[:-1], kernel.shape[-1])
+
+
 class Layer(nn.Module, kw_only=True):
     """A module that computes in the type `dtype`, of parameters in the type `param_dtype`."""
 
@@ -149,10 +157,7 @@ class PointwiseConv(Layer):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.features), self.param_dtype)
-        # As a matrix of pixels: with four axes, the derivative by the kernel would transpose whole images on a CPU.
-        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
-        product = jnp.matmul(rows, kernel[0, 0].astype(self.dtype), preferred_element_type=self.output_dtype)
-        return product.reshape(*x.shape[:-1], self.features)
+        return pointwise_convolution(x.astype(self.dtype), kernel, self.output_dtype)
 
 
 # The functions of batch normalisation also take blocked images (`tpu.blocked`): pixels of the C channels of `scale`

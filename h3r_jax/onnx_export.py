@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from h3r_jax.codec import top_k as strongest
 from h3r_jax.errors import UserError, first_line
-from h3r_jax.models import layers, tpu
+from h3r_jax.models import convolutions, tpu
 
 OPSET = 18  # version of the operators; older runtimes know it
 INPUT = "images"
@@ -54,7 +54,7 @@ FORMS: dict[tuple[Any, str], Callable] = {
     (lax, "clamp"): lambda least, x, greatest: jnp.clip(x, least, greatest),
     (jnp, "unravel_index"): _unravel_index,
     # Beside the other convolutions onnxruntime needs no other order of axes, and joins them with what follows.
-    (layers, "pointwise_convolution"): _pointwise_convolution,
+    (convolutions, "pointwise_convolution"): _pointwise_convolution,
 }
 
 

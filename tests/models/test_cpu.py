@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from h3r_jax.models import cpu, layers
+from h3r_jax.models import convolutions, cpu, layers
 
 KERNELS = {"depthwise": (3, 3, 1, 4), "of three channels": (3, 3, 3, 5), "dense": (3, 3, 4, 5)}
 
@@ -61,7 +61,7 @@ def test_convolution_and_gradients_equal_xla(kind, height, width, stride):
     values = operands(kind, height, width)
     ours, expected = (
         jax.jit(functools.partial(results, functools.partial(function, stride=stride)))(*values)
-        for function in (layers.convolution, xla_convolution)
+        for function in (convolutions.convolution, xla_convolution)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
 
@@ -70,7 +70,9 @@ def test_convolution_and_gradients_equal_xla(kind, height, width, stride):
 @pytest.mark.parametrize("kind", KERNELS)
 def test_convolution_follows_the_platform(kind, stride):
     """The program for an accelerator is the one of XLA's convolution and JAX's derivatives."""
-    ours, plain = (functools.partial(function, stride=stride) for function in (layers.convolution, xla_convolution))
+    ours, plain = (
+        functools.partial(function, stride=stride) for function in (convolutions.convolution, xla_convolution)
+    )
     values = operands(kind, 6, 8)
     for platform in ("cuda", "tpu"):
         assert lowered(ours, platform, *values) == lowered(plain, platform, *values)
@@ -106,4 +108,4 @@ def test_channel_sums(height):
 def test_forward_mode_raises():
     images = jnp.ones((1, 4, 4, 2))
     with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda x: layers.convolution(x, jnp.ones((3, 3, 1, 2)), 1), (images,), (images,))
+        jax.jvp(lambda x: convolutions.convolution(x, jnp.ones((3, 3, 1, 2)), 1), (images,), (images,))

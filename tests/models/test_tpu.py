@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from h3r_jax.models import layers, tpu
+from h3r_jax.models import convolutions, tpu
 from h3r_jax.models.hrnet import Exchange
 
 BLOCKS = [(2, 2), (1, 2), (2, 1)]
@@ -65,7 +65,7 @@ def test_convolution_of_blocked_images(monkeypatch, platform, block):
     images, kernel, weights = random(2, 4, 6, 3), random(3, 3, 3, 5, seed=1), random(2, 4, 6, 5, seed=2)
 
     def blocked(images, kernel):
-        return tpu.unblocked(layers.convolution(tpu.blocked(images, block), kernel, 1, block), block)
+        return tpu.unblocked(convolutions.convolution(tpu.blocked(images, block), kernel, 1, block), block)
 
     def plain(images, kernel):
         padding, axes = ((1, 1), (1, 1)), ("NHWC", "HWIO", "NHWC")

@@ -8,6 +8,7 @@ a matrix product of the accelerator: those round their inputs by default, on a T
 bfloat16, which moves a point at 200 pixels by half a pixel.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -260,7 +261,7 @@ def _one_gather(image: jax.Array, left: jax.Array, top: jax.Array) -> list[jax.A
     height, width, channels = image.shape
     padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
     blocks = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]  # as the four gathers, by cells
-    words = sum(block.astype(jnp.uint32) << 8 * i for i, block in enumerate(blocks))
+    words = functools.reduce(jnp.bitwise_or, (block.astype(jnp.uint32) << 8 * i for i, block in enumerate(blocks)))
     within = (left >= -1) & (left < width) & (top >= -1) & (top < height)
     index = jnp.clip(top + 1, 0, height) * (width + 1) + jnp.clip(left + 1, 0, width)
     word = jnp.where(within[:, None], words.reshape(-1, channels)[index], 0)

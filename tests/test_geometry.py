@@ -180,3 +180,13 @@ def test_warp_is_bilinear_interpolation_and_zero_beyond_the_border(dtype):
         assert not result[beyond].any()
         seen_beyond += beyond.sum()
     assert seen_beyond > 100
+
+
+@pytest.mark.parametrize("shape", [(37, 53), (1, 1), (2, 90)])
+def test_one_gather_of_words_takes_the_same_pixels_as_four_gathers(shape):
+    """For every place in and around the image."""
+    random = np.random.default_rng(0)
+    image = jnp.asarray(random.integers(0, 256, (*shape, 3), np.uint8))
+    left, top = (jnp.asarray(random.integers(-4, size + 4, 2000), jnp.int32) for size in reversed(shape))
+    for one, four in zip(geometry._one_gather(image, left, top), geometry._four_gathers(image, left, top)):
+        np.testing.assert_array_equal(one, four)

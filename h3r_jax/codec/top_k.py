@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,7 @@ def _in_passes(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 @_in_passes.defjvp
 def _in_passes_jvp(
     k: int, maps: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, np.ndarray]]:
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, Any]]:
     values, index = _in_passes(*maps, k)
     tangent = jnp.take_along_axis(jnp.swapaxes(*tangents, -1, -2), index, axis=-1)
     return (values, index), (tangent, np.zeros(index.shape, jax.dtypes.float0))

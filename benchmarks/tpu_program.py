@@ -17,6 +17,7 @@ MEMORY_RATE = 819e9  # bytes a second of a v5e
 # Of a gather, for each row, about: it has no estimate. Read from the final program of a v5e, where a loop of 1,300
 # instructions takes 128 rows.
 CYCLES_OF_A_ROW = 10
+LARGE = 2**16  # bytes; an operation with a smaller result and without an estimate is no cost
 SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\](?:\{([0-9,]*)(?::([^}]*))?\})?")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][a-z0-9-]*)\((.*?)\)", re.MULTILINE)
 MOVE_NOTHING = {"parameter", "get-tuple-element", "bitcast", "constant", "tuple", "after-all"}
@@ -29,7 +30,7 @@ class Account:
     cycles: by the compiler's estimates, and `CYCLES_OF_A_ROW` for each gathered row.
     of_gathers: those of them that gathers take.
     memory_bytes: operands and results that are not in the fast memory of the chip, padded as they lie there.
-    unknown: kinds of operations without an estimate, and how many there are; sorts are among them.
+    unknown: kinds of operations without an estimate whose results are large, and how many there are, such as sorts.
     """
 
     cycles: float
@@ -62,7 +63,7 @@ def account(text: str) -> Account:
             cycles += int(estimate[1])
         elif rows := _gathered_rows(text, line, shape):
             of_gathers += CYCLES_OF_A_ROW * rows
-        elif not kind.endswith(("-done", "-start")):
+        elif padded_bytes(re.sub(r"S\(\d+\)", "", shape)) >= LARGE:
             unknown[kind] += 1
     return Account(cycles + of_gathers, of_gathers, memory, dict(unknown))
 

@@ -14,7 +14,8 @@ ENTRY %main (x: f32[4,130]) -> f32[] {
   %fast = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} fusion(%x), calls=%f, backend_config={"estimated_cycles":"120"}
   %rows = u32[64,3]{0,1:T(4,128)} fusion(%fast, %x), calls=%fused_computation, metadata={op_name="gather"}
   %same = f32[4,130]{1,0:T(8,128)} bitcast(%x)
-  ROOT %out = (f32[2]{0:T(128)}, s32[2]{0:T(128)}) sort(%rows), dimensions={0}
+  %small = f32[2]{0:T(128)} add(%x, %x)
+  ROOT %out = (f32[20000]{0:T(128)S(1)}, s32[2]{0:T(128)}) sort(%rows), dimensions={0}
 }
 """
 
@@ -39,6 +40,6 @@ def test_account():
     assert cost.of_gathers == 64 * tpu_program.CYCLES_OF_A_ROW
     assert cost.cycles == 120 + cost.of_gathers
     assert cost.unknown == {"sort": 1}
-    x, rows, out = 8 * 256 * 4, 4 * 128 * 4, 2 * 128 * 4
-    assert cost.memory_bytes == x + (rows + x) + (out + rows)
+    x, rows, small = 8 * 256 * 4, 4 * 128 * 4, 128 * 4
+    assert cost.memory_bytes == x + (rows + x) + (small + 2 * x) + (small + rows)
     assert "not counted: 1 x sort" in str(cost)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
@@ -108,7 +109,9 @@ def to_onnx(
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each array whose type it does not write
     images = jax.ShapeDtypeStruct(("b", *shape, 3), "uint8")
     names = {"input_names": [INPUT], "output_names": list(outputs)}
-    with _refusal():
+    with _refusal(), warnings.catch_warnings():
+        # It makes float64 of Python's numbers, and JAX makes float32 of that.
+        warnings.filterwarnings("ignore", "Explicitly requested dtype float64", UserWarning)
         model = jax2onnx.to_onnx(traced, [images], opset=OPSET, return_mode="ir", **names)
     model = passes.RemoveUnusedNodesPass()(model).model
     model.doc_string = description

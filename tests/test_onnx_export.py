@@ -141,14 +141,15 @@ class Unknown(Small):
     """A backbone with an operation that the converter does not know."""
 
     def __call__(self, images, train):
-        return super().__call__(jnp.nan_to_num(jax.lax.lgamma(jax.lax.bessel_i1e(images))), train)
+        dimmed = jax.lax.reduce(images, np.float32(0), lambda sum_, value: sum_ / 2 + value, (3,))
+        return super().__call__(images + dimmed[..., None], train)
 
 
 def test_a_network_that_cannot_be_converted_is_refused(tmp_path, monkeypatch, runtime):
     monkeypatch.setitem(models.BACKBONES, "unknown", Unknown)
     other = predictor_of()
     other.network = dataclasses.replace(other.network, model=models.build("unknown", 6))
-    for predictor, reason in ((other, "bessel_i1e"), (predictor_of(dtype="bfloat16"), "bfloat16")):
+    for predictor, reason in ((other, "reduce"), (predictor_of(dtype="bfloat16"), "bfloat16")):
         with pytest.raises(UserError, match=rf"cannot convert this network \(.*{reason}.*\); want --format=stablehlo"):
             export.write_onnx(tmp_path / "a.onnx", predictor)
     assert not list(tmp_path.iterdir())

@@ -63,7 +63,7 @@ def account(text: str) -> Account:
             cycles += int(estimate[1])
         elif rows := _gathered_rows(text, line, shape):
             of_gathers += CYCLES_OF_A_ROW * rows
-        elif padded_bytes(re.sub(r"S\(\d+\)", "", shape)) >= LARGE:
+        elif not kind.endswith(("-start", "-done")) and padded_bytes(re.sub(r"S\(\d+\)", "", shape)) >= LARGE:
             unknown[kind] += 1
     return Account(cycles + of_gathers, of_gathers, memory, dict(unknown))
 

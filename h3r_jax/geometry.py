@@ -235,25 +235,31 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
     else:
         taps = _four_gathers(image, left, top)
     weights = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-    first, *others = (tap.astype(jnp.float32) * weight[:, None] for tap, weight in zip(taps, weights))
+    first, *others = (
+        pixels.astype(jnp.float32) * jnp.where(within, weight, 0.0)[:, None]
+        for (pixels, within), weight in zip(taps, weights)
+    )
     return sum(others, first).reshape(*shape, image.shape[2])
 
 
-def _four_gathers(image: jax.Array, left: jax.Array, top: jax.Array) -> list[jax.Array]:
-    """The pixels `[N, C]` at `(left, top)`, to the right, below, and below to the right; zero beyond the border."""
+Tap = tuple[jax.Array, jax.Array]  # pixels `[N, C]`, and `bool[N]`: which of them count
+
+
+def _four_gathers(image: jax.Array, left: jax.Array, top: jax.Array) -> list[Tap]:
+    """The pixels at `(left, top)`, to the right, below, and below to the right; beyond the border none counts."""
     height, width, channels = image.shape
     flat = image.reshape(height * width, channels)
 
-    def tap(dx: int, dy: int) -> jax.Array:
+    def tap(dx: int, dy: int) -> Tap:
         column, row = left + dx, top + dy
         within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-        return jnp.where(within[:, None], flat[index], 0)
+        return flat[index], within
 
     return [tap(0, 0), tap(1, 0), tap(0, 1), tap(1, 1)]
 
 
-def _one_gather(image: jax.Array, left: jax.Array, top: jax.Array) -> list[jax.Array]:
+def _one_gather(image: jax.Array, left: jax.Array, top: jax.Array) -> list[Tap]:
     """`_four_gathers` of bytes by one gather of words, each of which holds four neighbours.
 
     On accelerators the number of gathered rows is the cost of a warp, not the bytes in them.
@@ -264,5 +270,5 @@ def _one_gather(image: jax.Array, left: jax.Array, top: jax.Array) -> list[jax.A
     words = functools.reduce(jnp.bitwise_or, (block.astype(jnp.uint32) << 8 * i for i, block in enumerate(blocks)))
     within = (left >= -1) & (left < width) & (top >= -1) & (top < height)
     index = jnp.clip(top + 1, 0, height) * (width + 1) + jnp.clip(left + 1, 0, width)
-    word = jnp.where(within[:, None], words.reshape(-1, channels)[index], 0)
-    return [(word >> 8 * i & 255).astype(jnp.uint8) for i in range(4)]
+    word = words.reshape(-1, channels)[index]
+    return [((word >> 8 * i & 255).astype(jnp.uint8), within) for i in range(4)]

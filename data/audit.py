@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import shapes
+from data import mean_shape
 from data.source import Annotations
 from h3r_jax.errors import UserError
 
@@ -179,16 +179,16 @@ def overlap(part: Part, other: Part, other_name: str) -> list[str]:
 def findings(parts: Mapping[str, Part], mirror: Sequence[int] = ()) -> list[str]:
     """What is to be said of the parts of one data set, such as "train" and "validation", in sentences.
 
-    Of each part `doubts` and `repetitions`; of each part and those before it `overlap` and `shapes.order_doubt`; of the
-    first `shapes.mirror_doubt`, if a mirror order is given.
+    Of each part `doubts` and `repetitions`; of each part and those before it `overlap` and `mean_shape.order_doubt`; of
+    the first `mean_shape.mirror_doubt`, if a mirror order is given.
     """
     sentences = []
     for place, (name, part) in enumerate(parts.items()):
         found = [*doubts(part.annotations), *repetitions(part.annotations)]
         if mirror and not place:
-            found += shapes.mirror_doubt(part.annotations, mirror)
+            found += mean_shape.mirror_doubt(part.annotations, mirror)
         for other in list(parts)[:place]:
             found += overlap(part, parts[other], other)
-            found += shapes.order_doubt(part.annotations, parts[other].annotations, other)
+            found += mean_shape.order_doubt(part.annotations, parts[other].annotations, other)
         sentences += [f"{name}: {sentence}" for sentence in found]
     return sentences

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data import audit, shapes
+from data import audit, mean_shape
 from h3r_jax.landmarks import SCHEMES, get_scheme
 from tests.data.test_audit import made
 
@@ -33,13 +33,13 @@ SIDE_VIEW = np.array([[-0.4, -0.3], [-0.1, -0.3], [-0.5, 0.0], [-0.4, 0.3], [-0.
         (faces(), MIRROR),
         (faces(turn=np.pi), (0, 1, 2, 3, 4)),  # in any direction: no mean shape that could tell
         (faces(SIDE_VIEW), MIRROR),  # all look to one side
-        (faces(count=shapes.LEAST - 1), (0, 1, 2, 3, 4)),  # too few
+        (faces(count=mean_shape.LEAST - 1), (0, 1, 2, 3, 4)),  # too few
         (faces(FACE[:2]), (0, 1)),  # two landmarks
         (dataclasses.replace(faces(), weight=np.zeros((60, 5), np.float32)), (0, 1, 2, 3, 4)),  # nothing labelled
     ],
 )
 def test_what_fits_or_cannot_be_told_is_left_in_peace(annotations, mirror):
-    assert shapes.mirror_doubt(annotations, mirror) == []
+    assert mean_shape.mirror_doubt(annotations, mirror) == []
 
 
 def test_a_wrong_mirror_order_is_said():
@@ -54,8 +54,8 @@ def test_a_landmark_that_is_never_labelled_does_not_count():
     weight = np.ones((60, 5), np.float32)
     weight[:, 3] = 0
     annotations = dataclasses.replace(faces(), weight=weight)
-    assert shapes.mirror_doubt(annotations, MIRROR) == []
-    (sentence,) = shapes.mirror_doubt(annotations, (0, 1, 2, 4, 3))
+    assert mean_shape.mirror_doubt(annotations, MIRROR) == []
+    (sentence,) = mean_shape.mirror_doubt(annotations, (0, 1, 2, 4, 3))
     assert "2 of 5" in sentence
 
 
@@ -67,7 +67,7 @@ def test_another_order_in_one_split_is_said():
     }
     (sentence,) = audit.findings(parts)
     assert sentence.startswith("validation: 2 of 5 landmarks") and "3 lies where train has 4" in sentence
-    assert shapes.order_doubt(faces(seed=1), faces(), "train") == []
+    assert mean_shape.order_doubt(faces(seed=1), faces(), "train") == []
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEMES if name != "phantom"])
@@ -79,9 +79,9 @@ def test_one_wrong_pair_of_a_scheme_with_many_landmarks(name):
     left = mirror > np.arange(len(mirror))
     shape[:, 0] = np.where(mirror == np.arange(len(mirror)), 0, 0.15 + np.abs(shape[:, 0]) * 0.7)
     shape[mirror[left]] = shape[left] * [-1, 1]
-    assert shapes.mirror_doubt(faces(shape), scheme.mirror) == []
+    assert mean_shape.mirror_doubt(faces(shape), scheme.mirror) == []
     wrong = mirror.copy()
     first = int(np.flatnonzero(left)[0])
     wrong[[first, mirror[first]]] = first, mirror[first]
-    (sentence,) = shapes.mirror_doubt(faces(shape), wrong)
+    (sentence,) = mean_shape.mirror_doubt(faces(shape), wrong)
     assert f"fit 2 of {len(mirror)} landmarks" in sentence and f"landmark {first} becomes {first}, and" in sentence

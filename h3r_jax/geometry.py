@@ -262,11 +262,11 @@ def _four_gathers(image: jax.Array, left: jax.Array, top: jax.Array) -> list[Tap
 def _one_gather(image: jax.Array, left: jax.Array, top: jax.Array) -> list[Tap]:
     """`_four_gathers` of bytes by one gather of words, each of which holds four neighbours.
 
-    On accelerators the number of gathered rows is the cost of a warp, not the bytes in them.
+    By the compiler's estimates for a TPU, a gather costs by the rows that it takes, and not by the bytes in them.
     """
     height, width, channels = image.shape
     padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
-    blocks = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]  # as the four gathers, by cells
+    blocks = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]  # in the order of `_four_gathers`
     words = functools.reduce(jnp.bitwise_or, (block.astype(jnp.uint32) << 8 * i for i, block in enumerate(blocks)))
     within = (left >= -1) & (left < width) & (top >= -1) & (top < height)
     index = jnp.clip(top + 1, 0, height) * (width + 1) + jnp.clip(left + 1, 0, width)

@@ -14,7 +14,7 @@ SMALL = 256  # cells of a map that is searched directly
 # XLA has a kernel for GPUs that finds so many of so large a map in one pass. It sorts other maps in full.
 KERNEL_K = 16
 KERNEL_CELLS = 1024
-PASSES = 64  # more than these take longer than a sort
+PASSES = 64  # at most; a sort takes the place of more. Not measured: no accelerator was at hand
 
 
 def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
@@ -49,7 +49,7 @@ def top_k(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 
 def search(maps: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`top_k`, and `usable`, which on a CPU costs nothing besides."""
+    """Values and indices `[..., K, k]` of `top_k`, and the `bool[..., K]` of `usable`, which a CPU finds on the way."""
     if maps.dtype.itemsize > 4 or math.prod(maps.shape) == 0:  # the other forms are for 32 and 16 bits
         return *_transposed(maps, k), usable(maps)
     in_passes = _in_passes if k <= PASSES else _transposed
@@ -179,14 +179,17 @@ def _bits(values: jax.Array) -> jax.Array:
 
 def _ordered_bits(values: jax.Array) -> jax.Array:
     """Integers `[...]` in the order in which `lax.top_k` sees floats: -0 < 0, and subnormal numbers differ."""
-    bits = _bits(values)
-    return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+    return _turned(_bits(values))
 
 
 def _value_of_order(order: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """The floats of `_ordered_bits`, `[...]`."""
-    bits = order.astype({2: np.int16, 4: np.int32}[dtype.itemsize])
-    return lax.bitcast_convert_type(jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits), dtype)
+    return lax.bitcast_convert_type(_turned(order.astype({2: np.int16, 4: np.int32}[dtype.itemsize])), dtype)
+
+
+def _turned(bits: jax.Array) -> jax.Array:
+    """Negative numbers in the opposite order; its own inverse."""
+    return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
 def _maximum(blocks: jax.Array) -> jax.Array:

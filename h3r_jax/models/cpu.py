@@ -1,6 +1,7 @@
 """3x3 convolutions and sums over pixels for a CPU, where XLA's own forms are slow.
 
-The results are those of the plain forms in `layers`. A program for a GPU or a TPU holds nothing of this file.
+The results are those of the plain forms in `convolutions` and `layers`. A program for a GPU or a TPU holds nothing of
+this file.
 
 Why XLA is slow on a CPU (`python -m benchmarks.step` measures a train step):
 - Its grouped convolution takes 8 times as long as PyTorch's. Nine shifted multiply-adds are faster.

@@ -24,7 +24,7 @@ LANES = 128  # of the matrix unit
 
 
 def block_of(shape: tuple[int, ...]) -> Block:
-    """The block with which a 3x3 convolution of [B, H, W, C] into as many channels takes the least time."""
+    """The block for 3x3 convolutions of [B, H, W, C] into as many channels: it fills the matrix unit best."""
     _, height, width, channels = shape
     for block in ((2, 2), (1, 2)):
         if channels * block[0] * block[1] <= LANES and height % block[0] == 0 and width % block[1] == 0:

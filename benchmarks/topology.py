@@ -119,6 +119,8 @@ def main(_):
                     report(label, compiled, time.perf_counter() - start, examples)
         one = sharding.make_mesh(jax.devices()[:1])
         for label, (function, arguments) in steps(config, one, PER_DEVICE.value[0]).items():
+            if STEPS.value not in label:
+                continue
             text = function.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
             print(f"cuda, {label}: lowered to {len(text.splitlines())} lines of StableHLO")
 

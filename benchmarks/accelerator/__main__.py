@@ -71,7 +71,7 @@ def run(part: str) -> list[dict]:
 
 def describe() -> dict[str, str]:
     """The device and the versions, as a process of JAX sees them."""
-    program = "import jax, jaxlib; print(jax.devices()[0].device_kind); print(jax.__version__)"
+    program = "import jax; print(jax.devices()[0].device_kind); print(jax.__version__)"
     kind, version = subprocess.check_output([sys.executable, "-c", program], text=True).split("\n")[:2]
     return {"device": kind, "jax": version}
 

@@ -19,7 +19,7 @@ from jax import lax
 
 from benchmarks.accelerator import Row, milliseconds
 from benchmarks.objectives import loss_programs
-from h3r_jax import augment, codec, geometry
+from h3r_jax import augment, codec, geometry, models
 from h3r_jax.codec import top_k
 from h3r_jax.inference import make_network
 from h3r_jax.training import sharding, step
@@ -124,7 +124,7 @@ def augmentation(batch: int = 64, size: int = 256) -> list[Row]:
 
 
 def network(model: str, size: int, batch: int) -> list[Row]:
-    """Inference with the decoder, and forward and backward with an update by SGD."""
+    """Inference without and with the decoder, and forward and backward with an update by SGD."""
     recipe = recipe_of(model, size)
     ours = recipe.network
     variables = ours.initialize(0)
@@ -136,7 +136,7 @@ def network(model: str, size: int, batch: int) -> list[Row]:
         points = step.target_points(landmarks, jnp.arange(batch), 0, recipe)
 
         def loss(params: Any) -> Any:
-            inputs, held = images.astype(jnp.float32) / 255, {"params": params, "batch_stats": statistics}
+            inputs, held = models.normalize_images(images), {"params": params, "batch_stats": statistics}
             maps, changed = ours.model.apply(held, inputs, train=True, mutable=["batch_stats"])
             return recipe.objective.values(maps, points, landmarks, stride=ours.stride).mean(), changed["batch_stats"]
 
@@ -147,7 +147,7 @@ def network(model: str, size: int, batch: int) -> list[Row]:
     rows = []
     carry = [variables["params"], variables["batch_stats"], optimizer.init(variables["params"])]
     start = time.perf_counter()
-    infer = jax.jit(lambda v, x: ours.logit_maps(v, x)).lower(variables, images).compile()
+    infer = jax.jit(ours.logit_maps).lower(variables, images).compile()
     compiled = time.perf_counter() - start
     ms = milliseconds(lambda: infer(variables, images), jax.block_until_ready)
     rows.append({"name": "inference", "ms": ms, "images": batch, "compile s": compiled})

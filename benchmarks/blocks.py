@@ -44,16 +44,16 @@ def cost(images, block, device):
     model = Branch(block)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
 
-    def loss(params, images):
-        output, changed = model.apply({**variables_, "params": params}, images, mutable=["batch_stats"])
+    def loss(params, statistics, images):
+        output, changed = model.apply({"params": params, "batch_stats": statistics}, images, mutable=["batch_stats"])
         return jnp.sum(output.astype(jnp.float32) ** 2), changed
 
-    variables_ = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), {"batch_stats": variables["batch_stats"]})
     place = SingleDeviceSharding(device)
     arguments = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), (variables["params"], images)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        (variables["params"], variables["batch_stats"], images),
     )
-    gradients = jax.jit(jax.grad(loss, (0, 1), has_aux=True), out_shardings=place)
+    gradients = jax.jit(jax.grad(loss, (0, 2), has_aux=True), out_shardings=place)
     return tpu_program.account(gradients.lower(*arguments).compile().as_text())
 
 

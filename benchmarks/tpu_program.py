@@ -14,7 +14,7 @@ from benchmarks.collectives import TYPE_BYTES
 
 CLOCK = 1.5e9  # cycles a second of a v5e
 MEMORY_RATE = 819e9  # bytes a second of a v5e
-# Of a gather, for each row, about: it has no estimate. Read from the final program of a v5e, where a loop of 1,300
+# Of a gather, for each row, about: it has no estimate. Read from the final program of a v5e, where a loop of 1,350
 # instructions takes 128 rows.
 CYCLES_OF_A_ROW = 10
 LARGE = 2**16  # bytes; an operation with a smaller result and without an estimate is no cost

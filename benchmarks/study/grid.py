@@ -207,7 +207,8 @@ GROUPS: dict[str, Group] = {
     "faces": Group(
         "Does the order of the objectives hold on real faces?",
         tuple(
-            make("ytfaces68", **objective)
+            make("ytfaces68", **objective, seed=seed)
+            for seed in (0, 1, 2)
             for objective in (*CONTENDERS[:5], {"loss": "integral_cross_entropy", "weight": 1.0})
         ),
     ),

@@ -8,8 +8,8 @@ declared list runs, the most important first. Each part runs in a process of its
 memory and no part takes another one with it. Its rows go to DIR/accelerator.jsonl. A part that has a line there is not
 run again, unless it failed. With `--minutes` no part begins that may end later, judged by its limit.
 
-It needs jax, flax, optax, orbax and PyTorch, and neither TensorFlow nor ml_collections. The tables go to the standard
-output: times, and ratios to what no program beats and to PyTorch.
+It needs jax, flax, optax, orbax, Pillow and PyTorch, and neither TensorFlow nor ml_collections. The tables go to the
+standard output: times, and ratios to what no program beats and to PyTorch.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ def losses(num_devices, dtype):
         rng = np.random.default_rng(number)
         batch = {
             "image": rng.integers(0, 256, (BATCH, *canvas, 3), dtype=np.uint8),
+            **augment.central_crops(BATCH, network.shape, canvas),
             "landmarks": rng.uniform(10, min(canvas) - 10, (BATCH, landmarks, 2)).astype(np.float32),
             "weight": np.ones((BATCH, landmarks), np.float32),
             "index": np.arange(BATCH, dtype=np.int32),

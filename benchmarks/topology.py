@@ -62,6 +62,8 @@ def steps(config, mesh, per_device):
     sharding.check_batch_size(eval_size, mesh)
     batch = {
         "image": images(train_size, augment.canvas_shape(recipe.augmentation, network.shape)),
+        "matrix": jax.ShapeDtypeStruct((train_size, 2, 3), jnp.float32),
+        "edges": jax.ShapeDtypeStruct((train_size, 4), jnp.float32),
         "landmarks": jax.ShapeDtypeStruct((train_size, landmarks, 2), jnp.float32),
         "weight": jax.ShapeDtypeStruct((train_size, landmarks), jnp.float32),
         "index": jax.ShapeDtypeStruct((train_size,), jnp.int32),

@@ -29,17 +29,26 @@ class Canvases:
     source: the N records.
     regions: `[M, ...]`, the parts of images to cut, in the form that `render` takes; region i is of record `i % N`.
     render: cuts a region, such as `h3r_jax.images.crop_image`.
-    shape: `(H, W)` of a canvas.
+    sizes: `int[M, 2]`, height and width of each canvas.
+    shape: `(H, W)` of a canvas in a batch, which is black where the canvas itself is smaller.
     cache_bytes: the budget; the canvases are kept if all M fit into it.
     nbytes: size of all canvases. cached: whether they are kept.
     """
 
-    def __init__(self, source: Source, regions: np.ndarray, render: Render, shape: Sequence[int], cache_bytes: int):
-        self._source, self.regions, self._render = source, regions, render
+    def __init__(
+        self,
+        source: Source,
+        regions: np.ndarray,
+        render: Render,
+        sizes: np.ndarray,
+        shape: Sequence[int],
+        cache_bytes: int,
+    ):
+        self._source, self.regions, self._render, self.sizes = source, regions, render, sizes
         self.shape = (shape[0], shape[1])
-        self.nbytes = len(regions) * self.shape[0] * self.shape[1] * 3
+        self.nbytes = 3 * int(sizes.prod(axis=1).sum())
         self.cached = self.nbytes <= cache_bytes
-        self._cache: np.ndarray | None = None
+        self._cache: list[np.ndarray] = []
 
     def batches(self, index_batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The canvases `uint8[b, H, W, 3]` of the regions in each of `index_batches` (`int64[b]`), in order.
@@ -50,15 +59,17 @@ class Canvases:
         if not self.cached:
             yield from self._decode(index_batches)
             return
-        if self._cache is None:
-            cache = np.empty((len(self.regions), *self.shape, 3), np.uint8)
-            starts = range(0, len(cache), FILLED_AT_ONCE)
-            parts = (np.arange(start, min(start + FILLED_AT_ONCE, len(cache))) for start in starts)
-            for start, canvases in zip(starts, self._decode(parts)):
-                cache[start : start + len(canvases)] = canvases
+        if not self._cache:
+            everything = np.arange(len(self.regions))
+            parts = [everything[start : start + FILLED_AT_ONCE] for start in everything[::FILLED_AT_ONCE]]
+            # Filled aside: another stream may begin meanwhile.
+            cache = []
+            for part, canvases in zip(parts, self._decode(parts)):
+                for (height, width), canvas in zip(self.sizes[part].tolist(), canvases):
+                    cache.append(canvas[:height, :width].copy())
             self._cache = cache
         for indices in index_batches:
-            yield self._cache[indices]
+            yield self._together([self._cache[index] for index in indices.tolist()])
 
     def _decode(self, index_batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         sizes, errors = collections.deque[int](), list[Exception]()
@@ -69,7 +80,7 @@ class Canvases:
 
         def decode(indices: np.ndarray) -> np.ndarray:
             try:
-                return np.stack([self._canvas(index) for index in indices.tolist()])
+                return self._together([self._canvas(index) for index in indices.tolist()])
             except Exception as error:
                 errors.append(error)  # TensorFlow would pass on its text alone
                 raise
@@ -102,10 +113,19 @@ class Canvases:
             for start in range(0, len(indices), CHUNK):
                 yield indices[start : start + CHUNK]
 
+    def _together(self, canvases: Sequence[np.ndarray]) -> np.ndarray:
+        if all(canvas.shape[:2] == self.shape for canvas in canvases):
+            return np.stack(canvases)
+        batch = np.zeros((len(canvases), *self.shape, 3), np.uint8)
+        for place, canvas in zip(batch, canvases):
+            place[: canvas.shape[0], : canvas.shape[1]] = canvas
+        return batch
+
     def _canvas(self, index: int) -> np.ndarray:
         record = index % len(self._source)
         image = self._source.image(record)
+        height, width = self.sizes[index].tolist()
         try:
-            return self._render(image, self.regions[index], self.shape)
+            return self._render(image, self.regions[index], (height, width))
         except UserError as error:
             raise self._source.unreadable(record, error) from None

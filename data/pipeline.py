@@ -76,6 +76,7 @@ class TrainInput:
     upper_body: landmarks of the upper half (`LandmarkScheme.upper_body`), for `half_body`.
     cache_bytes: the budget for all canvases, see `Canvases`.
     matrices: `float64[N, 2, 3]`, image to input pixels, of whole bodies before augmentation.
+    fields: the arrays "matrix", "edges" and "landmarks" of `batches` for each canvas, in the order of `canvases`.
 
     Raises:
       UserError: a record without a box, or `half_body` without `upper_body`.
@@ -111,12 +112,19 @@ class TrainInput:
         canvas = augment.canvas_shape(augmentation, shape)
         crops = geometry.crop_matrix(boxes, shape=shape, scale=box_scale)
         self.matrices = crops[0]
-        matrices = geometry.compose(augment.crop_to_canvas(shape, canvas), crops)
-        landmarks = geometry.transform_points(matrices, annotations.landmarks).astype(np.float32)
+        regions, sizes = augment.place_canvases(crops, shape, canvas)
+        corners = np.stack([np.full((len(source), 2), -0.5), annotations.size[:, ::-1] - 0.5], axis=1)
+        fields = {
+            "matrix": geometry.compose(crops, geometry.invert(regions)),
+            "edges": geometry.transform_points(regions, corners).reshape(*regions.shape[:2], 4),
+            "landmarks": geometry.transform_points(regions, annotations.landmarks),
+        }
         # Variant v of record i is crop v * N + i.
-        regions = matrices.reshape(-1, 2, 3)
-        self.canvases = Canvases(source, regions, images.crop_image, canvas, cache_bytes)
-        self._landmarks = landmarks.reshape(-1, *landmarks.shape[2:])
+        self.fields = {
+            name: values.astype(np.float32).reshape(-1, *values.shape[2:]) for name, values in fields.items()
+        }
+        regions, sizes = regions.reshape(-1, 2, 3), sizes.reshape(-1, 2)
+        self.canvases = Canvases(source, regions, images.crop_image, sizes, canvas, cache_bytes)
 
     def _crops(self, seed: int, positions: np.ndarray) -> np.ndarray:
         """The crops `v * N + i` at `positions` of the stream."""
@@ -131,8 +139,9 @@ class TrainInput:
         """Endless batches from `start_step` on: this process's slice of each global batch.
 
         Yields:
-          {"image" `uint8[b, H', W', 3]`, "landmarks" `float32[b, K, 2]` in canvas pixels, "weight" `float32[b, K]`,
-          "index" `int32[b]`}, `b = batch_size / process_count`.
+          {"image" `uint8[b, H', W', 3]`, "matrix" `float32[b, 2, 3]` from canvas pixels to input pixels, "edges"
+          `float32[b, 4]` and "landmarks" `float32[b, K, 2]` in canvas pixels, "weight" `float32[b, K]`, "index"
+          `int32[b]`}, `b = batch_size / process_count`; see `augment.augment_example`.
 
         Raises:
           UserError: the batch does not divide among the processes.
@@ -149,7 +158,7 @@ class TrainInput:
             indices = crops % self.num_examples
             yield {
                 "image": image,
-                "landmarks": self._landmarks[crops],
+                **{name: values[crops] for name, values in self.fields.items()},
                 "weight": self.annotations.weight[indices],
                 "index": indices.astype(np.int32),
             }
@@ -188,7 +197,7 @@ class EvalInput:
         boxes, way = annotations.boxes(box), images.CROPS[crop]
         self.matrices = way.matrix(boxes, shape, box_scale)
         cut = lambda image, box, shape: way.cut(image, box, shape, box_scale)
-        self.canvases = Canvases(source, boxes, cut, shape, cache_bytes)
+        self.canvases = Canvases(source, boxes, cut, np.tile(shape, (len(boxes), 1)), shape, cache_bytes)
 
     @property
     def num_examples(self) -> int:

@@ -1,7 +1,7 @@
 """Random changes of a training example, on the device, keyed: the same key gives the same example.
 
-The host delivers a canvas: a crop around the object with a margin, deterministic
-and cacheable. Each function here is written for one example and batched by `jax.vmap`.
+The host delivers a canvas: a part of the image around the object, shrunk if it is finer than
+the network needs, deterministic and cacheable. Each function here is written for one example and batched by `jax.vmap`.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from jax.typing import ArrayLike
 
 from h3r_jax import geometry, ranges
 
-# Canvas pixels per input pixel. The bilinear warp of the canvas must stay within 2/255 of a one-step antialiased
-# warp of the original on average (tests/data/test_input_path.py). Photographs came out at 1.1 with 1.25, at 1.8 with
-# 1.0; fine texture everywhere, such as grass, is the worst case, at 3.
+# Canvas pixels per input pixel, at most. The bilinear warp of the canvas must stay within 2/255 of a one-step
+# antialiased warp of the original on average (tests/data/test_input_path.py). Photographs came out at 1.1 with 1.25, at
+# 1.8 with 1.0; fine texture everywhere, such as grass, is the worst case, at 3.
 CANVAS_DENSITY = 1.25
 
 
@@ -54,7 +54,7 @@ class Augmentation:
 
 
 def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[int, int]:
-    """`(H', W')`, canvas pixels, of the canvas that holds every crop which `augmentation` can take.
+    """`(H', W')`, canvas pixels, of the largest canvas: it holds every crop which `augmentation` can take.
 
     `shape` is `(H, W)` of the network's input.
     """
@@ -69,10 +69,51 @@ def canvas_shape(augmentation: Augmentation, shape: tuple[int, int]) -> tuple[in
     return math.ceil(CANVAS_DENSITY * sides[0]), math.ceil(CANVAS_DENSITY * sides[1])
 
 
-def crop_to_canvas(shape: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
-    """The map from pixels of the plain crop `shape = (H, W)` to pixels of the canvas; `float64[2, 3]`."""
+def _crop_to_canvas(shape: tuple[int, int], canvas: tuple[int, int]) -> np.ndarray:
+    """From pixels of the plain crop to pixels of a canvas around it, of the greatest density; `float64[2, 3]`."""
     offset = [(canvas[axis] - 1) / 2 - CANVAS_DENSITY * (shape[axis] - 1) / 2 for axis in (1, 0)]
     return np.array([[CANVAS_DENSITY, 0, offset[0]], [0, CANVAS_DENSITY, offset[1]]])
+
+
+def central_crops(count: int, shape: tuple[int, int], canvas: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What goes with canvases that have the plain crop in their middle, at `CANVAS_DENSITY`, and image everywhere.
+
+    Args:
+      count: of canvases.
+      shape: `(H, W)` of the plain crop.
+      canvas: `(H', W')`.
+
+    Returns:
+      {"matrix" `float32[count, 2, 3]`, "edges" `float32[count, 4]`}, as `augment_example` takes them.
+    """
+    matrix = geometry.invert(_crop_to_canvas(shape, canvas)).astype(np.float32)
+    edges = np.array([-0.5, -0.5, canvas[1] - 0.5, canvas[0] - 0.5], np.float32)
+    return {"matrix": np.tile(matrix, (count, 1, 1)), "edges": np.tile(edges, (count, 1))}
+
+
+def place_canvases(crops: np.ndarray, shape: tuple[int, int], canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The maps from image pixels to canvas pixels, and the sizes of the canvases.
+
+    An image that is coarser than `canvas` is not enlarged: its canvas is a part of the image as it is, and smaller.
+
+    Args:
+      crops: `float64[..., 2, 3]`, from image pixels to pixels of the plain crop (`geometry.crop_matrix`).
+      shape: `(H, W)` of the plain crop.
+      canvas: `(H', W')`, of `canvas_shape`.
+
+    Returns:
+      `float64[..., 2, 3]`, and `int[..., 2]`, height and width, at most `canvas`.
+    """
+    finest = geometry.compose(_crop_to_canvas(shape, canvas), crops)
+    middle, scale = (np.array(canvas[::-1]) - 1) / 2, finest[..., :1, 0]
+    # Two pixels more, because the canvas begins at a whole pixel of the image.
+    sizes = np.ceil((np.array(canvas) - 1) / scale).astype(int) + 2
+    coarse = (sizes <= canvas).all(axis=-1)
+    center = (middle - finest[..., 2]) / scale  # of the canvas, in the image
+    copied = finest.copy()
+    copied[..., :2] = np.eye(2)
+    copied[..., 2] = np.round((sizes[..., ::-1] - 1) / 2 - center)
+    return np.where(coarse[..., None, None], copied, finest), np.where(coarse[..., None], sizes, canvas)
 
 
 def random_matrix(key: jax.Array, augmentation: Augmentation, shape: tuple[int, int]) -> jax.Array:
@@ -129,6 +170,8 @@ def occlude(key: jax.Array, image: jax.Array) -> jax.Array:
 def augment_example(
     key: jax.Array,
     canvas: jax.Array,
+    matrix: jax.Array,
+    edges: jax.Array,
     landmarks: jax.Array,
     weight: jax.Array,
     *,
@@ -140,7 +183,9 @@ def augment_example(
 
     Args:
       key: a PRNG key.
-      canvas: `uint8[H', W', 3]`, of `canvas_shape(augmentation, shape)`.
+      canvas: `uint8[H', W', 3]`, large enough for every crop that `augmentation` can take.
+      matrix: `[2, 3]`, from canvas pixels to pixels of the plain crop.
+      edges: `[4]`, x0, y0, x1, y1: the edges of the original image, canvas pixels; see `geometry.warp_image`.
       landmarks: `[K, 2]`, canvas pixels.
       weight: `[K]`.
       augmentation: Augmentation.
@@ -151,14 +196,13 @@ def augment_example(
       image `float32[H, W, 3]` (0 to 255), landmarks `float32[K, 2]` (pixels of that image), weight `[K]`.
     """
     key_matrix, key_mirror, key_color, key_blur, key_occlusion = jax.random.split(key, 5)
-    to_crop = geometry.invert(crop_to_canvas(shape, (canvas.shape[0], canvas.shape[1]))).astype(np.float32)
-    matrix = geometry.compose(random_matrix(key_matrix, augmentation, shape), jnp.asarray(to_crop))
+    matrix = geometry.compose(random_matrix(key_matrix, augmentation, shape), matrix.astype(jnp.float32))
     mirrored = jax.random.bernoulli(key_mirror, augmentation.mirror)
     mirror = jnp.where(mirrored, geometry.mirror_matrix(shape[1]), np.eye(2, 3)).astype(jnp.float32)
     matrix = geometry.compose(mirror, matrix)
     order = jnp.where(mirrored, jnp.asarray(mirror_order), jnp.arange(len(mirror_order)))
     landmarks = geometry.transform_points(matrix, landmarks.astype(jnp.float32))[order]
-    image = geometry.warp_image(canvas, matrix, shape)
+    image = geometry.warp_image(canvas, matrix, shape, edges)
     if augmentation.blur:
         key_on, key_sigma = jax.random.split(key_blur)
         sigma = augmentation.blur * jax.random.uniform(key_sigma) * jax.random.bernoulli(key_on, 0.5)

@@ -204,7 +204,7 @@ def mirror_heatmaps(heatmaps: jax.Array, stride: float, order: Sequence[int]) ->
     return (1 - shift) * turned + shift * before
 
 
-def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax.Array:
+def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int], edges: jax.Array | None = None) -> jax.Array:
     """An image seen through an affine map, by bilinear interpolation; zero beyond its border.
 
     Meant for maps that keep sizes or shrink by less than two: there is no
@@ -214,6 +214,8 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
       image: `[H, W, C]`, any dtype.
       matrix: `[2, 3]`, from pixels of `image` to pixels of the result.
       shape: `(H', W')` of the result.
+      edges: `[4]`, x0, y0, x1, y1, pixels of `image`: only what lies between them is seen, and the pixels next to them
+        are repeated up to them. Without edges, the outermost pixels fade over one pixel.
 
     Returns:
       `float32[H', W', C]`.
@@ -227,6 +229,10 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
     inverse = invert(jnp.asarray(matrix, jnp.float32))
     x, y = jnp.meshgrid(jnp.arange(shape[1], dtype=jnp.float32), jnp.arange(shape[0], dtype=jnp.float32))
     source = transform_points(inverse, jnp.stack([x.ravel(), y.ravel()], axis=-1))
+    if edges is not None:
+        low, high = jnp.asarray(edges, jnp.float32).reshape(2, 1, 2)
+        seen = ((source >= low) & (source <= high)).all(axis=-1)
+        source = jnp.clip(source, jnp.ceil(low), jnp.floor(high))
     corner = jnp.floor(source)
     fx, fy = (source - corner).T
     left, top = corner.astype(jnp.int32).T
@@ -239,7 +245,10 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int]) -> jax
         pixels.astype(jnp.float32) * jnp.where(within, weight, 0.0)[:, None]
         for (pixels, within), weight in zip(taps, weights)
     )
-    return sum(others, first).reshape(*shape, image.shape[2])
+    result = sum(others, first)
+    if edges is not None:
+        result = jnp.where(seen[:, None], result, 0.0)
+    return result.reshape(*shape, image.shape[2])
 
 
 Tap = tuple[jax.Array, jax.Array]  # pixels `[N, C]`, and `bool[N]`: which of them count

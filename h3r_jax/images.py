@@ -231,6 +231,8 @@ def _resized(decoded: Decoded, low: np.ndarray, high: np.ndarray, size: np.ndarr
     inside = (low >= 0).all() and (high <= decoded.shape).all()
     if inside:  # PIL's filter ends at the border
         first, last = np.maximum(first, 0), np.minimum(last, decoded.shape)
+    if inside and (high - low == size).all() and (low == low.round()).all():  # nothing to resample
+        return np.asarray(decoded.window(low.astype(int), high.astype(int)))
     low, high = low - first, high - first
     part = _resize(decoded.window(first, last), low, high, size)
     if inside:

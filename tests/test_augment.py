@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from h3r_jax import augment
+from h3r_jax import augment, geometry
 from h3r_jax.landmarks import LandmarkScheme
 from h3r_jax.training import step
 
@@ -23,12 +23,14 @@ SCHEME = LandmarkScheme("three", 3, (1, 0, 2), (("pair", (0, 1)),))
 def batch(indices):
     """One and the same content under the given indices, so that only the keys differ."""
     rng = np.random.default_rng(0)
-    canvas = rng.integers(0, 256, (*augment.canvas_shape(ALL, SHAPE), 3), dtype=np.uint8)
+    shape = augment.canvas_shape(ALL, SHAPE)
+    canvas = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     landmarks = rng.uniform(10, 30, (3, 2)).astype(np.float32)
     weight = np.array([1.0, 0.5, 0.25], np.float32)
     count = len(indices)
     return {
         "image": np.stack([canvas] * count),
+        **augment.central_crops(count, SHAPE, shape),
         "landmarks": np.stack([landmarks] * count),
         "weight": np.stack([weight] * count),
         "index": np.array(indices, np.int32),
@@ -69,18 +71,19 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     none = augment.Augmentation()
     canvas_shape = augment.canvas_shape(none, SHAPE)
     assert canvas_shape == tuple(int(np.ceil(augment.CANVAS_DENSITY * n)) for n in SHAPE)
-    to_canvas = augment.crop_to_canvas(SHAPE, canvas_shape)
+    place = augment.central_crops(1, SHAPE, canvas_shape)
+    to_canvas = geometry.invert(place["matrix"][0].astype(np.float64))
     margins = (
         to_canvas[:, 2],
         np.subtract(canvas_shape[::-1], 1) - (to_canvas[:, :2] @ np.subtract(SHAPE[::-1], 1) + to_canvas[:, 2]),
     )
-    np.testing.assert_allclose(*margins, err_msg="the crop lies in the middle of its canvas")
+    np.testing.assert_allclose(*margins, atol=1e-5, err_msg="the crop lies in the middle of its canvas")
     landmarks = np.random.default_rng(0).uniform(0, 30, (3, 2))
     ramp = np.broadcast_to(3 * np.arange(canvas_shape[1])[None, :, None], (*canvas_shape, 3)).astype(np.uint8)
     on_canvas = (landmarks @ to_canvas[:, :2].T + to_canvas[:, 2]).astype(np.float32)
     options = {"augmentation": none, "shape": SHAPE, "mirror_order": SCHEME.mirror}
     image, moved, weight = jax.jit(lambda *example: augment.augment_example(*example, **options))(
-        jax.random.key(0), ramp, on_canvas, np.ones(3, np.float32)
+        jax.random.key(0), ramp, place["matrix"][0], place["edges"][0], on_canvas, np.ones(3, np.float32)
     )
     np.testing.assert_allclose(moved, landmarks, atol=1e-4)
     np.testing.assert_array_equal(weight, 1)
@@ -94,8 +97,8 @@ def test_no_augmentation_is_the_plain_crop_of_the_canvas():
     ids=["all", "quarter", "far"],
 )
 def test_the_canvas_holds_every_crop_and_little_more(augmentation):
+    """Of an image that is finer than the canvas, and of one that is coarser and gives its pixels as they are."""
     canvas = augment.canvas_shape(augmentation, SHAPE)
-    to_canvas = augment.crop_to_canvas(SHAPE, canvas)
     size = np.array(SHAPE[::-1])
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (size - 1)
     matrices = jax.vmap(lambda key: augment.random_matrix(key, augmentation, SHAPE))(
@@ -103,12 +106,21 @@ def test_the_canvas_holds_every_crop_and_little_more(augmentation):
     )
     linear = np.linalg.inv(np.asarray(matrices[:, :, :2], np.float64))
     plain = np.einsum("nij,ncj->nci", linear, corners - np.asarray(matrices)[:, None, :, 2])
-    on_canvas = plain * np.diag(to_canvas[:, :2]) + to_canvas[:, 2]
-    limit = np.array(canvas[::-1]) - 1
-    low, high = on_canvas.min(axis=(0, 1)), on_canvas.max(axis=(0, 1))
-    assert (low >= 0).all() and (high <= limit).all(), "a crop would see beyond its canvas"
-    # Of 20,000 crops the widest comes close: the canvas is not larger than it must be.
-    assert (low < 0.08 * limit).all() and (high > 0.92 * limit).all()
+    scales = np.array([0.3, 0.7, 1.2, 2.0, 4.7])  # crop pixels per image pixel
+    crops = scales[:, None, None] * np.array([[1, 0, -20.3], [0, 1, 33.8]])
+    matrices, sizes = augment.place_canvases(crops, SHAPE, canvas)
+    for scale, crop, matrix, shape in zip(scales, crops, matrices, sizes, strict=True):
+        if coarse := scale > 1:
+            assert (matrix[:, :2] == np.eye(2)).all() and (matrix[:, 2] % 1 == 0).all()
+            assert (shape < np.array(canvas) / augment.CANVAS_DENSITY / scale + 3).all()
+        else:
+            assert matrix[0, 0] == pytest.approx(augment.CANVAS_DENSITY * scale) and shape.tolist() == list(canvas)
+        on_canvas = geometry.transform_points(geometry.compose(matrix, geometry.invert(crop)), plain.reshape(-1, 2))
+        limit = shape[::-1] - 1
+        low, high = on_canvas.min(axis=0), on_canvas.max(axis=0)
+        assert (low >= 0).all() and (high <= limit).all(), "a crop would see beyond its canvas"
+        # Of 20,000 crops the widest comes close: the canvas is not larger than it must be.
+        assert (low < 0.08 * limit + 1.5 * coarse).all() and (high > 0.92 * limit - 1.5 * coarse).all()
 
 
 def test_blur_is_a_gaussian_and_none_is_none():

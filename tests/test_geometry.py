@@ -182,6 +182,30 @@ def test_warp_is_bilinear_interpolation_and_zero_beyond_the_border(dtype):
     assert seen_beyond > 100
 
 
+def test_edges_within_an_image_are_sharp():
+    """The part of an image that counts: its outermost pixels reach up to its edges, and nothing is seen beyond."""
+    rng = np.random.default_rng(5)
+    image = rng.integers(1, 256, (23, 31, 3)).astype(np.uint8)
+    edges = np.array([3.7, -40.0, 25.5, 17.2])  # pixels 4 to 25 and 0 to 17
+    beyond = 0
+    for seed in range(6):
+        matrix = random_maps(seed)
+        matrix[:, 2] = [14, 10] - matrix[:, :2] @ rng.uniform(0, 20, 2)
+        result = np.asarray(WARP(image, matrix, (20, 28), edges.astype(np.float32)))
+        rows, columns = np.mgrid[:20, :28]
+        inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+        x, y, _ = np.einsum("ij,jhw->ihw", inverse, np.stack([columns, rows, np.ones_like(rows)]))
+        seen = (x >= edges[0]) & (x <= edges[2]) & (y >= edges[1]) & (y <= edges[3])
+        assert not result[~seen].any()
+        beyond += (~seen).sum()
+        framed = np.pad(image[:18, 4:26].astype(np.float64), ((1, 0), (0, 0), (0, 0)))  # beyond its border it fades
+        place = [np.clip(y, -1, 17) + 1, np.clip(x, 4, 25) - 4]
+        for channel in range(3):
+            expected = ndimage.map_coordinates(framed[..., channel], place, order=1)
+            np.testing.assert_allclose(result[seen, channel], expected[seen], atol=0.02)
+    assert beyond > 100
+
+
 @pytest.mark.parametrize("shape", [(37, 53), (1, 1), (2, 90)])
 def test_one_gather_of_words_takes_the_same_pixels_as_four_gathers(shape):
     """For every place in and around the image."""

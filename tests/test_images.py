@@ -87,6 +87,16 @@ def test_a_dot_in_a_jpeg_arrives_there_too(pixel):
     np.testing.assert_allclose(found, geometry.transform_points(matrix, center[None])[0], atol=0.05)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_crop_of_the_same_scale_has_the_pixels_of_the_image(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(texture(3, 40, 50)).save(path)
+    pixels = read_image(path)
+    crop = crop_image(path, np.array([[1.0, 0, -7], [0, 1, 12]]), (60, 30))
+    np.testing.assert_array_equal(crop[12:52], pixels[:, 7:37])
+    assert not crop[:12].any() and not crop[52:].any()
+
+
 def test_a_crop_that_shows_nothing():
     pixels = texture(0, 20, 30)
     far = geometry.crop_matrix([500, 500, 520, 520], shape=SHAPE)

@@ -103,6 +103,7 @@ def batch_of(recipe: Recipe, count: int) -> dict[str, jax.Array]:
     canvas = augment.canvas_shape(recipe.augmentation, recipe.network.shape)
     batch = {
         "image": generator.integers(0, 256, (count, *canvas, 3), np.uint8),
+        **augment.central_crops(count, recipe.network.shape, canvas),
         "landmarks": generator.uniform(0.3, 0.7, (count, LANDMARKS, 2)).astype(np.float32) * canvas[0],
         "weight": np.ones((count, LANDMARKS), np.float32),
         "index": np.arange(count, dtype=np.int32),

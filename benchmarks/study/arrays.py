@@ -21,7 +21,7 @@ from benchmarks.study import examples, grid
 from configs import common, quickstart, ytfaces68
 from data import inputs
 from data.pipeline import EvalInput
-from h3r_jax import augment, geometry
+from h3r_jax import geometry
 from h3r_jax.errors import UserError, sentences
 from h3r_jax.evaluation.protocols import Protocol, units
 from h3r_jax.files import write_whole
@@ -62,12 +62,12 @@ def collect(dataset: str, input_size: int, data_dir: str) -> dict[str, np.ndarra
     config.augment.update(grid.largest_augmentation(dataset))
     recipe = Recipe.from_config(config)
     network, train = recipe.network, inputs.train_input(config, recipe)
-    canvas = augment.canvas_shape(recipe.augmentation, network.shape)
-    matrices = geometry.compose(augment.crop_to_canvas(network.shape, canvas), train.matrices)
     everything = np.arange(train.num_examples)[:, None]
     arrays = {
         "canvases": np.concatenate(list(train.canvases.batches(everything))),
-        "landmarks": geometry.transform_points(matrices, train.annotations.landmarks).astype(np.float32),
+        "matrices": train.fields["matrix"],
+        "edges": train.fields["edges"],
+        "landmarks": train.fields["landmarks"],
         "weight": train.annotations.weight,
     }
     splits = {"test": inputs.test_input(config, network)}

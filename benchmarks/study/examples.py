@@ -42,18 +42,21 @@ class Examples:
     """Examples to train on, and to evaluate.
 
     canvases: `uint8[N, H', W', 3]`.
+    matrices, edges: `float32[N, 2, 3]` and `float32[N, 4]`, see `h3r_jax.augment.augment_example`.
     landmarks: `float32[N, K, 2]`, pixels of the canvas.
     weight: `float32[N, K]`.
     test: Crops.
     """
 
     canvases: np.ndarray
+    matrices: np.ndarray
+    edges: np.ndarray
     landmarks: np.ndarray
     weight: np.ndarray
     test: Crops
 
 
-TRAIN = ("canvases", "landmarks", "weight")
+TRAIN = ("canvases", "matrices", "edges", "landmarks", "weight")
 CROPS = tuple(field.name for field in dataclasses.fields(Crops))
 
 

@@ -110,6 +110,8 @@ def train(cell: Cell, arrays: examples.Examples, *, most_steps: int = 0) -> Run:
     def batch_of(chosen: np.ndarray) -> dict[str, np.ndarray]:
         return {
             "image": arrays.canvases[chosen],
+            "matrix": arrays.matrices[chosen],
+            "edges": arrays.edges[chosen],
             "landmarks": arrays.landmarks[chosen],
             "weight": arrays.weight[chosen],
             "index": (chosen + cell.seed * count).astype(np.int32),
@@ -171,4 +173,12 @@ def made_up(cell: Cell, count: int = 2) -> examples.Examples:
 
     train, test = draw(canvas), draw(shape)
     crops = examples.Crops(**test, unit=np.full(count, 50.0))
-    return examples.Examples(train["images"], train["landmarks"].astype(np.float32), train["weight"], crops)
+    places = augment.central_crops(count, shape, canvas)
+    return examples.Examples(
+        train["images"],
+        places["matrix"],
+        places["edges"],
+        train["landmarks"].astype(np.float32),
+        train["weight"],
+        crops,
+    )

@@ -1,5 +1,6 @@
 """The training step: a pure function that runs on the devices."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +22,9 @@ def augment_batch(batch: Batch, step: jax.typing.ArrayLike, recipe: Recipe) -> t
     """The augmented examples of a batch at a step. The random changes depend on (seed, step, example index) alone.
 
     Args:
-      batch: {"image" `uint8[B, H', W', 3]` canvases, "landmarks" `[B, K, 2]` canvas pixels, "weight" `[B, K]`,
-        "index" `int32[B]`}.
+      batch: {"image" `uint8[B, H', W', 3]` canvases, "matrix" `[B, 2, 3]` from canvas pixels to input pixels, "edges"
+        `[B, 4]` of the original images, canvas pixels (`augment.augment_example`), "landmarks" `[B, K, 2]` canvas
+        pixels, "weight" `[B, K]`, "index" `int32[B]`}.
       step: `int32[]`.
       recipe: Recipe.
 
@@ -31,18 +33,13 @@ def augment_batch(batch: Batch, step: jax.typing.ArrayLike, recipe: Recipe) -> t
     """
     keys = _example_keys(batch["index"], step, recipe, stream=0)
 
-    def one(key: jax.Array, canvas: jax.Array, landmarks: jax.Array, weight: jax.Array) -> Any:
-        return augment.augment_example(
-            key,
-            canvas,
-            landmarks,
-            weight,
-            augmentation=recipe.augmentation,
-            shape=recipe.network.shape,
-            mirror_order=recipe.network.scheme.mirror,
-        )
-
-    return jax.vmap(one)(keys, batch["image"], batch["landmarks"], batch["weight"])
+    one = functools.partial(
+        augment.augment_example,
+        augmentation=recipe.augmentation,
+        shape=recipe.network.shape,
+        mirror_order=recipe.network.scheme.mirror,
+    )
+    return jax.vmap(one)(keys, *(batch[name] for name in ("image", "matrix", "edges", "landmarks", "weight")))
 
 
 def _example_keys(index: jax.Array, step: jax.typing.ArrayLike, recipe: Recipe, stream: int) -> jax.Array:

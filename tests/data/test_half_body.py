@@ -58,13 +58,15 @@ def take(stream, count, **options):
     return list(itertools.islice(stream.batches(**{"seed": 3, "batch_size": 4, "start_step": 0, **options}), count))
 
 
-def canvas_scale(stream, batch):
-    """Canvas pixels per image pixel of each example, from its landmarks."""
+def crop_scale(stream, batch):
+    """Input pixels per image pixel of each example before augmentation, from its landmarks."""
     result = []
-    for index, landmarks in zip(batch["index"], batch["landmarks"]):
+    for index, matrix, landmarks in zip(batch["index"], batch["matrix"], batch["landmarks"]):
         original = stream.annotations.landmarks[index]
         seen = np.isfinite(original[:, 0])
-        result.append(fit_affine(original[seen], landmarks[seen].astype(np.float64))[0, 0])
+        result.append(
+            fit_affine(original[seen], geometry.transform_points(matrix, landmarks[seen]).astype(float))[0, 0]
+        )
     return np.array(result)
 
 
@@ -151,11 +153,11 @@ def test_streams_are_resumed_and_divided(source, cache_bytes):
 
 def test_halves_are_always_shown_at_probability_one(source):
     stream = train_input(source, 1.0)
-    density = stream.matrices[:, 0, 0] * augment.CANVAS_DENSITY
+    whole = stream.matrices[:, 0, 0]
     seen = {index: set() for index in range(PEOPLE)}
     for batch in take(stream, 20):
-        for index, scale in zip(batch["index"].tolist(), canvas_scale(stream, batch)):
-            seen[index].add(round(float(scale / density[index]), 3))
+        for index, scale in zip(batch["index"].tolist(), crop_scale(stream, batch)):
+            seen[index].add(round(float(scale / whole[index]), 3))
     assert [len(seen[index]) for index in range(PEOPLE)] == [2, 2, 1, 1]
     assert seen[3] == {1.0}, "too few joints: the whole"
     assert min(min(seen[index]) for index in range(3)) > 1.1, "a half is shown larger"

@@ -88,6 +88,8 @@ def test_batches_follow_the_global_order_across_epochs(source):
     for batch in batches:
         assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
             "image": ("uint8", (4, *stream.canvases.shape, 3)),
+            "matrix": ("float32", (4, 2, 3)),
+            "edges": ("float32", (4, 4)),
             "landmarks": ("float32", (4, 3, 2)),
             "weight": ("float32", (4, 3)),
             "index": ("int32", (4,)),
@@ -125,7 +127,7 @@ def test_starting_at_a_step_is_skipping_the_steps_before(source, cache_bytes):
 
 def test_kept_canvases_are_those_decoded_anew_and_the_budget_decides(source):
     kept = train_input(source)
-    assert kept.canvases.nbytes == COUNT * kept.canvases.shape[0] * kept.canvases.shape[1] * 3
+    assert kept.canvases.nbytes == sum(3 * height * width for height, width in kept.canvases.sizes.tolist())
     assert kept.canvases.cached and train_input(source, kept.canvases.nbytes).canvases.cached
     anew = train_input(source, kept.canvases.nbytes - 1)
     assert not anew.canvases.cached

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from h3r_jax import augment, codec
+from h3r_jax import augment, codec, geometry
 from h3r_jax.evaluation.evaluator import Evaluator
 from h3r_jax.evaluation.protocols import Protocol
 from h3r_jax.inference import FLIPS, make_network
@@ -105,6 +105,8 @@ def test_full_step_has_the_same_shapes_out_as_in(target, head, loss):
     canvas = augment.canvas_shape(augmentation, (128, 128))
     batch = {
         "image": jax.ShapeDtypeStruct((4, *canvas, 3), jnp.uint8),
+        "matrix": jax.ShapeDtypeStruct((4, 2, 3), jnp.float32),
+        "edges": jax.ShapeDtypeStruct((4, 4), jnp.float32),
         "landmarks": jax.ShapeDtypeStruct((4, 68, 2), jnp.float32),
         "weight": jax.ShapeDtypeStruct((4, 68), jnp.float32),
         "index": jax.ShapeDtypeStruct((4,), jnp.int32),
@@ -134,8 +136,7 @@ def test_loss_ignores_hidden_and_outside_landmarks():
     hidden = {**batch, "weight": batch["weight"] * (np.arange(8) != 5)[:, None].astype(np.float32)}
     _, one = train_step(state, hidden)
     assert float(one["loss"]) != float(metrics["loss"]) and float(one["counted"]) < float(metrics["counted"])
-    canvas = augment.canvas_shape(recipe.augmentation, recipe.network.shape)
-    crop = (batch["landmarks"] - (canvas[0] - 1) / 2) / augment.CANVAS_DENSITY + (recipe.network.shape[0] - 1) / 2
+    crop = geometry.transform_points(batch["matrix"], batch["landmarks"])
     inside = codec.activation_points(crop, heatmap_shape=recipe.network.heatmap_shape, stride=4).inside
     assert float(metrics["counted"]) == pytest.approx(float((inside & (batch["weight"] > 0)).mean()))
 

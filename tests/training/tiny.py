@@ -77,6 +77,7 @@ def batch_at(step_number, recipe, batch_size=8):
     canvas = augment.canvas_shape(recipe.augmentation, recipe.network.shape)
     return {
         "image": rng.integers(0, 256, (batch_size, *canvas, 3), dtype=np.uint8),
+        **augment.central_crops(batch_size, recipe.network.shape, canvas),
         "landmarks": rng.uniform(5, min(canvas) - 5, (batch_size, 3, 2)).astype(np.float32),
         "weight": (rng.uniform(size=(batch_size, 3)) < 0.8).astype(np.float32),
         "index": rng.integers(0, 1000, batch_size, dtype=np.int32),

@@ -148,7 +148,8 @@ def read_yolo(path: Path) -> Labels:
         raise UserError(f"{path}: it has no kpt_shape; want the YAML file of a data set for pose")
     try:
         count, values = map(int, content["kpt_shape"])
-        said = next(iter((content.get("kpt_names") or {}).values()), None)
+        # YOLO's own key, of the first class; SLEAP's key.
+        said = next(iter((content.get("kpt_names") or {}).values()), content.get("node_names"))
         names = tuple(map(str, said or range(count)))
         flip = tuple(map(int, content.get("flip_idx") or ()))
         right = values in (2, 3) and len(set(names)) == count and sorted(flip) in ([], list(range(count)))

@@ -175,10 +175,11 @@ def test_an_owner_that_was_silent_for_too_long_learns_it(tmp_path):
         time.sleep(4 * QUICK["BEAT_SECONDS"])
         first.check()
         content = json.loads(place.read_text())
-        place.write_text(json.dumps(content | {"id": "another", "host": "elsewhere"}))
-        time.sleep(4 * QUICK["BEAT_SECONDS"])
         with pytest.raises(claims.Lost, match=r"the run was taken over by process \d+ on elsewhere"):
-            first.check()
+            for _ in range(100):  # a busy machine beats late, or just after the file was changed
+                place.write_text(json.dumps(content | {"id": "another", "host": "elsewhere"}))
+                time.sleep(QUICK["BEAT_SECONDS"])
+                first.check()
     assert place.exists(), "it is no longer its own"
 
 

@@ -116,6 +116,7 @@ def test_yolo(tmp_path, images):
         line = f"0 0.5 0.5 0.5 0.25 {triples}"
         (tmp_path / "labels" / "train" / f"{number}.txt").write_text(line + "\n")
     content = "path: .\ntrain: images/train\nkpt_shape: [3, 3]\nflip_idx: [1, 0, 2]\nnames:\n  0: cat\n"
+    content += "node_names: [l, r, tip]\n"  # as SLEAP writes them
     (tmp_path / "cats.yaml").write_text(content)
     from_labels.main(["yolo", str(tmp_path / "cats.yaml"), str(tmp_path / "out")])
     train = annotations(tmp_path, "train")
@@ -124,6 +125,7 @@ def test_yolo(tmp_path, images):
     # 20x8 pixels in the middle of 40x32: the first pixel is (10, 12), the last (29, 19).
     np.testing.assert_allclose(train.box[0], [10, 12, 29, 19])
     assert of_csv(tmp_path / "out").mirror == (1, 0, 2)
+    assert json.loads((tmp_path / "out" / "landmarks.json").read_text())["names"] == ["l", "r", "tip"]
 
 
 @pytest.mark.parametrize(

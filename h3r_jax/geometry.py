@@ -221,11 +221,13 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int], edges:
       `float32[H', W', C]`.
 
     Raises:
-      ValueError: the shape is not of two positive whole numbers; an image or a matrix of another shape.
+      ValueError: the shape is not of two positive whole numbers; an image, a matrix or edges of another shape.
     """
     shape = _size(shape)
     if image.ndim != 3 or np.shape(matrix) != (2, 3):
         raise ValueError(f"want an image [H, W, C] and a matrix [2, 3], got {image.shape} and {np.shape(matrix)}")
+    if edges is not None and np.shape(edges) != (4,):
+        raise ValueError(f"want edges [4], got {np.shape(edges)}")
     inverse = invert(jnp.asarray(matrix, jnp.float32))
     x, y = jnp.meshgrid(jnp.arange(shape[1], dtype=jnp.float32), jnp.arange(shape[0], dtype=jnp.float32))
     source = transform_points(inverse, jnp.stack([x.ravel(), y.ravel()], axis=-1))

@@ -208,6 +208,9 @@ def crop_image(image: LazyImage | Source, matrix: np.ndarray, shape: Sequence[in
     pixel = 1 / matrix[0, 0]  # image pixels per pixel of the crop; below, pixels of the decoded image
     decoded = lazy(image).decoded(pixel)
     reduction, extent = decoded.reduction, decoded.extent
+    if pixel == 1 and not (matrix[:, 2] % 1).any():  # nothing to resample, as for most canvases of faces
+        corner = np.clip(-matrix[::-1, 2], np.negative(shape), decoded.shape).astype(int)
+        return np.array(decoded.window(corner, corner + shape))
     pixel /= reduction
     # In edge coordinates the image covers [0, extent] and the crop [0, shape]; this is where the crop begins.
     start = 0.5 / reduction - pixel * (matrix[::-1, 2] + 0.5)
@@ -231,8 +234,6 @@ def _resized(decoded: Decoded, low: np.ndarray, high: np.ndarray, size: np.ndarr
     inside = (low >= 0).all() and (high <= decoded.shape).all()
     if inside:  # PIL's filter ends at the border
         first, last = np.maximum(first, 0), np.minimum(last, decoded.shape)
-    if inside and (high - low == size).all() and (low == low.round()).all():  # nothing to resample
-        return np.asarray(decoded.window(low.astype(int), high.astype(int)))
     low, high = low - first, high - first
     part = _resize(decoded.window(first, last), low, high, size)
     if inside:

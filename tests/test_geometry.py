@@ -76,6 +76,11 @@ def test_images_and_maps_of_another_shape_are_refused(image, matrix):
         geometry.warp_image(np.zeros(image, np.float32), np.zeros(matrix), (4, 4))
 
 
+def test_edges_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"want edges \[4\], got \(2, 2\)"):
+        geometry.warp_image(np.zeros((9, 9, 3), np.float32), np.zeros((2, 3)), (4, 4), np.zeros((2, 2)))
+
+
 @pytest.mark.parametrize("scale", [0, -1.25, np.nan, np.inf])
 def test_bad_crop_scale_is_refused(scale):
     with pytest.raises(ValueError, match="scale"):

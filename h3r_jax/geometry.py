@@ -215,7 +215,8 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int], edges:
       matrix: `[2, 3]`, from pixels of `image` to pixels of the result.
       shape: `(H', W')` of the result.
       edges: `[4]`, x0, y0, x1, y1, pixels of `image`: only what lies between them is seen, and the pixels next to them
-        are repeated up to them. Without edges, the outermost pixels fade over one pixel.
+        are repeated up to them. An edge is one pixel of the result wide. Without edges, the outermost pixels of `image`
+        fade over one of them.
 
     Returns:
       `float32[H', W', C]`.
@@ -233,7 +234,9 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int], edges:
     source = transform_points(inverse, jnp.stack([x.ravel(), y.ravel()], axis=-1))
     if edges is not None:
         low, high = jnp.asarray(edges, jnp.float32).reshape(2, 1, 2)
-        seen = ((source >= low) & (source <= high)).all(axis=-1)
+        # A hard edge would let the rounding of positions decide about whole pixels.
+        pixel = jnp.sqrt(inverse[None, :, 0] ** 2 + inverse[None, :, 1] ** 2)  # of the result, across each edge
+        cover = jax.lax.clamp(np.float32(0), jnp.minimum(source - low, high - source) / pixel + 0.5, np.float32(1))
         source = jnp.clip(source, jnp.ceil(low), jnp.floor(high))
     corner = jnp.floor(source)
     fx, fy = (source - corner).T
@@ -249,7 +252,7 @@ def warp_image(image: jax.Array, matrix: jax.Array, shape: Sequence[int], edges:
     )
     result = sum(others, first)
     if edges is not None:
-        result = jnp.where(seen[:, None], result, 0.0)
+        result = result * cover[:, :1] * cover[:, 1:]
     return result.reshape(*shape, image.shape[2])
 
 

@@ -12,10 +12,11 @@ these landmarks in this order; others are left out, and that is printed.
     labelme      a folder of JSON files. A landmark is a shape of type point, and its label is the landmark's name.
                  Shapes of one group_id are one object; a rectangle of that group is its box.
     deeplabcut   the CSV files of the folders labeled-data/VIDEO, with one animal or several.
-    sleap        the CSV file that "Export Analysis CSV" writes. --images says, for the number of a frame, its image.
+    sleap        the CSV file that "Export Analysis CSV" writes, of one film: no row names its film.
+                 --images says, for the number of a frame, its image. Landmarks come in the order of their columns.
                  Rows with a score are predictions; they are left out, and counted.
     yolo         the YAML file of a data set for pose. `path` is relative to that file, and each split is one folder.
-                 The splits are kept.
+                 The splits are kept. If `flip_idx` moves no landmark, names with left and right in them count more.
 
 Coordinates of labelme and YOLO count from the corner of the first pixel, ours from its centre: half a pixel is
 subtracted. Those of DeepLabCut and SLEAP are taken as they are.
@@ -33,7 +34,7 @@ from etils import epath
 
 from data import parsing
 from data.coco_keypoints import field
-from data.labels import Labelled, Labels, write
+from data.labels import Labelled, Labels, mirror_of, write
 from h3r_jax.errors import UserError, first_line, sentences
 from h3r_jax.image_files import opened
 from h3r_jax.images import EXTENSIONS
@@ -111,14 +112,15 @@ def read_sleap(path: Path, images: str) -> Labels:
     rows = _rows(path)
     header = rows.pop(0)[1] if rows else []
     names = tuple(column[:-2] for column in header if column.endswith(".x"))
-    if "frame_idx" not in header or not names or any(f"{name}.y" not in header for name in names):
-        raise UserError(f"{path}: want SLEAP's columns frame_idx, NAME.x and NAME.y")
+    several = any(column.endswith(".track") for column in header)  # a row is a frame, with all of its objects
+    if "frame_idx" not in header or not names or several or any(f"{name}.y" not in header for name in names):
+        raise UserError(f"{path}: want SLEAP's columns frame_idx, NAME.x and NAME.y, and one row for each object")
     found, predicted = [], 0
     for place, row in rows:
         if len(row) != len(header):
             raise UserError(f"{place}: it has {len(row)} columns, and the first line names {len(header)}")
         cells = dict(zip(header, row))
-        if cells.get("instance.score"):
+        if cells.get("instance.score") or cells.get("score"):
             predicted += 1
             continue
         pairs = {name: (cells[f"{name}.x"], cells[f"{name}.y"]) for name in names}
@@ -158,6 +160,9 @@ def read_yolo(path: Path) -> Labels:
     if not right:
         wanted = "kpt_shape: [K, 2] or [K, 3], K different kpt_names, and flip_idx with each of 0 to K - 1 once"
         raise UserError(f"{path}: its landmarks are not described as YOLO does; want {wanted}")
+    if flip == tuple(range(count)) and mirror_of(names):  # so SLEAP writes it, whatever the names are
+        print(f"{path}: its flip_idx changes no landmark, but names differ by left and right; the names count")
+        flip = ()
     root = path.parent / str(content.get("path") or "")
     splits: dict[str, list[Labelled]] = {}
     for split in ("train", "val", "test"):

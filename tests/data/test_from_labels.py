@@ -94,8 +94,9 @@ def test_deeplabcut(tmp_path, images, animals):
     np.testing.assert_array_equal(train.weight[0], [1, 1, 0])
 
 
-def test_sleap(tmp_path, images):
-    header = "track,frame_idx,instance.score," + ",".join(f"{n}.x,{n}.y,{n}.score" for n in NAMES)
+@pytest.mark.parametrize("score", ["instance.score", "score"], ids=["Export Analysis CSV", "sleap-io's instances"])
+def test_sleap(tmp_path, images, score):
+    header = f"track,frame_idx,{score}," + ",".join(f"{n}.x,{n}.y,{n}.score" for n in NAMES)
     values = ",".join(f"{x},{y},0.9" for x, y in POINTS.values())
     rows = [f",{number},,{values}" for number in range(10)]
     rows.append(f",3,0.8,{values}")  # a prediction
@@ -126,6 +127,17 @@ def test_yolo(tmp_path, images):
     np.testing.assert_allclose(train.box[0], [10, 12, 29, 19])
     assert of_csv(tmp_path / "out").mirror == (1, 0, 2)
     assert json.loads((tmp_path / "out" / "landmarks.json").read_text())["names"] == ["l", "r", "tip"]
+
+
+def test_the_flips_that_sleap_writes_for_any_names_give_way_to_the_names(tmp_path, images, capsys):
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "0.txt").write_text("0 .5 .5 .5 .5 .2 .3 2 .6 .3 2 .4 .6 2\n")
+    content = "names: {0: animal}\npath: .\ntrain: images/train\nkpt_shape: [3, 3]\nflip_idx: [0, 1, 2]\n"
+    for names, mirror in ((NAMES, (1, 0, 2)), (("head", "back", "tail"), (0, 1, 2))):
+        (tmp_path / "data.yaml").write_text(content + f"node_names: [{', '.join(names)}]\n")
+        from_labels.main(["yolo", str(tmp_path / "data.yaml"), str(tmp_path / "out"), "--overwrite"])
+        assert of_csv(tmp_path / "out").mirror == mirror
+        assert ("the names count" in capsys.readouterr().out) == (names == NAMES)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +178,8 @@ def test_other_faults(tmp_path, images):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     assert "want DeepLabCut's lines" in error("deeplabcut", tmp_path / "a.csv", tmp_path / "o", "--images=.")
     assert "want SLEAP's columns" in error("sleap", tmp_path / "a.csv", tmp_path / "o", "--images={}")
+    (tmp_path / "f.csv").write_text("frame_idx,inst0.track,inst0.nose.x,inst0.nose.y\n0,,1,2\n")
+    assert "one row for each object" in error("sleap", tmp_path / "f.csv", tmp_path / "o", "--images={}")
     (tmp_path / "a.yaml").write_text("names: [cat]\n")
     assert "it has no kpt_shape" in error("yolo", tmp_path / "a.yaml", tmp_path / "o")
     (tmp_path / "a.yaml").write_text("kpt_shape: [2, 2]\ntrain: [a, b]\n")

@@ -3,9 +3,12 @@
     FOLDER/train.json, FOLDER/val.json (and test.json)      one file for each split
     FOLDER/train/*.json                                     or several, whose objects are put together
 
-`file_name` of an image is relative to `FOLDER/train`, else to `FOLDER/images`, else to `FOLDER`. The categories with
-`keypoints` are read; several must have the same ones, such as animals with one skeleton. What belongs to other
-categories, is a crowd or has no labelled landmark is left out, and counted. A landmark with `v` of 0 is not labelled.
+`file_name` of an image is relative to `FOLDER/train`, else to `FOLDER/images`, else to `FOLDER`. If no image is there,
+its last part counts alone: Label Studio writes paths of its server.
+
+The categories with `keypoints` are read; several must have the same ones, such as animals with one skeleton. What
+belongs to other categories, is a crowd or has no labelled landmark is left out, and counted. A landmark with `v` of 0
+is not labelled.
 
 `bbox` and `area` may be missing. A box `x, y, w, h` has its outermost pixel centres at `x` and `x + w - 1`.
 `object_size` is the square root of the area, or of the box's. `image_id` is the number of the image; if a split has
@@ -17,6 +20,8 @@ import contextlib
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
+from pathlib import PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,7 +173,19 @@ def read_split(folder: epath.Path, split: str, files: list[epath.Path], names: t
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are no annotations"
         raise UserError(f"{files[0]}: no object is left: {reasons}; want objects with labelled landmarks")
     places = [folder / split, folder / "images", folder]
-    return Objects(find_images(places, everything), dict(left_out))
+    return Objects(find_images(places, _named(places, everything)), dict(left_out))
+
+
+def _named(places: list[epath.Path], records: list[Record]) -> list[Record]:
+    """The Records; with the last part of each image's path, if only so an image is there and no two become one."""
+    names = {str(record.image): PureWindowsPath(str(record.image)).name for record in records}  # knows both separators
+
+    def found(images: Iterable[str]) -> bool:
+        return any(parsing.is_there(place / image) for place in places for image in images)
+
+    if len(set(names.values())) < len(names) or found(names) or not found(names.values()):
+        return records
+    return [dataclasses.replace(record, image=names[str(record.image)]) for record in records]
 
 
 class CocoFile(LandmarkBuilder):

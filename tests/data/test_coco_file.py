@@ -86,6 +86,16 @@ def test_objects_of_any_class(tmp_path, place):
     np.testing.assert_array_equal(annotations.image_id, range(4))
 
 
+@pytest.mark.parametrize("path", ["../../label-studio/media/upload/1/{}.jpg", "images\\{}.jpg"])
+def test_paths_of_another_machine_count_by_their_last_part(folder, path):
+    for number, image in enumerate(folder.content["images"]):
+        image["file_name"] = path.format(number)
+    folder.write()
+    assert [name.split("(")[-1] for name in map(str, folder.annotations().name)] == [f"{i}.jpg)" for i in range(4)]
+    folder.content["images"][0]["file_name"] = path.format("b/1")  # two images would be one
+    assert "correct the path" in folder.error()
+
+
 def test_what_coco_leaves_out_is_left_out_and_counted(folder):
     folder.content["annotations"] += [
         an_object(20, 0, POINTS, iscrowd=1),

@@ -19,7 +19,7 @@ these landmarks in this order; others are left out, and that is printed.
                  The splits are kept. If `flip_idx` moves no landmark, names with left and right in them count more.
 
 Coordinates of labelme and YOLO count from the corner of the first pixel, ours from its centre: half a pixel is
-subtracted. Those of DeepLabCut and SLEAP are taken as they are.
+subtracted. Those of DeepLabCut and SLEAP, also in YOLO files of SLEAP, are taken as they are.
 """
 
 import argparse
@@ -164,6 +164,7 @@ def read_yolo(path: Path) -> Labels:
         print(f"{path}: its flip_idx changes no landmark, but names differ by left and right; the names count")
         flip = ()
     root = path.parent / str(content.get("path") or "")
+    first = 0.0 if "node_names" in content else 0.5  # SLEAP divides coordinates that are ours already
     splits: dict[str, list[Labelled]] = {}
     for split in ("train", "val", "test"):
         if content.get(split) is None:
@@ -175,11 +176,12 @@ def read_yolo(path: Path) -> Labels:
             raise UserError(f"{path}: {split} is {content[split]!r}, and {folders[0]} is no folder; want one folder")
         for image in sorted(folder.rglob("*")):
             if image.suffix.lower() in EXTENSIONS:
-                splits.setdefault(split, []).extend(_of_yolo(image, names, values))
+                splits.setdefault(split, []).extend(_of_yolo(image, names, values, first))
     return Labels(splits, names, flip)
 
 
-def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelled]:
+def _of_yolo(image: Path, names: Sequence[str], values: int, first: float) -> Iterable[Labelled]:
+    """The objects of an image; `first` is the coordinate of the centre of the first pixel."""
     parts = list(image.parts)
     if "images" not in parts:
         raise UserError(f"{image}: its folder is not below one that is called images, so its labels are not known")
@@ -203,7 +205,7 @@ def _of_yolo(image: Path, names: Sequence[str], values: int) -> Iterable[Labelle
         center, extent = numbers[1:3] * size, numbers[3:5] * size
         landmarks = numbers[5:].reshape(len(names), values)
         seen = np.asarray(landmarks[:, 2] > 0 if values == 3 else landmarks[:, :2].any(axis=1))
-        places = landmarks[:, :2] * size - 0.5
+        places = landmarks[:, :2] * size - first
         points = {name: tuple(places[i].tolist()) for i, name in enumerate(names) if seen[i]}
         box = (*(center - extent / 2).tolist(), *(center + extent / 2 - 1).tolist())  # its outermost pixels
         if points:

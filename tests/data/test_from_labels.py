@@ -117,7 +117,7 @@ def test_yolo(tmp_path, images):
         line = f"0 0.5 0.5 0.5 0.25 {triples}"
         (tmp_path / "labels" / "train" / f"{number}.txt").write_text(line + "\n")
     content = "path: .\ntrain: images/train\nkpt_shape: [3, 3]\nflip_idx: [1, 0, 2]\nnames:\n  0: cat\n"
-    content += "node_names: [l, r, tip]\n"  # as SLEAP writes them
+    content += "kpt_names: {0: [l, r, tip]}\n"
     (tmp_path / "cats.yaml").write_text(content)
     from_labels.main(["yolo", str(tmp_path / "cats.yaml"), str(tmp_path / "out")])
     train = annotations(tmp_path, "train")
@@ -129,15 +129,18 @@ def test_yolo(tmp_path, images):
     assert json.loads((tmp_path / "out" / "landmarks.json").read_text())["names"] == ["l", "r", "tip"]
 
 
-def test_the_flips_that_sleap_writes_for_any_names_give_way_to_the_names(tmp_path, images, capsys):
+def test_yolo_as_sleap_writes_it(tmp_path, images, capsys):
+    """Its flips are those of no landmark, whatever the names are; its coordinates are divided as they are."""
     (tmp_path / "labels" / "train").mkdir(parents=True)
-    (tmp_path / "labels" / "train" / "0.txt").write_text("0 .5 .5 .5 .5 .2 .3 2 .6 .3 2 .4 .6 2\n")
+    numbers = " ".join(f"{x / 40} {y / 32} 2" for x, y in POINTS.values())
+    (tmp_path / "labels" / "train" / "0.txt").write_text(f"0 .5 .5 .5 .5 {numbers}\n")
     content = "names: {0: animal}\npath: .\ntrain: images/train\nkpt_shape: [3, 3]\nflip_idx: [0, 1, 2]\n"
     for names, mirror in ((NAMES, (1, 0, 2)), (("head", "back", "tail"), (0, 1, 2))):
         (tmp_path / "data.yaml").write_text(content + f"node_names: [{', '.join(names)}]\n")
         from_labels.main(["yolo", str(tmp_path / "data.yaml"), str(tmp_path / "out"), "--overwrite"])
-        assert of_csv(tmp_path / "out").mirror == mirror
+        assert of_csv(tmp_path / "out")[1:3] == (names, mirror)
         assert ("the names count" in capsys.readouterr().out) == (names == NAMES)
+    np.testing.assert_allclose(annotations(tmp_path, "train").landmarks[0], list(POINTS.values()), atol=1e-3)
 
 
 @pytest.mark.parametrize(

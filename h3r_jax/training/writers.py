@@ -63,7 +63,7 @@ class TensorBoardWriter:
                 self._file.flush()
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._file.close()
+                    self.close()
                 raise
 
     def write(self, step: int, scalars: Scalars) -> None:
@@ -75,7 +75,10 @@ class TensorBoardWriter:
 
     def close(self) -> None:
         with writing(self._directory):
-            self._file.close()
+            try:
+                self._file.close()
+            finally:  # it leaves the file open if the disk is full
+                self._file._py_recordio_writer.close()
 
 
 class MultiWriter:
@@ -97,8 +100,10 @@ class MultiWriter:
             writer.write(step, scalars)
 
     def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
+        """Closes all of them, even if one fails."""
+        with contextlib.ExitStack() as stack:
+            for writer in reversed(self._writers):
+                stack.callback(writer.close)
 
 
 def of_run(run: Run, *, after: int, writing: bool = True) -> MultiWriter:

@@ -264,5 +264,7 @@ def write_metrics(writer):
 )
 def test_a_full_disk_is_told_by_the_write_that_meets_it(small_disk, write, name):
     fill(small_disk)
-    with pytest.raises(OSError, match=rf"small/{name} cannot be written: the disk is full"):
+    with pytest.raises(OSError, match=rf"small/{name} cannot be written: the disk is full") as raised:
         write(small_disk)
+    opened = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in opened if Path(path).is_relative_to(small_disk)], raised  # whose frames hold them

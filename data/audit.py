@@ -139,8 +139,11 @@ def doubts(annotations: Annotations) -> list[str]:
 
 
 def _out_of(boxes: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """`bool[N, K]`, which landmarks `[N, K, 2]` lie outside the boxes `[N, 4]`, both border pixels included."""
-    return np.any((landmarks < boxes[:, None, :2] - 0.5) | (landmarks > boxes[:, None, 2:] + 0.5), axis=-1)
+    """`bool[N, K]`, which landmarks `[N, K, 2]` lie outside the boxes `[N, 4]` and the pixel around them.
+
+    SLEAP and Label Studio write boxes from the least to the greatest coordinate, so that the last pixel lacks.
+    """
+    return np.any((landmarks < boxes[:, None, :2] - 1.01) | (landmarks > boxes[:, None, 2:] + 1.01), axis=-1)
 
 
 def repetitions(annotations: Annotations) -> list[str]:

@@ -44,6 +44,9 @@ SIZE = np.array([WIDTH, HEIGHT])
 RIGHT = {
     "anywhere": made(objects()),
     "with boxes": made(objects(), box=around(objects())),
+    "tight boxes without their last pixel": made(
+        objects(landmarks=2), box=around(objects(landmarks=2)) + [3, 3, -4, -4]
+    ),
     "one in five outside": made(objects() + [WIDTH / 5, 0]),
     "in the upper left, two records": made(objects(2) / 3),
     "at the border": made(np.concatenate([objects(), np.zeros((8, 1, 2))], axis=1)),

@@ -38,14 +38,15 @@ def losses_over(num_devices, recipe, steps):
 @pytest.mark.parametrize("counts", [(8,), pytest.param((2, 4), marks=pytest.mark.slow)], ids=str)
 def test_many_devices_train_as_one_in_float64(counts):
     """But for the images: they are float32, and XLA of jax 0.12 rounds their last bit otherwise in another batch."""
+    tolerance = 1e-10 if jax.__version_info__ < (0, 12) else 1e-7
     with jax.enable_x64(True):
         recipe = tiny.make_recipe(dtype=jnp.float64)
         one, variables = losses_over(1, recipe, 5)
         assert len(set(one)) == 5
         for count in counts:
             losses, others = losses_over(count, recipe, 5)
-            np.testing.assert_allclose(losses, one, rtol=0, atol=1e-7)
-            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-7), others, variables)
+            np.testing.assert_allclose(losses, one, rtol=0, atol=tolerance)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=tolerance), others, variables)
 
 
 class WithoutNorm(nn.Module):
